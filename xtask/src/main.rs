@@ -1,1 +1,32 @@
-fn main() {}
+//! The project's own chores, so that each is written once and runs the same everywhere: `cargo xtask <chore>`.
+
+mod bench;
+mod demo;
+mod setup;
+mod tidy;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask <chore>
+  setup           install the Debian packages that demo, tests and bench use
+  images          make the images that tests, demo and bench run
+  tidy            check the architecture: floors, doors, room cards, names, licences
+  demo [IMAGE]    a real image, end to end, on a daemon of its own
+  bench [RUNS]    this build beside every peer that is installed";
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["setup"] => setup::run(),
+        ["images"] => {
+            println!("{}\n{}", tare_tests::busybox_image()?, tare_tests::debian_image()?);
+            Ok(())
+        }
+        ["tidy"] => tidy::run(),
+        ["demo"] => demo::run(None),
+        ["demo", image] => demo::run(Some(image)),
+        ["bench"] => bench::run(15),
+        ["bench", runs] => bench::run(runs.parse()?),
+        _ => bail!("{USAGE}"),
+    }
+}

@@ -1,0 +1,61 @@
+# What people type. Each word does one thing and needs nothing but Rust and a Debian to begin with.
+PREFIX  ?= /usr/local
+DESTDIR ?=
+IMAGE   ?=
+RUNS    ?= 15
+CARGO   ?= cargo
+STATIC   = CARGO_TARGET_DIR=target/static RUSTFLAGS="-C target-feature=+crt-static"
+TRIPLE   = x86_64-unknown-linux-gnu
+
+.PHONY: all build static test lint demo bench install uninstall setup clean
+
+all: build
+
+setup:                ## Debian packages that demo, tests and bench use
+	@$(CARGO) xtask setup
+
+# Two builds: what runs beside every container is static and small, the rest is not.
+build: static
+	$(CARGO) build --release -p tare -p tared
+
+static:
+	$(STATIC) $(CARGO) build --profile static --target $(TRIPLE) -p tare-runtime-cli -p tare-init
+	@mkdir -p target/release
+	@install -m755 target/static/$(TRIPLE)/static/tare-runtime target/static/$(TRIPLE)/static/tare-init target/release/
+
+test: setup           ## everything, as CI runs it
+	$(CARGO) build --workspace --bins
+	$(CARGO) xtask images
+	$(CARGO) test --workspace --no-fail-fast
+
+lint:                 ## formatting, clippy, architecture
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) xtask tidy
+
+demo: setup build     ## a real image, end to end
+	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask demo $(IMAGE)
+
+bench: setup build    ## this build beside every peer that is installed
+	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask bench $(RUNS)
+
+install: build        ## binaries, systemd units, completions, man pages
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m755 target/release/tare target/release/tared target/release/tare-runtime target/release/tare-init $(DESTDIR)$(PREFIX)/bin/
+	sed 's|@PREFIX@|$(PREFIX)|' docs/systemd/tare.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.service
+	install -m644 docs/systemd/tare.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
+	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/man/man1
+	target/release/tare completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare
+	target/release/tare completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare
+	target/release/tare completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish
+	target/release/tare man $(DESTDIR)$(PREFIX)/share/man/man1
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,tare tared tare-runtime tare-init) \
+	  $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.service $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.socket \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare \
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish $(DESTDIR)$(PREFIX)/share/man/man1/tare*.1
+
+clean:
+	$(CARGO) clean
