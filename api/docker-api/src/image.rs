@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+
+use crate::ContainerConfig;
+use crate::wire::is_empty;
+
+wire! {
+    /// One of `GET /images/json`. `created` in seconds since 1970; -1 = not counted.
+    pub struct ImageSummary {
+        pub id: String,
+        pub parent_id: String,
+        pub repo_tags: Vec<String>,
+        pub repo_digests: Vec<String>,
+        pub created: i64,
+        pub size: i64,
+        pub shared_size: i64,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub virtual_size: i64,
+        pub labels: Option<BTreeMap<String, String>>,
+        pub containers: i64,
+    }
+
+    /// Reply to `GET /images/{name}/json`.
+    pub struct ImageInspect {
+        pub id: String,
+        pub repo_tags: Vec<String>,
+        pub repo_digests: Vec<String>,
+        pub parent: String,
+        pub comment: String,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub created: String,
+        pub docker_version: String,
+        pub author: String,
+        pub config: ContainerConfig,
+        pub architecture: String,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub variant: String,
+        pub os: String,
+        pub size: i64,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub virtual_size: i64,
+        pub graph_driver: GraphDriver,
+        #[serde(rename = "RootFS")]
+        pub root_fs: RootFs,
+        pub metadata: ImageMetadata,
+    }
+
+    /// Where files lie.
+    pub struct GraphDriver {
+        pub data: Option<BTreeMap<String, String>>,
+        pub name: String,
+    }
+
+    /// Digests of the uncompressed layers.
+    pub struct RootFs {
+        #[serde(rename = "Type")]
+        pub kind: String,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub layers: Vec<String>,
+    }
+
+    /// What the store knows about an image beside its content.
+    pub struct ImageMetadata {
+        pub last_tag_time: String,
+    }
+
+    /// One of `GET /images/{name}/history`.
+    pub struct ImageHistoryItem {
+        pub id: String,
+        pub created: i64,
+        pub created_by: String,
+        pub tags: Option<Vec<String>>,
+        pub size: i64,
+        pub comment: String,
+    }
+
+    /// One of `DELETE /images/{name}`.
+    pub struct ImageDeleted {
+        #[serde(skip_serializing_if = "is_empty")]
+        pub untagged: String,
+        #[serde(skip_serializing_if = "is_empty")]
+        pub deleted: String,
+    }
+
+    /// One line of the stream that `POST /images/create` answers.
+    pub struct ProgressMessage {
+        #[serde(rename = "status", skip_serializing_if = "is_empty")]
+        pub status: String,
+        #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
+        pub error_detail: Option<ErrorDetail>,
+        #[serde(rename = "error", skip_serializing_if = "is_empty")]
+        pub error: String,
+        #[serde(rename = "progressDetail", skip_serializing_if = "Option::is_none")]
+        pub progress_detail: Option<ProgressDetail>,
+        #[serde(rename = "progress", skip_serializing_if = "is_empty")]
+        pub progress: String,
+        #[serde(rename = "id", skip_serializing_if = "is_empty")]
+        pub id: String,
+    }
+
+    /// Why a stream of progress ended early.
+    pub struct ErrorDetail {
+        #[serde(rename = "code", skip_serializing_if = "is_empty")]
+        pub code: i64,
+        #[serde(rename = "message")]
+        pub message: String,
+    }
+
+    /// How far a step is, in bytes unless `units` says otherwise.
+    pub struct ProgressDetail {
+        #[serde(rename = "current", skip_serializing_if = "is_empty")]
+        pub current: u64,
+        #[serde(rename = "total", skip_serializing_if = "is_empty")]
+        pub total: u64,
+        #[serde(rename = "units", skip_serializing_if = "is_empty")]
+        pub units: String,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_progress_line_says_only_what_it_knows() {
+        let message = ProgressMessage {
+            status: "Waiting".into(),
+            progress_detail: Some(ProgressDetail::default()),
+            id: "abc".into(),
+            ..ProgressMessage::default()
+        };
+        assert_eq!(serde_json::to_string(&message).unwrap(), r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#);
+    }
+}
