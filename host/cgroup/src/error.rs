@@ -1,0 +1,115 @@
+use std::io;
+use std::path::PathBuf;
+
+use tare_model::{HasKind, Kind};
+use thiserror::Error;
+
+/// What can go wrong with a cgroup.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No cgroup file system is mounted.
+    #[error("no cgroup hierarchy is mounted: mount cgroup2 on /sys/fs/cgroup")]
+    NoHierarchy,
+    /// The path of a group is relative, empty or climbs.
+    #[error("invalid cgroup path {path:?}: it must be absolute, name a group and hold no \"..\"")]
+    InvalidPath {
+        /// As it was given.
+        path: PathBuf,
+    },
+    /// A limit that no kernel could take.
+    #[error("invalid {field}: {reason}")]
+    InvalidLimit {
+        /// Its name in `config.json`, below `resources`.
+        field: &'static str,
+        /// The rule that is broken.
+        reason: String,
+    },
+    /// The host's hierarchies do not carry what a limit needs.
+    #[error("{field} cannot be limited: the {controller} controller is not mounted on this host")]
+    NoController {
+        /// What was to be limited.
+        field: &'static str,
+        /// What is missing.
+        controller: &'static str,
+    },
+    /// A limit below what the group's processes use already, with `checkBeforeUpdate`.
+    #[error("memory limit {limit} is below the {usage} bytes in use: stop something or choose a higher one")]
+    InUse {
+        /// Bytes wanted.
+        limit: i64,
+        /// Bytes used.
+        usage: u64,
+    },
+    /// The group is there already and has processes in it, or has some when it is to be removed.
+    #[error("cgroup {path:?} has processes in it")]
+    Busy {
+        /// The group's directory.
+        path: PathBuf,
+    },
+    /// The kernel does not settle.
+    #[error("the processes of cgroup {path:?} did not {wanted} within {seconds} s: one may be stuck in a system call")]
+    Stuck {
+        /// The group's directory.
+        path: PathBuf,
+        /// `freeze`, `thaw` or `end`.
+        wanted: &'static str,
+        /// How long was waited.
+        seconds: u32,
+    },
+    /// A system call on a file of a hierarchy.
+    #[error("{action} {path:?}: {source}")]
+    File {
+        /// `open`, `write "100" to`, …
+        action: String,
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The device filter of cgroup v2.
+    #[error("{action} the device filter of {path:?}: {source}")]
+    DeviceFilter {
+        /// `load`, `attach`, …
+        action: &'static str,
+        /// The group's directory.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// The room's result.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    pub(crate) fn file(action: impl Into<String>, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+        Self::File { action: action.into(), path: path.into(), source: source.into() }
+    }
+
+    /// The errno of a failed system call on a file.
+    pub(crate) fn errno(&self) -> Option<rustix::io::Errno> {
+        match self {
+            Self::File { source, .. } => rustix::io::Errno::from_io_error(source),
+            _ => None,
+        }
+    }
+}
+
+impl HasKind for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::InvalidPath { .. } | Self::InvalidLimit { .. } | Self::InUse { .. } => Kind::InvalidInput,
+            Self::NoController { .. } | Self::NoHierarchy => Kind::NotSupported,
+            Self::Busy { .. } => Kind::Conflict,
+            Self::Stuck { .. } => Kind::Internal,
+            // The kernel answers EINVAL, ERANGE or EBUSY to a limit that it cannot honour.
+            Self::File { source, .. } => match source.raw_os_error() {
+                Some(22 | 34) => Kind::InvalidInput,
+                Some(16) => Kind::Conflict,
+                _ => HasKind::kind(source),
+            },
+            Self::DeviceFilter { source, .. } => HasKind::kind(source),
+        }
+    }
+}
