@@ -1,0 +1,87 @@
+//! The one thread that writes.
+
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::batch::Write;
+use crate::file::File;
+use crate::pending::Pending;
+use crate::{Error, Result, read};
+
+/// The most batches that share a transaction, so that the first of them does not wait for ever.
+const GROUP: usize = 512;
+
+/// A batch on its way, and who waits for it.
+pub(crate) struct Job {
+    pub sequence: u64,
+    pub writes: Vec<Write>,
+    pub done: Option<oneshot::Sender<Result<()>>>,
+}
+
+pub(crate) struct Writer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(crate) fn start(file: Arc<File>, pending: Arc<Mutex<Pending>>) -> Result<Self> {
+        let (jobs, queue) = mpsc::channel();
+        let run = move || write_all(&file, &pending, &queue);
+        let thread = thread::Builder::new().name("store".to_owned()).spawn(run).map_err(|_| Error::Stopped)?;
+        Ok(Self { jobs: Some(jobs), thread: Some(thread) })
+    }
+
+    pub(crate) fn send(&self, job: Job) -> Result<()> {
+        self.jobs.as_ref().ok_or(Error::Stopped)?.send(job).map_err(|_| Error::Stopped)
+    }
+}
+
+impl Drop for Writer {
+    /// Waits for what is queued: who drops the store expects the file to be complete and unlocked.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn write_all(file: &File, pending: &Mutex<Pending>, queue: &Receiver<Job>) {
+    while let Ok(first) = queue.recv() {
+        let mut group = vec![first];
+        group.extend(queue.try_iter().take(GROUP - 1));
+        let result = write_group(file, &group);
+        let sequences = group[0].sequence..=group[group.len() - 1].sequence;
+        pending.lock().unwrap_or_else(PoisonError::into_inner).settle(sequences);
+        group.into_iter().for_each(|job| answer(job, &result));
+    }
+}
+
+fn write_group(file: &File, group: &[Job]) -> Result<()> {
+    if group.iter().all(|job| job.writes.is_empty()) {
+        return Ok(());
+    }
+    file.write(|database| {
+        let transaction = database.begin_write()?;
+        for write in group.iter().flat_map(|job| &job.writes) {
+            let mut table = transaction.open_table(read::definition(write.table))?;
+            match &write.value {
+                Some(value) => drop(table.insert(write.key.as_str(), value.as_ref())?),
+                None => drop(table.remove(write.key.as_str())?),
+            }
+        }
+        Ok(transaction.commit()?)
+    })
+}
+
+fn answer(job: Job, result: &Result<()>) {
+    match (job.done, result) {
+        // Who asked may have gone meanwhile; the batch stands all the same.
+        (Some(done), result) => drop(done.send(result.clone())),
+        (None, Err(error)) => tracing::error!("a record that nobody waits for is lost: {error}"),
+        (None, Ok(())) => {}
+    }
+}
