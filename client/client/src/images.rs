@@ -1,0 +1,75 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
+use tare_docker_api::{AuthConfig, ImageDeleted, ImageHistoryItem, ImageSummary};
+
+use crate::address::Address;
+use crate::error::{Error, Result};
+use crate::transport::{Client, Messages};
+
+/// Which image a pull fetches.
+#[derive(Clone, Debug, Default)]
+pub struct PullOptions {
+    /// The name without tag and digest.
+    pub image: String,
+    /// The tag or digest.
+    pub tag: String,
+    /// `os/architecture[/variant]`
+    pub platform: Option<String>,
+    /// For the registry; absent for anonymous pulls.
+    pub credentials: Option<AuthConfig>,
+}
+
+const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
+
+fn image(name: &str, verb: &str) -> Address {
+    Address::new("images").name(name).word(verb)
+}
+
+impl Client {
+    /// `POST /images/create`: the stream of progress messages.
+    pub async fn pull(&self, options: &PullOptions) -> Result<Messages> {
+        let address = Address::new("images")
+            .word("create")
+            .query("fromImage", &options.image)
+            .query("tag", &options.tag)
+            .query_some("platform", options.platform.as_deref());
+        let headers = options.credentials.as_ref().map(|c| registry_auth(c)).transpose()?;
+        let headers: Vec<_> = headers.into_iter().map(|value| (REGISTRY_AUTH, value)).collect();
+        Ok(self.send_with(Method::POST, &address, &headers).await?.messages())
+    }
+
+    /// `GET /images/json`
+    pub async fn images(&self, all: bool, filters: Option<&str>) -> Result<Vec<ImageSummary>> {
+        self.get(&Address::new("images").word("json").flag("all", all).query_some("filters", filters)).await
+    }
+
+    /// `GET /images/{name}/json`, as the daemon wrote it.
+    pub async fn inspect_image_raw(&self, name: &str, platform: Option<&str>) -> Result<Value> {
+        self.get(&image(name, "json").query_some("platform", platform)).await
+    }
+
+    /// `GET /images/{name}/history`
+    pub async fn image_history(&self, name: &str, platform: Option<&str>) -> Result<Vec<ImageHistoryItem>> {
+        self.get(&image(name, "history").query_some("platform", platform)).await
+    }
+
+    /// `POST /images/{name}/tag`
+    pub async fn tag_image(&self, source: &str, repository: &str, tag: &str) -> Result<()> {
+        self.post(&image(source, "tag").query("repo", repository).query("tag", tag)).await
+    }
+
+    /// `DELETE /images/{name}`
+    pub async fn remove_image(&self, name: &str, force: bool, keep_parents: bool) -> Result<Vec<ImageDeleted>> {
+        let address = Address::new("images").name(name).flag("force", force).flag("noprune", keep_parents);
+        self.send(Method::DELETE, &address).await?.json().await
+    }
+}
+
+fn registry_auth(credentials: &AuthConfig) -> Result<HeaderValue> {
+    let json = serde_json::to_vec(credentials).map_err(|e| Error::answer("X-Registry-Auth", e))?;
+    let mut value = HeaderValue::from_str(&URL_SAFE.encode(json)).map_err(|e| Error::answer("X-Registry-Auth", e))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
