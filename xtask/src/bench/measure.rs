@@ -1,0 +1,92 @@
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::Result;
+use tare_tests::capture;
+
+/// One way to do a piece of work.
+pub(super) struct Contender<'a> {
+    pub(super) name: String,
+    make: Box<dyn Fn() -> Result<Command> + 'a>,
+}
+
+impl<'a> Contender<'a> {
+    pub(super) fn new(name: &str, make: impl Fn() -> Result<Command> + 'a) -> Self {
+        Self { name: name.to_owned(), make: Box::new(make) }
+    }
+
+    /// Milliseconds of wall time, or what went wrong.
+    fn once(&self) -> Result<Result<f64, String>> {
+        let mut command = (self.make)()?;
+        let begun = Instant::now();
+        match capture(&mut command) {
+            Ok(ran) if ran.code == 0 => Ok(Ok(begun.elapsed().as_secs_f64() * 1000.0)),
+            Ok(ran) => Ok(Err(ran.err.lines().last().unwrap_or("it failed without a word").to_owned())),
+            Err(_) => Ok(Err("not installed".to_owned())),
+        }
+    }
+}
+
+/// Warms each contender up once, leaves out those that do not run here and says why, then lets the others run in turn.
+pub(super) fn race(title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()> {
+    println!("{title}");
+    let mut running = Vec::new();
+    for contender in all {
+        match contender.once()? {
+            Ok(_) => running.push((contender, Vec::new())),
+            Err(why) => println!("  {:<34}absent: {why}", contender.name),
+        }
+    }
+    for _ in 0..runs {
+        for (contender, times) in &mut running {
+            if let Ok(time) = contender.once()? {
+                times.push(time);
+            }
+        }
+    }
+    let first = running.first_mut().map(|(_, times)| median(times));
+    for (contender, times) in &mut running {
+        let (low, middle, high) = (least(times), median(times), most(times));
+        let ratio = first.map_or(1.0, |first| middle / first);
+        println!("  {:<34}{middle:>8.1} ms   ({low:.1} to {high:.1})   × {ratio:.2}", contender.name);
+    }
+    println!();
+    Ok(())
+}
+
+fn median(times: &mut [f64]) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn least(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::NAN, f64::min)
+}
+
+fn most(times: &[f64]) -> f64 {
+    times.iter().copied().fold(f64::NAN, f64::max)
+}
+
+/// KiB of proportional set size, all these processes together.
+pub(super) fn pss(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| -> u64 {
+        let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+        let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    pids.iter().map(of).sum()
+}
+
+/// Processes whose command line has this word and names something below `dir`.
+pub(super) fn processes_named(word: &str, dir: &Path) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let dir = dir.to_string_lossy().into_owned();
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(word) && line.contains(&dir)
+    })
+    .collect()
+}

@@ -1,0 +1,114 @@
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+use tare_tests::{World, capture, docker_cli, until};
+
+use super::measure;
+
+/// A dockerd on roots of its own, in the world's network namespace.
+pub(super) struct Dockerd {
+    process: Child,
+    dir: PathBuf,
+}
+
+impl Dockerd {
+    /// None where it is not installed or does not start; says which.
+    pub(super) fn start(world: &World, image: &str) -> Result<Option<Self>> {
+        let dir = world.dir().join("dockerd");
+        std::fs::create_dir_all(&dir)?;
+        let log = std::fs::File::create(dir.join("log"))?;
+        let mut command = world.command("dockerd");
+        command.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("exec"));
+        command.arg("--pidfile").arg(dir.join("pid")).arg("--host").arg(format!("unix://{}", dir.join("sock").display()));
+        let installed = capture(world.command("dockerd").arg("--version")).is_ok_and(|ran| ran.code == 0);
+        if !installed || docker_cli().is_none() {
+            println!("dockerd is not installed: its rows are left out");
+            return Ok(None);
+        }
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let dockerd = Self { process, dir };
+        let answers = until("dockerd", || Ok(capture(dockerd.command(world)?.arg("version"))?.code == 0));
+        let pulled = answers.is_ok() && capture(dockerd.command(world)?.args(["pull", "-q", image]))?.code == 0;
+        if !pulled {
+            println!("dockerd does not run here: its rows are left out (see its log while this runs)");
+            return Ok(None);
+        }
+        Ok(Some(dockerd))
+    }
+
+    pub(super) fn command(&self, world: &World) -> Result<Command> {
+        let mut command = world.command(&docker_cli().context("the docker command line is there")?);
+        command.env("DOCKER_HOST", format!("unix://{}", self.dir.join("sock").display())).env("HOME", &self.dir);
+        Ok(command)
+    }
+
+    /// KiB, dockerd and its containerd.
+    pub(super) fn pss(&self) -> u64 {
+        let mut pids = measure::processes_named("containerd", &self.dir);
+        pids.push(self.process.id());
+        pids.sort_unstable();
+        pids.dedup();
+        measure::pss(&pids)
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let pid = self.process.id().to_string();
+        let _ = capture(Command::new("kill").args(["-TERM", &pid]));
+        let _ = self.process.wait();
+    }
+}
+
+/// podman with roots of its own.
+pub(super) struct Podman {
+    dir: PathBuf,
+}
+
+impl Podman {
+    pub(super) fn find(world: &World) -> Option<Self> {
+        let installed = capture(Command::new("podman").arg("--version")).is_ok_and(|ran| ran.code == 0);
+        let podman = Self { dir: world.dir().join("podman") };
+        std::fs::create_dir_all(&podman.dir).ok()?;
+        // It may not raise limits where CAP_SYS_RESOURCE is missing, and takes plain HTTP only by configuration.
+        let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\n";
+        std::fs::write(podman.dir.join("containers.conf"), limits).ok()?;
+        std::fs::write(podman.dir.join("registries.conf"), "[[registry]]\nlocation = \"127.0.0.1:5000\"\ninsecure = true\n").ok()?;
+        installed.then_some(podman)
+    }
+
+    pub(super) fn command(&self, world: &World) -> Command {
+        let mut command = world.command("podman");
+        command.env("CONTAINERS_CONF", self.dir.join("containers.conf"));
+        command.env("CONTAINERS_REGISTRIES_CONF", self.dir.join("registries.conf"));
+        command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
+        command
+    }
+}
+
+/// A bundle with a busybox root that runs `/bin/true` in every namespace.
+pub(super) fn bundle(world: &World) -> Result<PathBuf> {
+    let dir = world.dir().join("bundle");
+    std::fs::create_dir_all(dir.join("rootfs/bin"))?;
+    for folder in ["proc", "sys", "dev", "tmp"] {
+        std::fs::create_dir_all(dir.join("rootfs").join(folder))?;
+    }
+    std::fs::copy("/bin/busybox", dir.join("rootfs/bin/true"))?;
+    capture(Command::new("runc").args(["spec", "--bundle"]).arg(&dir))?.ok();
+    let path = dir.join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    config["process"]["terminal"] = false.into();
+    config["process"]["args"] = serde_json::json!(["/bin/true"]);
+    config["process"]["rlimits"] = serde_json::json!([]);
+    std::fs::write(path, serde_json::to_vec(&config)?)?;
+    Ok(dir)
+}
+
+/// `RUNTIME run` of the bundle under a name that is free.
+pub(super) fn oci(runtime: &str, bundle: &Path) -> Command {
+    let mut command = Command::new(runtime);
+    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    command.arg("run").arg("--bundle").arg(bundle).arg(format!("tare-bench-{unique}"));
+    command
+}
