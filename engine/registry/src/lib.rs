@@ -1,1 +1,88 @@
+//! # registry: what a registry says, believed only as far as it can be checked
+//!
+//! - **Owns**: the client side of the OCI distribution API: which addresses a name stands for, TLS or not, logging in,
+//!   redirects, retries, resumption.
+//! - **In**: references, descriptors, credentials.
+//! - **Out**: manifests (verified when asked for by digest, never above 4 MiB) and blobs as streams of exactly the size
+//!   that their descriptor tells.
+//! - **Leans on**: model, oci; reqwest with rustls.
+//! - **Never**: writes to disk, follows the addresses of foreign layers, sends a credential to a host that it was not
+//!   given for, or speaks plain HTTP with a host that is neither on this machine nor listed as insecure.
+//! - **Invariant**: every wait has an end: connecting, a silent peer and the number of tries are bounded.
 
+mod ask;
+mod blob;
+mod body;
+mod challenge;
+mod client;
+mod credentials;
+mod endpoint;
+mod error;
+mod login;
+mod manifest;
+mod redirect;
+mod refusal;
+mod retry;
+mod token;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use tare_model::Reference;
+use tare_oci::image::Descriptor;
+
+pub use client::{Config, Registry};
+pub use credentials::Credentials;
+pub use error::{Error, Result};
+pub use login::LoginResult;
+pub use manifest::{FetchedManifest, MANIFEST_LIMIT};
+
+impl Registry {
+    /// A client for all registries. It opens no connection and reads no certificate before it is asked for something.
+    /// A mirror or insecure entry that cannot be meant is [`Error::Config`].
+    pub fn new(config: Config) -> Result<Arc<Self>> {
+        client::new(config)
+    }
+
+    /// Whether `server` (`docker.io`, `https://index.docker.io/v1/`, `host:port`) takes these credentials.
+    pub async fn check_login(
+        self: &Arc<Self>,
+        server: &str,
+        credentials: &Credentials,
+    ) -> Result<LoginResult> {
+        login::check(self, server, credentials).await
+    }
+
+    /// The document that a reference names: an index or a manifest. Its digest is the one asked for or, with a tag, that
+    /// which the registry declared, and in any case that of the bytes.
+    pub async fn manifest(
+        self: &Arc<Self>,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<FetchedManifest> {
+        manifest::fetch(self, reference, credentials).await
+    }
+
+    /// A blob from byte `offset` to its end. The stream yields exactly `descriptor.size - offset` bytes or an error; a
+    /// connection that breaks is taken up again where it broke. The digest is for the reader to check.
+    pub async fn blob(
+        self: &Arc<Self>,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        credentials: Option<&Credentials>,
+        offset: u64,
+    ) -> Result<BoxStream<'static, Result<Bytes>>> {
+        blob::open(self, reference, descriptor, credentials, offset).await
+    }
+
+    /// Searching a registry is not there yet.
+    pub async fn search(&self, _term: &str) -> Result<Vec<String>> {
+        Err(Error::NotSupported("searching registries"))
+    }
+
+    /// Uploading an image is not there yet.
+    pub async fn push(&self, _reference: &Reference, _credentials: Option<&Credentials>) -> Result<()> {
+        Err(Error::NotSupported("pushing images"))
+    }
+}

@@ -1,0 +1,165 @@
+//! One question to a registry: which scheme, which credential, and again where that may help.
+
+use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Response, Url};
+use tare_model::{Digest, Reference};
+
+use crate::challenge::{self, Challenge};
+use crate::client::Scheme;
+use crate::endpoint::{Endpoint, Trust};
+use crate::redirect::{self, Answer, Outgoing};
+use crate::{Credentials, Error, Registry, Result, refusal, retry, token};
+
+/// What is asked for; it decides what a refusal means.
+#[derive(Clone, Debug)]
+pub(crate) enum Subject {
+    Manifest(Reference),
+    Blob(Reference, Digest),
+    Login,
+}
+
+/// A question.
+#[derive(Clone, Debug)]
+pub(crate) struct Ask {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) subject: Subject,
+    pub(crate) accept: Option<&'static str>,
+    /// The first byte wanted; 0 = all.
+    pub(crate) offset: u64,
+    pub(crate) credentials: Option<Credentials>,
+}
+
+impl Ask {
+    /// The question to each address of the reference's registry, in order. Mirrors are asked without credentials.
+    pub(crate) fn everywhere(
+        registry: &Registry,
+        reference: &Reference,
+        subject: &Subject,
+        credentials: Option<&Credentials>,
+    ) -> Vec<Self> {
+        let endpoints = registry.directory.endpoints(reference.domain());
+        let own = credentials.filter(|c| !c.is_empty());
+        let ask = |endpoint: Endpoint| Self {
+            credentials: own.filter(|_| !endpoint.mirror).cloned(),
+            endpoint,
+            subject: subject.clone(),
+            accept: None,
+            offset: 0,
+        };
+        endpoints.into_iter().map(ask).collect()
+    }
+
+    /// How error messages call it.
+    pub(crate) fn what(&self) -> String {
+        match &self.subject {
+            Subject::Manifest(reference) => format!("manifest {}", reference.familiar()),
+            Subject::Blob(_, digest) => format!("blob {digest}"),
+            Subject::Login => format!("login at {}", self.endpoint.authority),
+        }
+    }
+
+    /// What a token must allow. Made by us: a scope that the registry names could be one of another registry.
+    pub(crate) fn scope(&self) -> Option<String> {
+        match &self.subject {
+            Subject::Manifest(reference) | Subject::Blob(reference, _) => {
+                Some(format!("repository:{}:pull", reference.path()))
+            }
+            Subject::Login => None,
+        }
+    }
+
+    fn url(&self, scheme: Scheme) -> Result<Url> {
+        let path = match &self.subject {
+            Subject::Manifest(reference) => {
+                format!("{}/manifests/{}", reference.path(), reference.identifier())
+            }
+            Subject::Blob(reference, digest) => format!("{}/blobs/{digest}", reference.path()),
+            Subject::Login => String::new(),
+        };
+        let text = format!("{}://{}/v2/{path}", scheme.as_str(), self.endpoint.authority);
+        Url::parse(&text).map_err(|e| Error::Config(format!("registry address {text}: {e}")))
+    }
+}
+
+/// Asks, with retries; an answer that is no success is an error.
+pub(crate) async fn ask(registry: &Registry, ask: &Ask) -> Result<Response> {
+    let mut done = 0;
+    loop {
+        let (error, wanted) = match once(registry, ask).await {
+            Ok(response) if response.status().is_success() => return Ok(response),
+            Ok(response) => {
+                let wanted =
+                    response.headers().get(RETRY_AFTER).and_then(|v| retry::retry_after(v.to_str().ok()?));
+                let transient = retry::is_transient(response.status());
+                let error = refusal::read(ask, response).await;
+                if !transient {
+                    return Err(error);
+                }
+                (error, wanted)
+            }
+            Err(error @ Error::Interrupted { .. }) => (error, None),
+            Err(error) => return Err(error),
+        };
+        let Some(pause) = retry::pause(&registry.config, done, wanted) else { return Err(error) };
+        tracing::debug!(%error, ?pause, "asking the registry again");
+        tokio::time::sleep(pause).await;
+        done += 1;
+    }
+}
+
+/// One try: https, and for hosts that may do without, plain http where TLS does not come about.
+async fn once(registry: &Registry, ask: &Ask) -> Result<Response> {
+    let authority = &ask.endpoint.authority;
+    if ask.endpoint.trust == Trust::Verified {
+        return authorized(registry, ask, Scheme::Https).await;
+    }
+    if let Some(scheme) = registry.known_scheme(authority) {
+        let result = authorized(registry, ask, scheme).await;
+        if matches!(result, Err(Error::Unreachable { .. })) {
+            registry.forget_scheme(authority);
+        }
+        return result;
+    }
+    let (scheme, result) = match authorized(registry, ask, Scheme::Https).await {
+        Err(Error::Unreachable { .. }) => (Scheme::Http, authorized(registry, ask, Scheme::Http).await),
+        result => (Scheme::Https, result),
+    };
+    if result.is_ok() {
+        registry.learn_scheme(authority, scheme);
+    }
+    result
+}
+
+/// Asks with what is known, and when the registry wants (other) credentials, once more with those.
+async fn authorized(registry: &Registry, ask: &Ask, scheme: Scheme) -> Result<Response> {
+    let first = send(registry, ask, scheme, registry.tokens.header(ask)).await?;
+    // A host that we were sent to gets no credential and cannot make us fetch one.
+    if first.response.status() != http::StatusCode::UNAUTHORIZED || !first.at_home {
+        return Ok(first.response);
+    }
+    let Some(header) = token::answer(registry, ask, scheme, &challenges(&first.response)).await? else {
+        return Ok(first.response);
+    };
+    let second = send(registry, ask, scheme, Some(header)).await?;
+    if second.response.status() == http::StatusCode::UNAUTHORIZED {
+        registry.tokens.forget(ask);
+    }
+    Ok(second.response)
+}
+
+async fn send(
+    registry: &Registry,
+    ask: &Ask,
+    scheme: Scheme,
+    authorization: Option<HeaderValue>,
+) -> Result<Answer> {
+    let url = ask.url(scheme)?;
+    let outgoing = Outgoing { what: &ask.what(), url, accept: ask.accept, offset: ask.offset, authorization };
+    redirect::get(registry, outgoing).await
+}
+
+/// All challenges of an answer.
+pub(crate) fn challenges(response: &Response) -> Vec<Challenge> {
+    let headers = response.headers().get_all(WWW_AUTHENTICATE);
+    headers.iter().filter_map(|value| value.to_str().ok()).flat_map(challenge::parse).collect()
+}
