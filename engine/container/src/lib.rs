@@ -1,1 +1,32 @@
+//! # container: workloads of one node
+//!
+//! - **Owns**: container records, one task a container, bundles, the shims' sockets, exec sessions, events.
+//! - **In**: a checked [`ContainerSpec`] and requests about a container by id, id prefix or name.
+//! - **Out**: [`Container`] snapshots, streams of output, log and events.
+//! - **Leans on**: image, snapshot, network, volume, store for resources; shim for the protocol to the running container.
+//! - **Never**: runs a container in this process, waits for time to pass on a start, knows a front end's words.
+//! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine
+//!   forgot by dying, [`Engine::reconcile`] finds again.
 
+mod container;
+mod engine;
+mod error;
+mod event;
+mod options;
+mod seccomp;
+mod spec;
+
+pub use container::{Container, ImageUse, MountKind, MountPoint, State, Status};
+pub use engine::{Attachment, Config, Engine};
+pub use error::{Error, Result};
+pub use event::{Event, EventKind, EventStream};
+pub use options::{
+    AttachOptions, Counts, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream, RemoveOptions, StopOptions,
+    StopTimeout, Top, WaitCondition, WaitResult,
+};
+pub use spec::{
+    BindPropagation, BlockIoLimits, CommandSpec, ContainerSpec, CpuLimits, DeviceAccessRule, DeviceRate, DeviceSpec,
+    DeviceWeight, IdentitySpec, IpcMode, LifecycleSpec, Limits, LogSpec, MINIMUM_MEMORY, MemoryLimits, MountSource,
+    MountSpec, NamespaceMode, NamespaceSpec, NetworkMode, NetworkSpec, RestartPolicy, SeccompChoice, SecuritySpec,
+    StreamSpec, TmpfsOptions, Ulimit,
+};
