@@ -1,1 +1,128 @@
-//! soon.
+//! `kill -9` at bad moments: afterwards nothing has leaked, nothing is lost, containers live.
+
+use anyhow::{Context, Result};
+use tare_tests::{World, capture, until};
+
+/// Containers, their logs, their ports go on without the daemon; the next one finds them as they are.
+#[test]
+fn containers_outlive_the_daemon() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_busybox()?;
+    let tick = "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.1; done";
+    let id = world.tare(&["run", "-d", "--name", "clock", "-p", "8080:80", &image, "sh", "-c", &format!("mkdir -p /w; echo alive > /w/index.html; httpd -h /w; {tick}")])?.ok().to_owned();
+    let short = world.tare(&["run", "-d", "--name", "short", &image, "sh", "-c", "sleep 0.5; exit 23"])?.ok().to_owned();
+    let fetch = || capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]));
+    until("the server", || Ok(fetch()?.code == 0))?;
+    let pid = world.tare(&["inspect", "--format", "{{.State.Pid}}", "clock"])?.ok().to_owned();
+    world.kill_daemon();
+    assert_eq!(capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(), "alive", "without a daemon");
+    until("the short one to end unseen", || Ok(!process_of(&short)))?;
+    world.start_daemon(&[])?;
+    assert_eq!(world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.Pid}}", "clock"])?.ok(), format!("running {pid}"));
+    assert_eq!(world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "short"])?.ok(), "exited 23");
+    let ticks = world.tare(&["logs", "clock"])?;
+    let numbers: Vec<u32> = ticks.ok().lines().filter_map(|l| l.strip_prefix("tick ")?.parse().ok()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers[0] == 0, "no tick is lost");
+    assert_eq!(world.tare(&["exec", "clock", "echo", "hello"])?.ok(), "hello");
+    assert_eq!(capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(), "alive");
+    world.tare(&["rm", "-f", "clock", "short"])?.ok();
+    assert!(world.leftovers(&[&id, &short])?.0.is_empty(), "{:?}", world.leftovers(&[&id, &short])?);
+    Ok(())
+}
+
+fn process_of(id: &str) -> bool {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|line| String::from_utf8_lossy(&line).contains(id))
+}
+
+/// Killed at ever later moments of a pull: the next pull succeeds and the image runs.
+#[test]
+fn a_pull_cut_in_the_middle_resumes_or_starts_again() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_debian()?;
+    for delay in [5, 30, 80, 150, 300, 600] {
+        let mut pulling = world.tare_command()?.args(["pull", &image]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        world.kill_daemon();
+        let _ = pulling.kill();
+        pulling.wait()?;
+        world.start_daemon(&[])?;
+        let temporary = world.dir().join("data/snapshots/tmp");
+        let left = std::fs::read_dir(temporary).map(|entries| entries.count()).unwrap_or(0);
+        assert_eq!(left, 0, "after {delay} ms, half a layer is left");
+    }
+    world.tare(&["pull", "-q", &image])?.ok();
+    assert!(world.tare(&["run", "--rm", &image, "python3", "-c", "print(6 * 7)"])?.ok() == "42");
+    world.tare(&["rmi", &image])?.ok();
+    let layers = std::fs::read_dir(world.dir().join("data/snapshots/layers"))?.count();
+    let blobs = std::fs::read_dir(world.dir().join("data/content/blobs/sha256"))?.count();
+    assert_eq!((layers, blobs), (0, 0), "an image that is removed leaves nothing");
+    Ok(())
+}
+
+/// Killed again and again while containers start: no half of one is left.
+#[test]
+fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_busybox()?;
+    world.tare(&["pull", "-q", &image])?.ok();
+    let mut ids = Vec::new();
+    for delay in [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20] {
+        let mut starting = world.tare_command()?.args(["run", "-d", "--name", &format!("c{delay}"), "-p", "8080:80", &image, "sleep", "600"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        world.kill_daemon();
+        starting.wait()?;
+        world.start_daemon(&[])?;
+        for line in world.tare(&["ps", "-a", "--no-trunc", "--format", "{{.ID}} {{.State}}"])?.ok().lines() {
+            let (id, state) = line.split_once(' ').context("an id and a state")?;
+            ids.push(id.to_owned());
+            assert!(["created", "running", "exited"].contains(&state), "after {delay} ms: {line}");
+            world.tare(&["rm", "-f", id])?.ok();
+        }
+    }
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    assert!(world.leftovers(&ids)?.0.is_empty(), "{:?}", world.leftovers(&ids)?);
+    world.tare(&["run", "--rm", "-p", "8080:80", &image, "true"])?.ok();
+    Ok(())
+}
+
+/// The shim is killed: the container is gone with it, and the daemon says so and forgets nothing else.
+#[test]
+fn a_killed_shim_is_noticed() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let id = world.tare(&["run", "-d", "--name", "victim", "-p", "8080:80", &image, "sleep", "600"])?.ok().to_owned();
+    let shim = capture(std::process::Command::new("pgrep").args(["-f", &format!("tare-runtime.*{id}")]))?;
+    capture(std::process::Command::new("kill").arg("-9").args(shim.ok().split_whitespace()))?.ok();
+    until("the daemon to notice", || Ok(world.tare(&["inspect", "--format", "{{.State.Status}}", "victim"])?.out.trim() == "exited"))?;
+    world.tare(&["rm", "victim"])?.ok();
+    assert!(world.leftovers(&[&id])?.0.is_empty(), "{:?}", world.leftovers(&[&id])?);
+    world.tare(&["run", "--rm", "-p", "8080:80", &image, "true"])?.ok();
+    Ok(())
+}
+
+/// A disk that is full is said to be full; afterwards everything works again.
+#[test]
+fn a_full_disk_is_an_error_and_loses_nothing() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_debian()?;
+    let small = world.push_busybox()?;
+    world.stop_daemon();
+    let data = world.dir().join("data");
+    std::fs::remove_dir_all(&data)?;
+    std::fs::create_dir_all(&data)?;
+    // 100 MB: the small image fits, the large one does not.
+    capture(std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(&data))?.ok();
+    let told = (|| -> Result<()> {
+        world.start_daemon(&[])?;
+        let refused = world.tare(&["pull", &image])?;
+        assert!(refused.fails(1).to_lowercase().contains("no space"), "{refused:?}");
+        assert_eq!(world.tare(&["run", "--rm", &small, "echo", "room again"])?.ok(), "room again");
+        let filled = world.tare(&["run", "--rm", &small, "sh", "-c", "head -c 200000000 /dev/zero > /big; echo $?; rm /big; echo after"])?;
+        assert!(filled.out.contains("1\nafter"), "{filled:?}");
+        Ok(())
+    })();
+    world.stop_daemon();
+    capture(std::process::Command::new("umount").arg(&data))?.ok();
+    told
+}

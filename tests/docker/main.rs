@@ -1,1 +1,10 @@
-//! soon.
+//! What unchanged clients see: the docker command line and tare side by side, on real images.
+
+mod api;
+mod daemons;
+mod image;
+mod life;
+mod limits;
+mod network;
+mod storage;
+mod streams;

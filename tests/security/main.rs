@@ -1,1 +1,5 @@
-//! soon.
+//! What an attacker inside a container, or behind an image, can do: nothing of the classes below.
+
+mod hostile_images;
+mod inside;
+mod outside;

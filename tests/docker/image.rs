@@ -1,0 +1,62 @@
+use anyhow::Result;
+use tare_tests::World;
+
+/// The main job: a real image of a real distribution from a real registry, by each client.
+#[test]
+fn a_debian_image_is_pulled_run_and_described() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_debian()?;
+    for (client, run) in world.clients() {
+        let pulled = run(&["pull", &image])?;
+        assert!(pulled.ok().contains(&image), "{client}: {pulled:?}");
+        let system = run(&["run", "--rm", &image, "cat", "/etc/os-release"])?;
+        assert!(system.ok().contains("bookworm"), "{client}: {system:?}");
+        let python = run(&["run", "--rm", &image, "python3", "-c", "print(6 * 7)"])?;
+        assert_eq!(python.ok(), "42", "{client}");
+        let listed = run(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
+        assert_eq!(listed.ok(), image, "{client}");
+        let layers = run(&["inspect", "--format", "{{len .RootFS.Layers}} {{index .Config.Cmd 0}} {{.Config.StopSignal}}", &image])?;
+        assert_eq!(layers.ok(), "3 nginx SIGQUIT", "{client}");
+        assert!(run(&["history", "-q", &image])?.ok().lines().count() >= 3, "{client}");
+        let again = run(&["pull", &image])?;
+        assert!(again.ok().contains("Image is up to date"), "{client}: {again:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn tags_name_and_unname_an_image_and_the_last_one_deletes_it() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        run(&["pull", "-q", &image])?.ok();
+        run(&["tag", &image, "mine/box:one"])?.ok();
+        assert_eq!(run(&["images", "-q"])?.ok().lines().collect::<std::collections::BTreeSet<_>>().len(), 1, "{client}");
+        let untagged = run(&["rmi", &image])?;
+        assert!(untagged.ok().contains("Untagged") && !untagged.out.contains("Deleted"), "{client}: {untagged:?}");
+        run(&["create", "--name", "keeper", "mine/box:one", "true"])?.ok();
+        let refused = run(&["rmi", "mine/box:one"])?;
+        assert!(refused.fails(1).contains("keeper") || refused.err.contains("conflict"), "{client}: {refused:?}");
+        run(&["rm", "keeper"])?.ok();
+        let deleted = run(&["rmi", "mine/box:one"])?;
+        assert!(deleted.ok().contains("Deleted: sha256:"), "{client}: {deleted:?}");
+        assert_eq!(run(&["images", "-q"])?.ok(), "", "{client}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_no_registry_has_is_said_in_a_line() -> Result<()> {
+    let world = World::new()?;
+    for (client, run) in world.clients() {
+        let missing = run(&["pull", "127.0.0.1:5000/no/such:thing"])?;
+        assert!(missing.fails(1).contains("not found"), "{client}: {missing:?}");
+        let nobody = run(&["pull", "127.0.0.1:1/a:b"])?;
+        assert!(nobody.fails(1).contains("refused"), "{client}: {nobody:?}");
+        let absent = run(&["run", "--pull", "never", "127.0.0.1:5000/no/such:thing"])?;
+        assert!(absent.fails(125).contains("No such image"), "{client}: {absent:?}");
+        let bad = run(&["run", "Upper/Case"])?;
+        assert!(bad.fails(125).contains("must be lowercase"), "{client}: {bad:?}");
+    }
+    Ok(())
+}

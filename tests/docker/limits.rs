@@ -1,0 +1,64 @@
+use anyhow::Result;
+use tare_tests::{World, until};
+
+#[test]
+fn the_memory_limit_kills_the_hog_and_inspect_says_so() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        let hog = "x=x; while true; do x=$x$x; done";
+        let ran = run(&["run", "--name", "hog", "--memory", "32m", "--memory-swap", "32m", &image, "sh", "-c", hog])?;
+        assert_eq!(ran.code, 137, "{client}: {ran:?}");
+        assert_eq!(run(&["inspect", "--format", "{{.State.OOMKilled}}", "hog"])?.ok(), "true", "{client}");
+        run(&["rm", "hog"])?.ok();
+        let small = run(&["run", "--rm", "--memory", "1m", &image, "true"])?;
+        assert!(small.fails(125).contains("Minimum memory limit"), "{client}: {small:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_pid_limit_stops_a_fork_bomb() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let bomb = "bomb() { bomb | bomb & }; bomb; sleep 1; echo survived";
+    world.docker(&["run", "-d", "--name", "bomb", "--pids-limit", "20", &image, "sh", "-c", bomb])?.ok();
+    until("the bomb to have gone off", || Ok(world.docker(&["logs", "bomb"])?.err.contains("can't fork")))?;
+    let listed = world.docker(&["top", "bomb"])?;
+    assert!(listed.out.lines().count() <= 21, "{listed:?}");
+    world.docker(&["rm", "-f", "bomb"])?.ok();
+    Ok(())
+}
+
+/// Half a processor, within five per cent, over three seconds of wall time.
+#[test]
+fn the_cpu_quota_holds() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let spin = "cat /proc/uptime; timeout 3 sh -c 'while true; do :; done'; cat /proc/uptime; cat /proc/self/stat >/dev/null; times";
+    let ran = world.tare(&["run", "--rm", "--cpus", "0.5", &image, "sh", "-c", spin])?;
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let uptime = |line: &str| -> f64 { line.split(' ').next().and_then(|n| n.parse().ok()).expect("seconds") };
+    let wall = uptime(lines[1]) - uptime(lines[0]);
+    // The last line of `times`: user and system time of the children, as 0m1.500s.
+    let seconds = |text: &str| -> f64 {
+        let (minutes, rest) = text.split_once('m').expect("minutes");
+        minutes.parse::<f64>().expect("minutes") * 60.0 + rest.trim_end_matches('s').parse::<f64>().expect("seconds")
+    };
+    let used: f64 = lines.last().expect("a line").split(' ').map(seconds).sum();
+    let share = used / wall;
+    assert!((share - 0.5).abs() <= 0.025 + 0.01, "{share:.3} of a processor: {ran:?}");
+    Ok(())
+}
+
+#[test]
+fn limits_are_seen_from_inside() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        let ran = run(&["run", "--rm", "--ulimit", "nofile=100:200", "--cpuset-cpus", "0", "--shm-size", "8m", &image, "sh", "-c",
+            "ulimit -n; grep Cpus_allowed_list /proc/self/status | cut -f2; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"])?;
+        assert_eq!(ran.ok().lines().collect::<Vec<_>>(), ["100", "0", "8192"], "{client}");
+    }
+    Ok(())
+}

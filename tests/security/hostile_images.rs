@@ -1,0 +1,112 @@
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+use tare_tests::{World, capture};
+
+/// An image of one layer whose tar a small Python program wrote, member by member.
+fn image_of(world: &World, name: &str, members: &str) -> Result<String> {
+    let dir = world.dir().join(name);
+    std::fs::create_dir_all(&dir)?;
+    let program = format!(
+        "import tarfile,io\nt=tarfile.open('layer.tar','w',format=tarfile.PAX_FORMAT)\n\
+         def f(name,data=b'x',**k):\n  i=tarfile.TarInfo(name); i.size=len(data)\n  for a,v in k.items(): setattr(i,a,v)\n  t.addfile(i,io.BytesIO(data))\n\
+         def l(name,to,kind=tarfile.SYMTYPE):\n  i=tarfile.TarInfo(name); i.type=kind; i.linkname=to; t.addfile(i)\n\
+         def d(name,mode=0o755):\n  i=tarfile.TarInfo(name); i.type=tarfile.DIRTYPE; i.mode=mode; t.addfile(i)\n\
+         d('bin'); f('bin/busybox',open('/bin/busybox','rb').read(),mode=0o755); l('bin/sh','busybox'); l('bin/cat','busybox'); l('bin/true','busybox')\n{members}\nt.close()\n"
+    );
+    std::fs::write(dir.join("make.py"), program)?;
+    run(Command::new("python3").arg("make.py").current_dir(&dir))?;
+    let layout = dir.join("layout");
+    let tag = format!("{}:x", layout.display());
+    run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
+    run(Command::new("umoci").args(["new", "--image", &tag]))?;
+    run(Command::new("umoci").args(["raw", "add-layer", "--image", &tag]).arg(dir.join("layer.tar")))?;
+    run(Command::new("umoci").args(["config", "--image", &tag, "--config.env=PATH=/bin", "--config.cmd=true"]))?;
+    world.push(&format!("oci:{tag}"), &format!("{name}:x"))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let ran = capture(command)?;
+    ensure!(ran.code == 0, "{} failed: {}", ran.line, ran.err);
+    Ok(())
+}
+
+#[test]
+fn layers_that_point_out_of_their_root_are_refused_and_touch_nothing() -> Result<()> {
+    let world = World::new()?;
+    let canary = world.dir().join("canary");
+    std::fs::write(&canary, "alive")?;
+    let target = canary.display().to_string();
+    let deep = "../".repeat(30);
+    for (name, members) in [
+        ("dotdot", format!("f('{deep}{}',b'dead')", &target[1..])),
+        ("through-link", format!("l('out','/'); f('out{target}',b'dead')")),
+        ("relative-link", format!("l('out','{deep}'); f('out{target}',b'dead')")),
+        ("hard-link", format!("l('copy','{deep}{}',tarfile.LNKTYPE); f('copy',b'dead')", &target[1..])),
+        ("whiteout", format!("l('out','/'); f('out{}/.wh.canary',b'')", world.dir().display())),
+        ("whiteout-dots", "d('a'); f('a/.wh...',b'')".to_owned()),
+    ] {
+        let image = image_of(&world, name, &members)?;
+        let _refused_or_confined = world.tare(&["pull", &image])?;
+        assert_eq!(std::fs::read_to_string(&canary)?, "alive", "{name}");
+        assert!(world.leftovers(&[])?.0.is_empty(), "{name}: {:?}", world.leftovers(&[])?);
+        assert_eq!(world.tare(&["ps", "-aq"])?.code, 0, "{name}: the daemon lives");
+    }
+    Ok(())
+}
+
+/// An absolute name lands inside, as every tar does it.
+#[test]
+fn an_absolute_name_stays_inside() -> Result<()> {
+    let world = World::new()?;
+    let marker = format!("/tare-absolute-{}", std::process::id());
+    let image = image_of(&world, "absolute", &format!("f('{marker}',b'inside')"))?;
+    let ran = world.tare(&["run", "--rm", &image, "cat", &marker])?;
+    assert!(!Path::new(&marker).exists());
+    assert!(ran.code != 0 || ran.ok() == "inside", "{ran:?}");
+    Ok(())
+}
+
+/// `/dev`, `/proc`, `/sys` and mount targets as symbolic links out (CVE-2026-41579, CVE-2019-19921).
+#[test]
+fn links_where_the_runtime_mounts_do_not_lead_to_the_host() -> Result<()> {
+    let world = World::new()?;
+    let outside = world.dir().join("outside");
+    std::fs::create_dir_all(&outside)?;
+    let out = outside.display().to_string();
+    for place in ["dev", "proc", "sys", "etc", "mnt"] {
+        let image = image_of(&world, &format!("link-{place}"), &format!("l('{place}','{out}')"))?;
+        let _confined_or_refused = world.tare(&["run", "--rm", "-v", "vol:/mnt/deep", &image, "true"])?;
+        assert_eq!(std::fs::read_dir(&outside)?.count(), 0, "/{place} as a link reached the host");
+    }
+    Ok(())
+}
+
+/// An endless or special passwd must not be read without end (the class of moby#38972).
+#[test]
+fn a_giant_or_special_passwd_is_an_error_and_not_a_hang() -> Result<()> {
+    let world = World::new()?;
+    for (name, members) in [
+        ("passwd-zero", "d('etc'); l('etc/passwd','/dev/zero')"),
+        ("passwd-fifo", "d('etc'); i=tarfile.TarInfo('etc/passwd'); i.type=tarfile.FIFOTYPE; t.addfile(i)"),
+        ("passwd-big", "d('etc'); f('etc/passwd',b'a'*200000000)"),
+        ("passwd-host", "d('etc'); l('etc/passwd','/../../../../etc/passwd')"),
+    ] {
+        let image = image_of(&world, name, members)?;
+        let ran = world.tare(&["run", "--rm", "--user", "daemon", &image, "true"])?;
+        assert!(ran.code != 0, "{name}: {ran:?}");
+    }
+    Ok(())
+}
+
+/// A thousand to one: two gigabytes of nothing in two megabytes of gzip are allowed to nobody in an instant of trust.
+#[test]
+fn a_bomb_is_refused_with_a_reason() -> Result<()> {
+    let world = World::with_daemon_arguments(&[])?;
+    let image = image_of(&world, "bomb", "i=tarfile.TarInfo('zeros'); i.size=3<<30\nclass Z:\n  def read(s,n=-1): return b'\\0'*n\nt.addfile(i,Z())")?;
+    let refused = world.tare(&["pull", &image])?;
+    assert!(refused.code == 1 && refused.err.contains("ratio"), "{refused:?}");
+    assert!(world.leftovers(&[])?.0.is_empty());
+    Ok(())
+}
