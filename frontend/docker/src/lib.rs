@@ -1,1 +1,63 @@
+//! # docker: the Docker Engine API, v1.24 to v1.51
+//!
+//! - **Owns**: the routes, the check from wire to spec, the words of statuses and errors, the framing of streams.
+//! - **In**: HTTP requests of the docker CLI, of libraries and of `tare`.
+//! - **Out**: one engine call each, and its result in Docker's JSON.
+//! - **Leans on**: http, docker-api, and the engine's rooms.
+//! - **Never**: keeps state, touches the kernel or the disk, or decides what the engine can decide.
+//! - **Invariant**: input is checked here once; a handler that calls the engine holds a spec, not wire types.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tare_container::Engine;
+use tare_http::Router;
+use tare_image::Images;
+use tare_network::Networks;
+use tare_registry::Registry;
+use tare_volume::Volumes;
+
+/// What the daemon has opened, for the handlers.
+pub struct Rooms {
+    /// Containers.
+    pub engine: Arc<Engine>,
+    /// Images.
+    pub images: Arc<Images>,
+    /// Networks.
+    pub networks: Arc<Networks>,
+    /// Volumes.
+    pub volumes: Arc<Volumes>,
+    /// Registries, for logins.
+    pub registry: Arc<Registry>,
+    /// What the daemon says of itself.
+    pub daemon: Daemon,
+}
+
+/// What the daemon says of itself in `info` and `version`.
+#[derive(Clone, Debug, Default)]
+pub struct Daemon {
+    /// A stable id of this data root.
+    pub id: String,
+    /// Its version, `0.1.0`.
+    pub version: String,
+    /// The revision it was built from; may be empty.
+    pub commit: String,
+    /// When it was built; may be empty.
+    pub built: String,
+    /// Where its data lies.
+    pub data_root: PathBuf,
+    /// The version of the control groups it uses: `1` or `2`.
+    pub cgroup_version: String,
+    /// Registries spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of docker.io.
+    pub mirrors: Vec<String>,
+    /// What the administrator should know, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The route table that [`tare_http::serve`] serves.
+pub fn router(rooms: Rooms) -> Router {
+    let _ = rooms;
+    Router::new()
+}

@@ -1,0 +1,98 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, Method, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
+
+use crate::query::Query;
+use crate::{Error, Result};
+
+/// How long a whole body that a handler waits for may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request whose path is clean and whose place in the route table is found.
+#[derive(Debug)]
+pub struct Request {
+    /// GET, POST, …
+    pub method: Method,
+    /// Decoded, beginning with a slash, without empty, `.` and `..` segments.
+    pub path: String,
+    /// What stands behind the question mark.
+    pub query: Query,
+    /// As the client sent them.
+    pub headers: HeaderMap,
+    /// What a front end notes while it works on the request.
+    pub extensions: Extensions,
+    pub(crate) parameters: Vec<(&'static str, String)>,
+    body: Option<Incoming>,
+}
+
+impl Request {
+    pub(crate) fn new(head: Parts, body: Option<Incoming>) -> Result<Self> {
+        Ok(Self {
+            path: crate::path::clean(head.uri.path())?,
+            query: Query::parse(head.uri.query().unwrap_or_default()),
+            method: head.method,
+            headers: head.headers,
+            extensions: Extensions::new(),
+            parameters: Vec::new(),
+            body,
+        })
+    }
+
+    /// The part of the path that the pattern calls by this name; empty where the pattern has none such.
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    /// A header that is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// Whether the client asks for the connection to be handed over (`Connection: Upgrade` with `Upgrade: …`).
+    pub fn wants_upgrade(&self) -> bool {
+        let connection = self.header("connection").unwrap_or_default();
+        connection.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+            && self.headers.contains_key("upgrade")
+    }
+
+    /// Whether a body follows the head.
+    pub fn has_body(&self) -> bool {
+        self.body.as_ref().is_some_and(|body| !body.is_end_stream())
+    }
+
+    /// The whole body, at most `limit` bytes, within a minute.
+    pub async fn body(&mut self, limit: usize) -> Result<Bytes> {
+        let Some(body) = self.body.take() else {
+            return Ok(Bytes::new());
+        };
+        let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect());
+        match collected.await {
+            Err(_) => Err(Error::BodyTimeout),
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+            Ok(Err(failed)) if failed.is::<LengthLimitError>() => Err(Error::BodyTooLarge(limit)),
+            Ok(Err(failed)) => Err(Error::Body(failed.to_string())),
+        }
+    }
+
+    /// The body as it comes, for handlers that stream it.
+    pub fn take_body(&mut self) -> Option<Incoming> {
+        self.body.take()
+    }
+
+    /// A request made by hand, for tests of handlers and routes.
+    pub fn test(method: Method, target: &str) -> Result<Self> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Ok(Self {
+            method,
+            path: crate::path::clean(path)?,
+            query: Query::parse(query),
+            headers: HeaderMap::new(),
+            extensions: Extensions::new(),
+            parameters: Vec::new(),
+            body: None,
+        })
+    }
+}

@@ -1,0 +1,65 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::connection;
+use crate::listener::Listener;
+use crate::router::Router;
+
+/// Clients at a time on one listener; the next ones wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4096;
+/// How long requests may go on after the end was announced.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long to wait when descriptors run out, as every accept fails at once then.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves clients on all listeners until `shutdown` resolves; then takes no new ones, lets those at work finish for two
+/// seconds and cuts the rest (followers of logs and events would never end).
+pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Future<Output = ()>) {
+    let router = Arc::new(router);
+    let (announce, stop) = watch::channel(false);
+    let loops = join_all(
+        listeners.into_iter().map(|listener| accept_loop(listener, Arc::clone(&router), stop.clone())),
+    );
+    let announced = async {
+        shutdown.await;
+        announce.send_replace(true);
+    };
+    futures_util::future::join(loops, announced).await;
+}
+
+async fn accept_loop(listener: Listener, router: Arc<Router>, stop: watch::Receiver<bool>) {
+    let mut announced = stop.clone();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = stopped(&mut announced) => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok(stream) => {
+                    connections.spawn(connection::serve(stream, Arc::clone(&router), stop.clone()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, address = listener.address(), "cannot accept a client");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let finish = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, finish).await;
+    connections.shutdown().await;
+}
+
+/// Resolves when the end is announced.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await // the announcer is gone without a word: `serve` itself was dropped
+    }
+}
