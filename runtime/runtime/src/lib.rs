@@ -1,1 +1,147 @@
+//! # runtime: one container, one thread, no async
+//!
+//! - **Owns**: the way from an OCI spec to a program that runs in its namespaces, and into a running container.
+//! - **In**: a [`Spec`], root mounts, standard streams, a cgroup.
+//! - **Out**: a pid, a pidfd, a console; or one error that names the step.
+//! - **Leans on**: cgroup, sys, oci, model.
+//! - **Never**: starts a helper process, writes to the host's mount table, trusts a path inside the root.
+//! - **Invariant**: when a function here fails, no process, mount or directory outside the root is left of it.
+//!
+//! [`clone_init`] makes init with one `clone3`; [`Created::ready`] waits until it stands before its `execve`;
+//! [`Created::start`] lets it go. [`exec`] does the same inside a container that runs. [`protect_self`] comes first in
+//! the program's `main`, [`protected_exe`] spares the second execve to who starts many.
 
+mod error;
+mod failure;
+mod protect;
+pub mod seccomp;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tare_cgroup::Cgroup;
+use tare_oci::runtime::{ConsoleSize, Process, Spec};
+
+pub use error::{Error, Result};
+pub use protect::{protect_self, protected_exe};
+
+/// What a container is made of.
+pub struct Launch<'a> {
+    /// Its name in messages.
+    pub id: &'a str,
+    /// Absolute; a relative `root.path` starts there.
+    pub bundle: &'a Path,
+    /// config.json.
+    pub spec: &'a Spec,
+    /// Mounted over each other as the root, inside the container's own mount namespace only; empty = `root.path` as it is.
+    pub rootfs: &'a [RootMount],
+    /// Where its output goes.
+    pub stdio: Stdio,
+    /// A directory of compiled filters.
+    pub seccomp_cache: Option<&'a Path>,
+    /// Where its processes are counted; none = the caller's.
+    pub cgroup: Option<&'a Cgroup>,
+    /// How many of the caller's descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+}
+
+/// One file system of the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RootMount {
+    /// `overlay` or `bind`.
+    pub kind: String,
+    /// The directory to bind; a word for overlay.
+    pub source: String,
+    /// `lowerdir=a:b:c` (the topmost first), `upperdir=`, `workdir=`, `ro`, …
+    pub options: Vec<String>,
+}
+
+/// The three standard streams.
+#[derive(Debug, Default)]
+pub enum Stdio {
+    /// The caller's own.
+    #[default]
+    Inherit,
+    /// These.
+    Fds {
+        /// Read by the program.
+        stdin: OwnedFd,
+        /// Written by the program.
+        stdout: OwnedFd,
+        /// Written by the program.
+        stderr: OwnedFd,
+    },
+    /// A new terminal of the container's own devpts; its master is the `console` of the answer.
+    Terminal {
+        /// Its size at first.
+        size: ConsoleSize,
+    },
+}
+
+/// A container whose init exists and prepares itself.
+#[derive(Debug)]
+pub struct Created {
+    /// init, as the caller's process id namespace numbers it. The caller is its parent and must reap it.
+    pub pid: i32,
+    /// init.
+    pub pidfd: OwnedFd,
+    /// The terminal's master, there once [`Created::ready`] has returned.
+    pub console: Option<OwnedFd>,
+    /// What could not be done and does not keep the container from running.
+    pub warnings: Vec<String>,
+    socket: OwnedFd,
+}
+
+/// A program that runs.
+#[derive(Debug)]
+pub struct Running {
+    /// As the caller's process id namespace numbers it. The caller is its parent and must reap it.
+    pub pid: i32,
+    /// The process.
+    pub pidfd: OwnedFd,
+    /// The terminal's master, if one was asked for.
+    pub console: Option<OwnedFd>,
+    /// What could not be done and does not keep the program from running.
+    pub warnings: Vec<String>,
+}
+
+/// A container to run another program in.
+pub struct Target<'a> {
+    /// Its init.
+    pub pidfd: BorrowedFd<'a>,
+    /// Its config.json: namespaces and seccomp are taken from it.
+    pub spec: &'a Spec,
+    /// Where the new process is counted.
+    pub cgroup: Option<&'a Cgroup>,
+    /// A directory of compiled filters.
+    pub seccomp_cache: Option<&'a Path>,
+}
+
+/// Makes the container's init and returns as soon as it has its namespaces, its ids and its cgroup; it prepares itself
+/// meanwhile. Must be called from a process of one thread.
+pub fn clone_init(_launch: Launch<'_>) -> Result<Created> {
+    panic!("stands soon")
+}
+
+impl Created {
+    /// Readable once init is ready or has failed: then [`Created::ready`] does not block.
+    pub fn sync_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Blocks until init stands before its execve, everything done but that.
+    pub fn ready(&mut self) -> Result<()> {
+        panic!("stands soon")
+    }
+
+    /// Lets init become the user's program; returns when it has.
+    pub fn start(self) -> Result<Running> {
+        panic!("stands soon")
+    }
+}
+
+/// Runs another program inside a container.
+pub fn exec(_target: &Target<'_>, _process: &Process, _stdio: Stdio) -> Result<Running> {
+    panic!("stands soon")
+}

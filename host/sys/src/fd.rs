@@ -1,0 +1,72 @@
+//! Descriptors by number: what a process does just before it becomes another program.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+use crate::check;
+
+/// Closes every descriptor from 3 on except those borrowed. Only for a process that will not use any other again: the
+/// owners of the closed ones must never be dropped, that is, the process must end in execve or
+/// [`crate::process::exit`]. (A double close there would be a bug of logic, not of memory.)
+///
+/// # Errors
+/// close_range(2)'s.
+pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut numbers: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            close_range(first, number - 1, 0)?;
+        }
+        first = number + 1;
+    }
+    close_range(first, RawFd::MAX, 0)
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// close_range(2)'s.
+pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    close_range(first, RawFd::MAX, CLOSE_RANGE_CLOEXEC)
+}
+
+/// Makes `number` refer to what `fd` refers to, and survive execve.
+///
+/// # Errors
+/// dup3(2)'s.
+pub fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    if fd.as_raw_fd() == number {
+        // SAFETY: clears the close-on-exec flag of an open descriptor.
+        return check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop);
+    }
+    // SAFETY: both are plain numbers to the kernel; what `number` referred to before is closed, as the caller asks.
+    check(unsafe { libc::dup3(fd.as_raw_fd(), number, 0) }.into()).map(drop)
+}
+
+/// Whether a descriptor of that number is open.
+pub fn is_open(number: RawFd) -> bool {
+    // SAFETY: F_GETFD on any number is harmless.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    flags != -1
+}
+
+/// Duplicates a descriptor known by its number only, such as one inherited from the parent process.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn duplicate(number: RawFd) -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: takes any number; asks for a new one from 3 on.
+    let new = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) }.into())?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(new as RawFd) })
+}
+
+fn close_range(first: RawFd, last: RawFd, flags: u32) -> io::Result<()> {
+    // SAFETY: takes plain numbers; see the callers for who owned the descriptors.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, last as u32, flags) }).map(drop)
+}

@@ -1,0 +1,97 @@
+use std::io;
+
+use tare_model::{HasKind, Kind};
+use thiserror::Error;
+
+use crate::failure::Failure;
+use crate::seccomp::SeccompError;
+
+/// What can go wrong between a spec and a running program.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// config.json breaks a rule.
+    #[error("invalid {field}: {rule}")]
+    Spec {
+        /// The field, as `process.args` or `mounts[3].options`.
+        field: String,
+        /// What it must be.
+        rule: String,
+    },
+    /// Part of the specification that this version does not have.
+    #[error("not supported yet: {what}")]
+    NotSupported {
+        /// The field or what it asks for.
+        what: String,
+    },
+    /// The seccomp profile cannot be compiled.
+    #[error("invalid linux.seccomp: {0}")]
+    Seccomp(SeccompError),
+    /// A step of the preparation failed, in the caller or in init; nothing is left of it.
+    #[error("{0}")]
+    Step(String),
+    /// The program cannot be executed, in the words that Docker's clients look for.
+    #[error("{message}")]
+    Exec {
+        /// `exec: "foo": executable file not found in $PATH`.
+        message: String,
+        /// 126 or 127.
+        exit_code: u8,
+    },
+    /// init was killed, or died without a word, before it was ready.
+    #[error("the container's init process ended while it was being prepared")]
+    Died,
+    /// The container's cgroup does not do what it should.
+    #[error(transparent)]
+    Cgroup(#[from] tare_cgroup::Error),
+    /// A file of the bundle cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Bundle {
+        /// The file.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// This room's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// What `docker run` exits with: 127 no such program, 126 one that cannot be executed, 125 everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Exec { exit_code, .. } => *exit_code,
+            _ => 125,
+        }
+    }
+
+    pub(crate) fn spec(field: impl Into<String>, rule: impl Into<String>) -> Self {
+        Error::Spec { field: field.into(), rule: rule.into() }
+    }
+
+    /// A step of the caller's own that failed.
+    pub(crate) fn step(step: &str, cause: impl Into<io::Error>) -> Self {
+        Failure::new(step, cause).into()
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure.exit_code {
+            125 => Error::Step(failure.message),
+            exit_code => Error::Exec { message: failure.message, exit_code },
+        }
+    }
+}
+
+impl HasKind for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Error::Spec { .. } | Error::Seccomp(_) | Error::Exec { .. } => Kind::InvalidInput,
+            Error::NotSupported { .. } => Kind::NotSupported,
+            Error::Cgroup(cause) => cause.kind(),
+            Error::Step(_) | Error::Died | Error::Bundle { .. } => Kind::Internal,
+        }
+    }
+}
