@@ -48,7 +48,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// The kernel does not settle.
-    #[error("the processes of cgroup {path:?} did not {wanted} within {seconds} s: one may be stuck in a system call")]
+    #[error(
+        "the processes of cgroup {path:?} did not {wanted} within {seconds} s: one may be stuck in a system call"
+    )]
     Stuck {
         /// The group's directory.
         path: PathBuf,
@@ -83,7 +85,11 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    pub(crate) fn file(action: impl Into<String>, path: impl Into<PathBuf>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn file(
+        action: impl Into<String>,
+        path: impl Into<PathBuf>,
+        source: impl Into<io::Error>,
+    ) -> Self {
         Self::File { action: action.into(), path: path.into(), source: source.into() }
     }
 

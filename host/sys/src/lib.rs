@@ -12,9 +12,11 @@
 
 #![allow(unsafe_code)] // this is the one room for it
 
+pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fd;
+pub mod heap;
 pub mod mount;
 pub mod namespace;
 pub mod net;
@@ -22,6 +24,7 @@ pub mod netlink;
 pub mod path;
 pub mod process;
 pub mod seccomp;
+pub mod signal;
 pub mod spawn;
 
 /// The kernel's answer to a raw system call: −1 with `errno`, or a value.

@@ -1,0 +1,349 @@
+//! A group in every hierarchy: made, opened, joined, listed, removed.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir as Listing, FileType, Mode, mkdirat, unlinkat};
+use rustix::io::Errno;
+
+use crate::detect::{Hierarchies, Hierarchy, Version, relative};
+use crate::error::{Error, Result};
+use crate::file;
+
+/// One container's group in every hierarchy.
+#[derive(Debug)]
+pub struct Cgroup {
+    pub(crate) version: Version,
+    pub(crate) dirs: Vec<Dir>,
+}
+
+/// The group's directory in one hierarchy.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    pub(crate) fd: OwnedFd,
+    /// On the host.
+    pub(crate) path: PathBuf,
+    pub(crate) hierarchy: Hierarchy,
+}
+
+/// A directory that a container may see at `/sys/fs/cgroup`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountSource {
+    /// The directory's name below `/sys/fs/cgroup`: `memory`, `cpu,cpuacct`, `unified`; empty on a pure v2 host, where it
+    /// is `/sys/fs/cgroup` itself.
+    pub name: String,
+    /// mount(2)'s data for a v1 hierarchy: `memory`, `cpu,cpuacct`, `none,name=systemd`; empty for v2.
+    pub options: String,
+    /// Whether it is cgroup2.
+    pub unified: bool,
+    /// The group's directory on the host, to bind where there is no cgroup namespace.
+    pub path: PathBuf,
+}
+
+impl Cgroup {
+    /// Makes the group at `path` (from the hierarchies' roots) everywhere, or nowhere. A group left over by a dead
+    /// process is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where the group exists and has processes in it.
+    pub fn create(hierarchies: &Hierarchies, path: &Path) -> Result<Self> {
+        let path = relative(path)?;
+        let version = hierarchies.version();
+        let mut dirs: Vec<Dir> = Vec::with_capacity(hierarchies.list.len());
+        for hierarchy in &hierarchies.list {
+            match make(hierarchy, path, version) {
+                Ok(dir) => dirs.push(dir),
+                Err(first) => {
+                    dirs.iter().for_each(|dir| drop(remove_dir(dir)));
+                    return Err(first);
+                }
+            }
+        }
+        Ok(Self { version, dirs })
+    }
+
+    /// Opens a group that exists; hierarchies in which it does not are left out.
+    pub fn open(hierarchies: &Hierarchies, path: &Path) -> Result<Self> {
+        let path = relative(path)?;
+        let mut dirs = Vec::with_capacity(hierarchies.list.len());
+        for hierarchy in &hierarchies.list {
+            match open(hierarchy, path) {
+                Ok(dir) => dirs.push(dir),
+                Err(e) if e.errno() == Some(Errno::NOENT) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        if dirs.is_empty() {
+            return Err(Error::file("open cgroup", Path::new("/").join(path), Errno::NOENT));
+        }
+        Ok(Self { version: hierarchies.version(), dirs })
+    }
+
+    /// Moves a process into the group in every hierarchy.
+    pub fn add(&self, pid: i32) -> Result<()> {
+        self.dirs.iter().try_for_each(|dir| attach(dir, pid))
+    }
+
+    /// Like [`Cgroup::add`], for a process that `CLONE_INTO_CGROUP` has put into [`Cgroup::v2_dir`] already.
+    pub fn add_to_v1(&self, pid: i32) -> Result<()> {
+        self.dirs.iter().filter(|dir| !dir.hierarchy.unified).try_for_each(|dir| attach(dir, pid))
+    }
+
+    /// The v2 directory, for `CLONE_INTO_CGROUP`.
+    pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
+        self.unified().map(|dir| dir.fd.as_fd())
+    }
+
+    /// The host's layout.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// All processes, sub-groups included, in no order.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let Some(dir) = self.unified().or_else(|| self.dirs.first()) else { return Ok(Vec::new()) };
+        processes_in(dir)
+    }
+
+    /// Removes the empty group and its sub-groups everywhere. What is gone already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where a process is left; the first failure is returned, after all directories were tried.
+    pub fn remove(&self) -> Result<()> {
+        self.dirs.iter().map(remove_dir).fold(Ok(()), Result::and)
+    }
+
+    /// What to mount at `/sys/fs/cgroup` inside.
+    pub fn mount_sources(&self) -> Vec<MountSource> {
+        self.dirs.iter().map(|dir| mount_source(dir, self.version)).collect()
+    }
+
+    pub(crate) fn unified(&self) -> Option<&Dir> {
+        self.dirs.iter().find(|dir| dir.hierarchy.unified)
+    }
+
+    /// The v1 hierarchy of a controller.
+    pub(crate) fn v1(&self, controller: &str) -> Option<&Dir> {
+        self.dirs.iter().find(|dir| dir.hierarchy.controllers.iter().any(|c| c == controller))
+    }
+}
+
+fn attach(dir: &Dir, pid: i32) -> Result<()> {
+    match file::write(dir.fd.as_fd(), "cgroup.procs", &pid.to_string()) {
+        Err(e) => Err(Error::file(format!("attach process {pid} to"), &dir.path, e)),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
+    let fail = |e: Errno| Error::file("make cgroup", hierarchy.point.join(path), e);
+    let root = file::open_dir(rustix::fs::CWD, &hierarchy.point)
+        .map_err(|e| Error::file("open", &hierarchy.point, e))?;
+    match mkdirat(&root, path, Mode::from(0o755)) {
+        Ok(()) => {}
+        Err(Errno::NOENT) => {
+            make_parents(hierarchy, root.as_fd(), path)
+                .and_then(|()| mkdirat(&root, path, Mode::from(0o755)))
+                .map_err(fail)?;
+        }
+        Err(Errno::EXIST) => {
+            remove_dir(&open(hierarchy, path)?)?;
+            mkdirat(&root, path, Mode::from(0o755)).map_err(fail)?;
+        }
+        Err(e) => return Err(fail(e)),
+    }
+    let dir = open(hierarchy, path)?;
+    match prepare(&dir, root.as_fd(), path, version) {
+        Ok(()) => Ok(dir),
+        Err(first) => {
+            drop(remove_dir(&dir));
+            Err(fail(first))
+        }
+    }
+}
+
+/// What must be so before a process may come in and limits be written.
+fn prepare(dir: &Dir, root: BorrowedFd<'_>, path: &Path, version: Version) -> rustix::io::Result<()> {
+    if dir.hierarchy.controllers.iter().any(|c| c == "cpuset") {
+        return inherit_cpuset(root, path, dir.fd.as_fd());
+    }
+    if version == Version::V2 && dir.hierarchy.unified {
+        delegate_all(root, path, dir.fd.as_fd())?;
+    }
+    Ok(())
+}
+
+fn open(hierarchy: &Hierarchy, path: &Path) -> Result<Dir> {
+    let path = hierarchy.point.join(path);
+    let fd = file::open_dir(rustix::fs::CWD, &path).map_err(|e| Error::file("open cgroup", &path, e))?;
+    Ok(Dir { fd, path, hierarchy: hierarchy.clone() })
+}
+
+fn make_parents(hierarchy: &Hierarchy, root: BorrowedFd<'_>, path: &Path) -> rustix::io::Result<()> {
+    let cpuset = hierarchy.controllers.iter().any(|c| c == "cpuset");
+    for parent in parents(path) {
+        match mkdirat(root, parent, Mode::from(0o755)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        if cpuset {
+            let fd = file::open_dir(root, parent)?;
+            inherit_cpuset(root, parent, fd.as_fd())?;
+            // From now on the kernel copies the parent's set into every new child itself.
+            file::write(fd.as_fd(), "cgroup.clone_children", "1")?;
+        }
+    }
+    Ok(())
+}
+
+/// The directories above `path`, the topmost first.
+fn parents(path: &Path) -> Vec<&Path> {
+    let mut list: Vec<&Path> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+    list.reverse();
+    list
+}
+
+/// A new v1 cpuset is empty and takes no process: it starts as its parent is.
+fn inherit_cpuset(root: BorrowedFd<'_>, path: &Path, group: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    for name in ["cpuset.cpus", "cpuset.mems"] {
+        if file::read(group, name)?.trim().is_empty() {
+            let value = file::read(file::open_dir(root, above)?.as_fd(), name)?;
+            file::write(group, name, value.trim())?;
+        }
+    }
+    Ok(())
+}
+
+/// The v2 controllers that limits may need.
+const DELEGATED: [&str; 7] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma"];
+
+fn delegate_all(root: BorrowedFd<'_>, path: &Path, group: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let there = file::read(root, "cgroup.controllers")?;
+    let wanted: Vec<&str> =
+        DELEGATED.into_iter().filter(|c| there.split_whitespace().any(|t| t == *c)).collect();
+    delegate(root, path, group, &wanted)
+}
+
+/// Hands v2 controllers down from the root to a group. One that the kernel refuses (a root with processes in it,
+/// real-time processes) stays missing: the limit that needs it says so.
+pub(crate) fn delegate(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    group: BorrowedFd<'_>,
+    wanted: &[&str],
+) -> rustix::io::Result<()> {
+    let there = file::read(group, "cgroup.controllers")?;
+    let missing: Vec<&&str> = wanted.iter().filter(|c| !there.split_whitespace().any(|t| t == **c)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut above = vec![Path::new(".")];
+    above.extend(parents(path));
+    for parent in above {
+        let fd = file::open_dir(root, parent)?;
+        for controller in &missing {
+            match file::write(fd.as_fd(), "cgroup.subtree_control", &format!("+{controller}")) {
+                Ok(()) | Err(Errno::BUSY | Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn processes_in(dir: &Dir) -> Result<Vec<i32>> {
+    let mut found = Vec::new();
+    collect(dir.fd.as_fd(), &mut found).map_err(|e| Error::file("list the processes of", &dir.path, e))?;
+    Ok(found)
+}
+
+fn collect(group: BorrowedFd<'_>, found: &mut Vec<i32>) -> rustix::io::Result<()> {
+    match file::read(group, "cgroup.procs") {
+        Ok(text) => {
+            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
+        }
+        // Removed meanwhile, or a threaded v2 group, whose processes the group above lists.
+        Err(Errno::NODEV | Errno::NOENT | Errno::OPNOTSUPP) => {}
+        Err(e) => return Err(e),
+    }
+    for name in sub_groups(group)? {
+        if let Ok(below) = file::open_dir(group, &*name) {
+            collect(below.as_fd(), found)?;
+        }
+    }
+    Ok(())
+}
+
+fn sub_groups(group: BorrowedFd<'_>) -> rustix::io::Result<Vec<Box<CStr>>> {
+    // The link count of a group's directory is 2 + its sub-groups: saves listing some 20 files for nothing.
+    if rustix::fs::fstat(group)?.st_nlink == 2 {
+        return Ok(Vec::new());
+    }
+    let mut names = Vec::new();
+    for entry in Listing::new(match file::open_listing(group, ".") {
+        Err(Errno::NOENT) => return Ok(names),
+        opened => opened?,
+    })? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            names.push(name.into());
+        }
+    }
+    Ok(names)
+}
+
+pub(crate) fn remove_dir(dir: &Dir) -> Result<()> {
+    let fail = |e: Errno| match e {
+        Errno::BUSY => Error::Busy { path: dir.path.clone() },
+        e => Error::file("remove cgroup", &dir.path, e),
+    };
+    let removed = match rustix::fs::rmdir(&dir.path) {
+        Err(Errno::BUSY | Errno::NOTEMPTY) => {
+            remove_below(dir.fd.as_fd()).map_err(fail)?;
+            rustix::fs::rmdir(&dir.path)
+        }
+        other => other,
+    };
+    match removed {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(fail(e)),
+    }
+}
+
+fn remove_below(group: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    for name in sub_groups(group)? {
+        if let Ok(below) = file::open_dir(group, &*name) {
+            remove_below(below.as_fd())?;
+        }
+        match unlinkat(group, &*name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn mount_source(dir: &Dir, version: Version) -> MountSource {
+    let base = dir.hierarchy.point.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = if version == Version::V2 && dir.hierarchy.unified { String::new() } else { base };
+    let options = match dir.hierarchy.controllers.as_slice() {
+        [only] if only.starts_with("name=") => format!("none,{only}"),
+        several => several.join(","),
+    };
+    MountSource { name, options, unified: dir.hierarchy.unified, path: dir.path.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_are_listed_from_the_top() {
+        let list: Vec<_> = parents(Path::new("a/b/c")).iter().map(|p| p.to_str().unwrap()).collect();
+        assert_eq!(list, ["a", "a/b"]);
+        assert!(parents(Path::new("a")).is_empty());
+    }
+}

@@ -1,0 +1,50 @@
+//! Signals as a descriptor that can be polled: signalfd(2).
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+/// Blocks these signals for the calling thread and gives a non-blocking descriptor from which they are read. Children
+/// inherit the blocked set: it is for who starts them to empty it (`process::reset_signals`).
+pub fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
+    let set = set_of(signals)?;
+    // SAFETY: both sets are valid for the call; the old one is not asked for.
+    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) })?;
+    // SAFETY: the set is initialised; -1 asks for a new descriptor.
+    let fd = check(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_NONBLOCK | libc::SFD_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes the next pending signal's number off a descriptor of [`signal_fd`]; none where none is pending.
+pub fn next_signal(fd: impl AsFd) -> io::Result<Option<i32>> {
+    let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
+    let size = size_of::<libc::signalfd_siginfo>();
+    // SAFETY: the buffer has the size that is given.
+    let read = unsafe { libc::read(fd.as_fd().as_raw_fd(), info.as_mut_ptr().cast(), size) };
+    if read == size as isize {
+        // SAFETY: the kernel has filled it whole.
+        return Ok(Some(unsafe { info.assume_init() }.ssi_signo as i32));
+    }
+    match io::Error::last_os_error() {
+        e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(None),
+        e => Err(e),
+    }
+}
+
+fn set_of(signals: &[i32]) -> io::Result<libc::sigset_t> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises what it is given.
+    check(unsafe { libc::sigemptyset(set.as_mut_ptr()) })?;
+    // SAFETY: initialised by the line above.
+    let mut set = unsafe { set.assume_init() };
+    for signal in signals {
+        // SAFETY: the set is initialised; a number that is no signal is answered by EINVAL.
+        check(unsafe { libc::sigaddset(&raw mut set, *signal) })?;
+    }
+    Ok(set)
+}
+
+fn check(answer: libc::c_int) -> io::Result<libc::c_int> {
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer) }
+}
