@@ -1,3 +1,3 @@
 //! tare
-mod failure; mod flags; mod nearest; mod output; mod template;
+mod create; mod failure; mod flags; mod nearest; mod output; mod template;
 fn main() {}
