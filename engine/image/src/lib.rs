@@ -1,1 +1,185 @@
+//! # image: names for trees of files, fetched once and checked byte by byte
+//!
+//! - **Owns**: the content store (`content/blobs/sha256/<hex>`, `content/ingest/<hex>` for what is still coming), the image
+//!   records and their names.
+//! - **In**: references, credentials and a wanted platform; names and ids of images.
+//! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; progress in
+//!   Docker's words.
+//! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; oci, model.
+//! - **Never**: believes a digest, a size, a media type or a `diff_id` that it has not checked, or knows what a
+//!   container is: a lease `image/<id>` keeps an image, whoever holds it.
+//! - **Invariant**: what a record names is there: blobs are durable before snapshots, snapshots before the record. What
+//!   no record names may be removed at any time, except while a pull has it pinned.
 
+mod change;
+mod claim;
+mod config;
+mod content;
+mod document;
+mod error;
+mod fetch;
+mod garbage;
+mod history;
+mod image;
+mod index;
+mod inflate;
+mod intake;
+mod layer;
+mod pin;
+mod platform;
+mod progress;
+mod pull;
+mod reconcile;
+mod remove;
+mod tag;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use tare_model::Reference;
+use tare_registry::{Credentials, Registry};
+use tare_snapshot::Snapshots;
+use tare_store::{Batch, Store};
+
+pub use config::{Limits, Settings};
+pub use error::{Error, Result};
+pub use history::HistoryEntry;
+pub use image::Image;
+pub use progress::{LayerState, Progress};
+pub use pull::{PullRequest, Pulled};
+pub use reconcile::Swept;
+pub use remove::Removed;
+
+use content::Content;
+use index::Index;
+
+/// All images of a data root.
+pub struct Images {
+    content: Content,
+    store: Arc<Store>,
+    snapshots: Arc<Snapshots>,
+    registry: Arc<Registry>,
+    settings: Settings,
+    /// What the store holds, kept at hand: resolving an image is part of every start.
+    index: RwLock<Index>,
+    /// Held while records are changed, from looking at the index to the end of the commit.
+    writing: Mutex<()>,
+    claims: claim::Claims,
+    pins: pin::Pins,
+    /// Written to while garbage is removed, read while a pull pins what it wants to find.
+    sweep: Arc<tokio::sync::RwLock<()>>,
+}
+
+impl Images {
+    /// Opens the images below `root` (`<data-root>/content`, made where it is missing) with the default settings.
+    pub async fn open(
+        root: &Path,
+        store: Arc<Store>,
+        snapshots: Arc<Snapshots>,
+        registry: Arc<Registry>,
+    ) -> Result<Arc<Self>> {
+        Self::open_with(root, store, snapshots, registry, Settings::default()).await
+    }
+
+    /// [`Images::open`] with settings of one's own.
+    pub async fn open_with(
+        root: &Path,
+        store: Arc<Store>,
+        snapshots: Arc<Snapshots>,
+        registry: Arc<Registry>,
+        settings: Settings,
+    ) -> Result<Arc<Self>> {
+        let content = Content::open(root)?;
+        let index = Index::load(&store)?;
+        Ok(Arc::new(Self {
+            content,
+            store,
+            snapshots,
+            registry,
+            settings,
+            index: RwLock::new(index),
+            writing: Mutex::new(()),
+            claims: claim::Claims::default(),
+            pins: pin::Pins::default(),
+            sweep: Arc::default(),
+        }))
+    }
+
+    /// Fetches an image, unpacks its layers and gives it its name. Dropping the future stops the work; what has come
+    /// so far is taken up by the next pull.
+    pub async fn pull(
+        self: &Arc<Self>,
+        request: PullRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Pulled> {
+        pull::pull(self, request, Arc::new(progress)).await
+    }
+
+    /// Uploading is not there yet.
+    pub async fn push(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<()> {
+        Ok(self.registry.push(reference, credentials).await?)
+    }
+
+    /// The image with this name, `repository@digest`, id or beginning of an id.
+    pub fn resolve(&self, name_or_id: &str) -> Result<Image> {
+        let index = self.index();
+        let id = index.find(name_or_id)?;
+        index.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))
+    }
+
+    /// Every image, the newest first.
+    pub fn list(&self) -> Result<Vec<Image>> {
+        Ok(self.index().images())
+    }
+
+    /// How an image came to be, the last step first.
+    pub fn history(&self, name_or_id: &str) -> Result<Vec<HistoryEntry>> {
+        Ok(history::of(&self.resolve(name_or_id)?))
+    }
+
+    /// Gives an image another name; the name is taken from the image that had it.
+    pub async fn tag(self: &Arc<Self>, source: &str, target: &Reference) -> Result<Image> {
+        tag::tag(self, source, target).await
+    }
+
+    /// Takes a name from an image, and removes the image with the layers that no other needs when that was its last
+    /// one. An image that is in use ([`Images::keep`]) stays, unless `force` drops its names; its files go when the
+    /// last lease has ended.
+    pub async fn remove(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        force: bool,
+        prune_parents: bool,
+    ) -> Result<Vec<Removed>> {
+        self.remove_knowing(name_or_id, force, prune_parents, |_| false).await
+    }
+
+    /// [`Images::remove`] where the caller can tell which holders (`container/<id>`) are running at the moment: those
+    /// cannot be overridden by force.
+    pub async fn remove_knowing(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        force: bool,
+        _prune_parents: bool,
+        running: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Vec<Removed>> {
+        remove::remove(self, name_or_id.to_owned(), force, running).await
+    }
+
+    /// Adds to `batch` that `holder` uses the image. The commit fails with the store's `Missing` when the image is removed
+    /// in between. The holder's `unlease_all` ends it.
+    pub fn keep(&self, batch: &mut Batch, holder: &str, image: &Image) {
+        let id = image.id.to_string();
+        batch.only_if(index::IMAGES, &id).lease(holder, &image::resource(&image.id));
+    }
+
+    /// Makes disk and records agree, at the start of a daemon: drops what no image needs, keeps a bounded number of
+    /// partial downloads, forgets images whose layers are gone.
+    pub async fn reconcile(self: &Arc<Self>) -> Result<Swept> {
+        reconcile::reconcile(self).await
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,47 @@
+use tare_registry::MANIFEST_LIMIT;
+
+/// How images are fetched and stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Layers of one pull that are downloaded at a time.
+    pub downloads: usize,
+    /// What is accepted from a registry.
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { downloads: 3, limits: Limits::default() }
+    }
+}
+
+/// Where an image is taken for an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Layers of an image.
+    pub layers: usize,
+    /// Bytes of one unpacked layer, as the tar stream counts them.
+    pub layer_bytes: u64,
+    /// Files, directories and other entries of one layer.
+    pub layer_entries: u64,
+    /// Unpacked bytes for each compressed one, once [`Limits::ratio_from`] is passed. Real layers stay below 100; what
+    /// deflate can do at most is 1032.
+    pub ratio: u64,
+    /// Unpacked bytes below which the ratio does not matter.
+    pub ratio_from: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            layers: 500,
+            layer_bytes: 128 << 30,
+            layer_entries: 8_000_000,
+            ratio: 500,
+            ratio_from: 256 << 20,
+        }
+    }
+}
+
+/// The largest image configuration that is read, in bytes.
+pub(crate) const CONFIG_LIMIT: u64 = 2 * MANIFEST_LIMIT;

@@ -1,0 +1,111 @@
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tare_model::{Digest, Platform, Reference, Timestamp};
+use tare_oci::image::ImageConfig;
+
+/// An image that is complete on this machine.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// The digest of its configuration.
+    pub id: Digest,
+    /// How it was made and how to run it.
+    pub config: Arc<ImageConfig>,
+    /// Its names with tags, in order.
+    pub tags: Vec<Reference>,
+    /// Its names with digests (`repository@sha256:…`), in order.
+    pub digests: Vec<Reference>,
+    /// Bytes of its unpacked layers together.
+    pub size: u64,
+    /// Chain ids of its layers, the lowest first.
+    pub layers: Vec<Digest>,
+    /// Bytes of each unpacked layer, the lowest first.
+    pub layer_sizes: Vec<u64>,
+    /// The manifest it was unpacked from.
+    pub manifest: Digest,
+    /// When it came here first.
+    pub pulled: Timestamp,
+    /// When it got a name last.
+    pub tagged: Option<Timestamp>,
+}
+
+impl Image {
+    /// What it runs on.
+    pub fn platform(&self) -> Platform {
+        let config = &self.config;
+        Platform {
+            os: config.os.clone(),
+            architecture: config.architecture.clone(),
+            variant: config.variant.clone(),
+        }
+    }
+
+    /// The chain id that a container's writable layer stands on; `None` for an image without layers.
+    pub fn top_layer(&self) -> Option<&Digest> {
+        self.layers.last()
+    }
+}
+
+/// The name under which the store keeps leases on an image.
+pub(crate) fn resource(id: &Digest) -> String {
+    format!("image/{id}")
+}
+
+/// What is stored about an image.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(with = "shared")]
+    pub(crate) config: Arc<ImageConfig>,
+    /// Lowest first.
+    pub(crate) layers: Vec<Layer>,
+    /// The manifests that led to it; one at least.
+    pub(crate) sources: Vec<Source>,
+    pub(crate) pulled: Timestamp,
+    #[serde(default)]
+    pub(crate) tagged: Option<Timestamp>,
+    /// Removed by force while in use: has no name, is not listed, goes with its last lease.
+    #[serde(default)]
+    pub(crate) dropped: bool,
+}
+
+/// An unpacked layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Layer {
+    pub(crate) chain: Digest,
+    pub(crate) size: u64,
+}
+
+/// A manifest that leads to an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Source {
+    /// What the reference named: an index or a manifest.
+    pub(crate) top: Digest,
+    /// The manifest of the platform; the same as `top` where there is no index.
+    pub(crate) manifest: Digest,
+    /// Both, the configuration and the compressed layers.
+    pub(crate) blobs: Vec<Digest>,
+}
+
+/// What a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Target {
+    pub(crate) image: Digest,
+    /// The digest that the registry has under this name; `None` for names given here.
+    #[serde(default)]
+    pub(crate) top: Option<Digest>,
+}
+
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use tare_oci::image::ImageConfig;
+
+    pub(super) fn serialize<S: Serializer>(config: &Arc<ImageConfig>, to: S) -> Result<S::Ok, S::Error> {
+        config.as_ref().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<ImageConfig>, D::Error> {
+        ImageConfig::deserialize(from).map(Arc::new)
+    }
+}

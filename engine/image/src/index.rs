@@ -1,0 +1,220 @@
+//! All records at hand, and what can be found out from them. Pure but for [`Index::load`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tare_model::{Digest, Reference};
+use tare_store::Store;
+
+use crate::image::{Image, Record, Target};
+use crate::{Error, Result};
+
+/// The table of image records, by id.
+pub(crate) const IMAGES: &str = "images";
+/// The table of names.
+pub(crate) const REFERENCES: &str = "references";
+
+/// Every image and every name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) records: BTreeMap<Digest, Record>,
+    pub(crate) references: BTreeMap<Reference, Target>,
+}
+
+impl Index {
+    pub(crate) fn load(store: &Store) -> Result<Self> {
+        let bad = |what: &str, key: &str| Error::Document {
+            what: format!("{what} {key}"),
+            cause: "no valid key".into(),
+        };
+        let mut index = Self::default();
+        for (key, record) in store.list::<Record>(IMAGES)? {
+            index.records.insert(key.parse().map_err(|_| bad("image record", &key))?, record);
+        }
+        for (key, target) in store.list::<Target>(REFERENCES)? {
+            index.references.insert(key.parse().map_err(|_| bad("image name", &key))?, target);
+        }
+        Ok(index)
+    }
+
+    /// The id that a name, an id or the beginning of an id means. A name goes before an id that begins like it.
+    pub(crate) fn find(&self, text: &str) -> Result<Digest> {
+        if let Some(id) = text.parse().ok().or_else(|| Digest::from_hex(text).ok()) {
+            return self
+                .records
+                .contains_key(&id)
+                .then_some(id)
+                .ok_or_else(|| Error::NotFound(text.to_owned()));
+        }
+        let reference = text.parse::<Reference>()?;
+        match self.lookup(&reference) {
+            Some(id) => Ok(id),
+            None => self.by_prefix(text)?.ok_or_else(|| Error::NotFound(reference.or_latest().familiar())),
+        }
+    }
+
+    /// The image behind a name. With a digest the tag does not matter, as in a registry.
+    fn lookup(&self, reference: &Reference) -> Option<Digest> {
+        let key = match reference.digest() {
+            Some(digest) => reference.with_digest(digest),
+            None => reference.clone().or_latest(),
+        };
+        self.references.get(&key).map(|target| target.image)
+    }
+
+    fn by_prefix(&self, text: &str) -> Result<Option<Digest>> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        if hex.is_empty() || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Ok(None);
+        }
+        let mut matching = self.visible().map(|(id, _)| id).filter(|id| id.hex().starts_with(hex));
+        match (matching.next(), matching.next()) {
+            (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
+            (found, _) => Ok(found.copied()),
+        }
+    }
+
+    /// The names of an image, in order, those with tags first.
+    pub(crate) fn names(&self, id: &Digest) -> Vec<Reference> {
+        let own = self.references.iter().filter(|(_, target)| target.image == *id);
+        let mut names: Vec<Reference> = own.map(|(reference, _)| reference.clone()).collect();
+        names.sort_by_key(|name| name.digest().is_some());
+        names
+    }
+
+    pub(crate) fn image(&self, id: &Digest) -> Option<Image> {
+        let record = self.records.get(id)?;
+        let (digests, tags) = self.names(id).into_iter().partition(|r| r.digest().is_some());
+        Some(Image {
+            id: *id,
+            config: record.config.clone(),
+            tags,
+            digests,
+            size: record.layers.iter().map(|layer| layer.size).sum(),
+            layers: record.layers.iter().map(|layer| layer.chain).collect(),
+            layer_sizes: record.layers.iter().map(|layer| layer.size).collect(),
+            manifest: record.sources.first().map_or(*id, |source| source.manifest),
+            pulled: record.pulled,
+            tagged: record.tagged,
+        })
+    }
+
+    /// Every image that is not dropped, the newest first.
+    pub(crate) fn images(&self) -> Vec<Image> {
+        let mut images: Vec<Image> = self.visible().filter_map(|(id, _)| self.image(id)).collect();
+        images.sort_by_key(|image| std::cmp::Reverse(image.config.created));
+        images
+    }
+
+    fn visible(&self) -> impl Iterator<Item = (&Digest, &Record)> {
+        self.records.iter().filter(|(_, record)| !record.dropped)
+    }
+
+    /// The chain ids that some image needs.
+    pub(crate) fn chains(&self) -> BTreeSet<Digest> {
+        self.records.values().flat_map(|record| &record.layers).map(|layer| layer.chain).collect()
+    }
+
+    /// The blobs that some image needs.
+    pub(crate) fn blobs(&self) -> BTreeSet<Digest> {
+        let sources = self.records.values().flat_map(|record| &record.sources);
+        sources.flat_map(|source| &source.blobs).copied().collect()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use tare_model::Timestamp;
+    use tare_oci::image::{ImageConfig, RootFs};
+
+    use super::*;
+
+    pub(crate) fn digest(byte: u8) -> Digest {
+        Digest::from_bytes([byte; 32])
+    }
+
+    pub(crate) fn record() -> Record {
+        let rootfs = RootFs { kind: "layers".into(), diff_ids: Vec::new() };
+        let config = ImageConfig {
+            created: None,
+            author: String::new(),
+            architecture: "amd64".into(),
+            os: "linux".into(),
+            variant: None,
+            config: Default::default(),
+            rootfs,
+            history: Vec::new(),
+        };
+        let (layers, sources) = (Vec::new(), Vec::new());
+        Record {
+            config: Arc::new(config),
+            layers,
+            sources,
+            pulled: Timestamp::ZERO,
+            tagged: None,
+            dropped: false,
+        }
+    }
+
+    pub(crate) fn index(names: &[(&str, u8)]) -> Index {
+        let mut index = Index::default();
+        for (name, id) in names {
+            index.records.entry(digest(*id)).or_insert_with(record);
+            if !name.is_empty() {
+                index.references.insert(name.parse().unwrap(), Target { image: digest(*id), top: None });
+            }
+        }
+        index
+    }
+
+    #[test]
+    fn names_ids_and_beginnings_of_ids_are_found() {
+        let at = format!("debian@{}", digest(0xee));
+        let index = index(&[("debian:latest", 0xab), ("a:latest", 0xcd), (&at, 0xab)]);
+        for (text, id) in [
+            ("debian", 0xab),
+            ("docker.io/library/debian:latest", 0xab),
+            (&at, 0xab),
+            (&format!("debian:12@{}", digest(0xee)), 0xab),
+            ("c", 0xcd),
+            ("sha256:abab", 0xab),
+            (&digest(0xcd).to_string(), 0xcd),
+            (&digest(0xcd).hex(), 0xcd),
+            // The name goes before the id that begins like it.
+            ("a", 0xcd),
+        ] {
+            assert_eq!(index.find(text).unwrap(), digest(id), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_in_full() {
+        let index = index(&[("debian:latest", 0xab)]);
+        assert_eq!(index.find("nosuch").unwrap_err().to_string(), "No such image: nosuch:latest");
+        assert_eq!(index.find("0").unwrap_err().to_string(), "No such image: 0:latest");
+        assert!(matches!(index.find(&digest(1).to_string()), Err(Error::NotFound(_))));
+        assert!(matches!(index.find("debian:13"), Err(Error::NotFound(_))));
+        assert!(matches!(index.find("Debian"), Err(Error::Reference(_))));
+        assert!(matches!(index.find(""), Err(Error::Reference(_))));
+    }
+
+    #[test]
+    fn an_ambiguous_beginning_is_an_error() {
+        let mut index = index(&[("", 0xab)]);
+        let mut other = [0xab; 32];
+        other[31] = 0;
+        index.records.insert(Digest::from_bytes(other), record());
+        assert!(matches!(index.find("abab"), Err(Error::Ambiguous(_))));
+        assert_eq!(index.find(&"ab".repeat(32)).unwrap(), digest(0xab));
+    }
+
+    #[test]
+    fn a_dropped_image_is_found_by_its_whole_id_only() {
+        let mut index = index(&[("", 0xab)]);
+        index.records.get_mut(&digest(0xab)).unwrap().dropped = true;
+        assert!(index.images().is_empty());
+        assert!(index.find("abab").is_err());
+        assert!(index.find(&digest(0xab).to_string()).is_ok());
+    }
+}

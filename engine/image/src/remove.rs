@@ -1,0 +1,245 @@
+//! Taking names away, and images with their last one: Docker's rules, planned without touching anything.
+
+use std::sync::Arc;
+
+use tare_model::{Digest, Reference};
+
+use crate::change::{Change, change};
+use crate::image::{Record, resource};
+use crate::index::Index;
+use crate::{Error, Images, Result, garbage};
+
+/// One thing that `rmi` did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// A name was taken away.
+    Untagged(String),
+    /// An image or a layer is gone: its id or chain id.
+    Deleted(String),
+}
+
+pub(crate) async fn remove(
+    images: &Arc<Images>,
+    name: String,
+    force: bool,
+    running: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Result<Vec<Removed>> {
+    let (mut removed, deleted) = change(images, move |images, index| {
+        let id = index.find(&name)?;
+        let holders = images.store.holders(&resource(&id))?;
+        let holders =
+            holders.iter().map(|holder| Holder { running: running(holder), name: holder }).collect();
+        let plan = plan(index, &Request { name: &name, id, force }, &holders)?;
+        Ok((plan.change(index), (plan.words(), plan.delete)))
+    })
+    .await?;
+    if deleted.is_some() {
+        let collected = garbage::collect(images).await?;
+        removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
+    }
+    Ok(removed)
+}
+
+/// Who keeps an image.
+#[derive(Clone, Copy, Debug)]
+struct Holder<'a> {
+    name: &'a str,
+    running: bool,
+}
+
+impl Holder<'_> {
+    /// `container/<id>` as messages name it.
+    fn short(&self) -> &str {
+        let name = self.name.rsplit('/').next().unwrap_or(self.name);
+        name.get(..12).unwrap_or(name)
+    }
+}
+
+struct Request<'a> {
+    name: &'a str,
+    id: Digest,
+    force: bool,
+}
+
+/// What a removal comes to.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    untag: Vec<Reference>,
+    delete: Option<Digest>,
+    /// The image goes, when its last lease ends.
+    drop: Option<Digest>,
+}
+
+impl Plan {
+    fn change(&self, index: &Index) -> Change {
+        let dropped = |id: &Digest| {
+            let record = index.records.get(id)?;
+            Some((*id, Record { dropped: true, ..record.clone() }))
+        };
+        Change {
+            unname: self.untag.clone(),
+            delete: self.delete.into_iter().collect(),
+            put: self.drop.iter().filter_map(dropped).collect(),
+            ..Change::default()
+        }
+    }
+
+    fn words(&self) -> Vec<Removed> {
+        let untagged = self.untag.iter().map(|reference| Removed::Untagged(reference.familiar()));
+        let gone = self.delete.or(self.drop).map(|id| Removed::Deleted(id.to_string()));
+        untagged.chain(gone).collect()
+    }
+}
+
+/// Decides. Asked for by name, that name goes, and the image when it was the last; asked for by id, all names of one
+/// repository go with it. Leases stand in the way of the last name, and only force gets past those of what is not running.
+fn plan(index: &Index, request: &Request<'_>, holders: &[Holder<'_>]) -> Result<Plan> {
+    let names = index.names(&request.id);
+    let untag = match named(request, &names) {
+        Some(reference) => {
+            if let (false, true, Some(holder)) = (request.force, is_single(&names), holders.first()) {
+                return Err(Error::NameInUse {
+                    name: request.name.to_owned(),
+                    holder: holder.short().to_owned(),
+                    image: request.id.short(),
+                });
+            }
+            with_digests_of_repository(reference, &names)
+        }
+        None => {
+            check_by_id(request, &names, holders)?;
+            names.clone()
+        }
+    };
+    let last = untag.len() == names.len();
+    let running = holders.iter().any(|holder| holder.running);
+    match (last, holders.is_empty()) {
+        (false, _) => Ok(Plan { untag, ..Plan::default() }),
+        (true, true) => Ok(Plan { untag, delete: Some(request.id), drop: None }),
+        // Without its name, and still listed as dangling.
+        (true, false) if running => Ok(Plan { untag, ..Plan::default() }),
+        (true, false) => Ok(Plan { untag, delete: None, drop: Some(request.id) }),
+    }
+}
+
+/// The name that was asked for; `None` when it was an id.
+fn named(request: &Request<'_>, names: &[Reference]) -> Option<Reference> {
+    let reference = request.name.parse::<Reference>().ok()?;
+    let wanted = match reference.digest() {
+        Some(digest) => reference.with_digest(digest),
+        None => reference.or_latest(),
+    };
+    names.contains(&wanted).then_some(wanted)
+}
+
+/// The name, and with the last tag of a repository also the digests under which it is known there.
+fn with_digests_of_repository(reference: Reference, names: &[Reference]) -> Vec<Reference> {
+    let repository = reference.repository();
+    let others = || names.iter().filter(|name| **name != reference && name.repository() == repository);
+    let last_tag = reference.digest().is_none() && others().all(|name| name.digest().is_some());
+    let digests: Vec<_> = others().filter(|_| last_tag).cloned().collect();
+    std::iter::once(reference).chain(digests).collect()
+}
+
+fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[Holder<'_>]) -> Result<()> {
+    let refuse = |force, why| Err(Error::InUse { image: request.id.short(), force, why });
+    if let Some(holder) = holders.iter().find(|holder| holder.running) {
+        return refuse(
+            "cannot be forced",
+            format!("image is being used by running container {}", holder.short()),
+        );
+    }
+    if request.force {
+        return Ok(());
+    }
+    if !is_single(names) {
+        return refuse("must be forced", "image is referenced in multiple repositories".to_owned());
+    }
+    match holders.first() {
+        Some(holder) => {
+            refuse("must be forced", format!("image is being used by stopped container {}", holder.short()))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether all names are one tag at most, and digests of the same repository.
+fn is_single(names: &[Reference]) -> bool {
+    let tags = names.iter().filter(|name| name.digest().is_none()).count();
+    let one_repository = names.windows(2).all(|pair| pair[0].repository() == pair[1].repository());
+    tags <= 1 && one_repository
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::tests::{digest, index};
+
+    const STOPPED: Holder<'static> = Holder { name: "container/0123456789abcdef", running: false };
+    const RUNNING: Holder<'static> = Holder { name: "container/fedcba9876543210", running: true };
+
+    fn planned(names: &[&str], name: &str, force: bool, holders: &[Holder<'static>]) -> Result<Vec<Removed>> {
+        let names: Vec<_> = names.iter().map(|name| (*name, 0xab)).collect();
+        let index = index(&names);
+        let id = index.find(name).unwrap();
+        plan(&index, &Request { name, id, force }, holders).map(|plan| plan.words())
+    }
+
+    fn at(repository: &str) -> String {
+        format!("{repository}@{}", digest(9))
+    }
+
+    fn untagged(name: &str) -> Removed {
+        Removed::Untagged(name.to_owned())
+    }
+
+    fn deleted() -> Removed {
+        Removed::Deleted(digest(0xab).to_string())
+    }
+
+    #[test]
+    fn one_of_several_names_is_only_taken_away() {
+        let removed = planned(&["web:1", "web:2", &at("web")], "web:1", false, &[RUNNING]).unwrap();
+        assert_eq!(removed, [untagged("web:1")]);
+    }
+
+    #[test]
+    fn the_last_name_takes_its_digest_and_the_image_along() {
+        let removed = planned(&["web:1", &at("web")], "web:1", false, &[]).unwrap();
+        assert_eq!(removed, [untagged("web:1"), untagged(&at("web")), deleted()]);
+        let removed = planned(&["web:1", &at("web"), "other:1"], "web:1", false, &[]).unwrap();
+        assert_eq!(removed, [untagged("web:1"), untagged(&at("web"))]);
+    }
+
+    #[test]
+    fn the_last_name_of_an_image_in_use_is_kept_unless_forced() {
+        let error = planned(&["web:1"], "web:1", false, &[STOPPED]).unwrap_err();
+        let words = "conflict: unable to remove repository reference \"web:1\" (must force) - container 0123456789ab is using its referenced image abababababab";
+        assert_eq!(error.to_string(), words);
+        assert_eq!(planned(&["web:1"], "web:1", true, &[RUNNING]).unwrap(), [untagged("web:1")]);
+        assert_eq!(planned(&["web:1"], "web:1", true, &[STOPPED]).unwrap(), [untagged("web:1"), deleted()]);
+    }
+
+    #[test]
+    fn by_id_all_names_of_one_repository_go() {
+        let removed = planned(&["web:1", &at("web")], "abab", false, &[]).unwrap();
+        assert_eq!(removed, [untagged("web:1"), untagged(&at("web")), deleted()]);
+        assert_eq!(planned(&[""], "abab", false, &[]).unwrap(), [deleted()]);
+        let error = planned(&["web:1", "other:1"], "abab", false, &[]).unwrap_err();
+        let words = "conflict: unable to delete abababababab (must be forced) - image is referenced in multiple repositories";
+        assert_eq!(error.to_string(), words);
+        let removed = planned(&["web:1", "other:1"], "abab", true, &[]).unwrap();
+        assert_eq!(removed, [untagged("other:1"), untagged("web:1"), deleted()]);
+    }
+
+    #[test]
+    fn by_id_an_image_in_use_stays_as_docker_says() {
+        let error = planned(&["web:1"], "abab", false, &[STOPPED]).unwrap_err();
+        let words = "conflict: unable to delete abababababab (must be forced) - image is being used by stopped container 0123456789ab";
+        assert_eq!(error.to_string(), words);
+        let error = planned(&["web:1"], "abab", true, &[STOPPED, RUNNING]).unwrap_err();
+        let words = "conflict: unable to delete abababababab (cannot be forced) - image is being used by running container fedcba987654";
+        assert_eq!(error.to_string(), words);
+        assert_eq!(planned(&["web:1"], "abab", true, &[STOPPED]).unwrap(), [untagged("web:1"), deleted()]);
+    }
+}

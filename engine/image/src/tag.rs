@@ -1,0 +1,25 @@
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tare_model::Reference;
+
+use crate::change::{Change, change};
+use crate::image::{Image, Target};
+use crate::{Error, Images, Result};
+
+pub(crate) async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<Image> {
+    if target.digest().is_some() {
+        return Err(Error::TagWithDigest(target.familiar()));
+    }
+    let (source, target) = (source.to_owned(), target.clone().or_latest());
+    let id = change(images, move |_, index| {
+        let id = index.find(&source)?;
+        let mut record = index.records.get(&id).cloned().ok_or_else(|| Error::NotFound(source))?;
+        record.tagged = Some(SystemTime::now().into());
+        record.dropped = false;
+        let name = vec![(target, Target { image: id, top: None })];
+        Ok((Change { put: vec![(id, record)], name, ..Change::default() }, id))
+    })
+    .await?;
+    images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
+}
