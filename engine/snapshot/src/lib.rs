@@ -1,1 +1,88 @@
+//! # snapshot: layers on disk, and the trees that containers write into
+//!
+//! - **Owns**: `<data-root>/snapshots`: unpacked read-only layers keyed by chain id, writable layers keyed by container.
+//! - **In**: tar streams that nobody trusts, chain ids. **Out**: mounts for the runtime to make, sizes, files looked up.
+//! - **Leans on**: store for leases, model; `tar` for the fields of a header, overlayfs.
+//! - **Never**: follows a symlink of an archive, mounts anything where others could see it, fetches or hashes.
+//! - **Invariant**: a directory below `layers/` or `writable/` is complete: it got its name by one rename when all of it
+//!   was there. What is unfinished lies below `tmp/<session>/` and is nobody's after the session's end.
+//!
+//! ```text
+//! layers/<hex of chain id>/fs          the tree, whiteouts and opaque marks as overlayfs wants them
+//! layers/<hex of chain id>/layer.json  its parent and size
+//! writable/<key>/{fs,work,parent}      upper, work, and a symlink naming the layer below (absent: no layer)
+//! tmp/<session>/<number>               being unpacked, being made, being removed
+//! ```
+//!
+//! Only overlayfs stands below yet; the copying driver for hosts without it comes beside [`Snapshots::mounts`].
 
+mod archive;
+mod directory;
+mod error;
+mod layer;
+mod metadata;
+mod name;
+mod overlay;
+mod pax;
+mod remove;
+mod root;
+mod temporary;
+mod tree;
+mod unpack;
+mod usage;
+mod writable;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tare_model::Digest;
+use tare_store::Store;
+
+pub use error::{Error, Result};
+pub use root::LayeredRoot;
+pub use unpack::{Limits, Unpacked};
+
+use layer::Layer;
+use temporary::Temporary;
+
+/// All layers of one data root. Blocking: call from threads that may block.
+pub struct Snapshots {
+    root: PathBuf,
+    store: Arc<Store>,
+    temporary: Arc<Temporary>,
+    /// What stands below `layers/`; the disk is the truth and this its index.
+    layers: Mutex<BTreeMap<Digest, Layer>>,
+}
+
+/// A mount for the runtime to make, in the shape of containerd's: `lowerdir=` lists the topmost layer first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// `overlay` or `bind`.
+    pub kind: String,
+    /// `overlay`, or the directory to bind.
+    pub source: String,
+    /// As mount(8) writes them.
+    pub options: Vec<String>,
+}
+
+impl Snapshots {
+    /// Opens the layers below `root`, which is made with mode 0700 if it is missing. Fails where the kernel or the file
+    /// system cannot do overlayfs.
+    pub fn open(root: &Path, store: Arc<Store>) -> Result<Arc<Self>> {
+        let text = root.to_str().filter(|text| root.is_absolute() && !text.contains([':', ',', '\\', '"']));
+        if text.is_none() {
+            return Err(Error::Root { root: root.to_owned() });
+        }
+        let temporary = Arc::new(Temporary::open(root)?);
+        directory::make(&root.join("layers"), 0o700)?;
+        directory::make(&root.join("writable"), 0o700)?;
+        overlay::check(root, &temporary)?;
+        let layers = Mutex::new(layer::scan(root)?);
+        Ok(Arc::new(Self { root: root.to_owned(), store, temporary, layers }))
+    }
+
+    fn index(&self) -> MutexGuard<'_, BTreeMap<Digest, Layer>> {
+        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,182 @@
+//! Read-only layers: the index, and the way from an unpacked tree to one of them.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, OFlags, RenameFlags, fsync, renameat_with, stat, syncfs};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use tare_model::Digest;
+use tare_sys::path::open_without_links;
+
+use crate::error::io;
+use crate::metadata::{Metadata, Time};
+use crate::{Error, Result, Snapshots, Unpacked, directory, overlay, usage};
+
+const RECORD: &str = "layer.json";
+
+/// What is noted beside a layer's tree.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Layer {
+    pub parent: Option<Digest>,
+    /// Bytes of its files.
+    pub size: u64,
+}
+
+/// Reads what stands below `layers/`. A directory that is no layer is passed over: it hurts nobody.
+pub(crate) fn scan(root: &Path) -> Result<BTreeMap<Digest, Layer>> {
+    let layers = root.join("layers");
+    let mut found = BTreeMap::new();
+    for name in directory::names(&layers)? {
+        let Ok(chain) = Digest::from_hex(&name) else { continue };
+        let record = layers.join(&name).join(RECORD);
+        let parsed = std::fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        match parsed {
+            Some(layer) => drop(found.insert(chain, layer)),
+            None => tracing::warn!("{} cannot be read: the layer counts as missing", record.display()),
+        }
+    }
+    Ok(found)
+}
+
+impl Snapshots {
+    /// Whether the layer of this chain id (OCI image-spec, *config*, "Layer ChainID") is here.
+    pub fn has(&self, chain: &Digest) -> bool {
+        self.index().contains_key(chain)
+    }
+
+    /// Every layer that is here.
+    pub fn layers(&self) -> Vec<Digest> {
+        self.index().keys().copied().collect()
+    }
+
+    /// The layer below this one.
+    pub fn parent(&self, chain: &Digest) -> Result<Option<Digest>> {
+        self.index().get(chain).map(|layer| layer.parent).ok_or(Error::NoLayer(*chain))
+    }
+
+    /// Bytes of the files of this layer alone.
+    pub fn layer_size(&self, chain: &Digest) -> Result<u64> {
+        self.index().get(chain).map(|layer| layer.size).ok_or(Error::NoLayer(*chain))
+    }
+
+    /// Makes an unpacked tree the layer `chain` upon `parent`, which must be here. It is on the disk when this returns.
+    /// Where two do the same at once, one of the two trees stays and both calls succeed.
+    pub fn commit(&self, unpacked: Unpacked, chain: &Digest, parent: Option<&Digest>) -> Result<()> {
+        if self.has(chain) {
+            return Ok(());
+        }
+        if let Some(parent) = parent {
+            let below = view(&self.trees(parent)?)?;
+            describe_implied(&unpacked, below.as_fd())?;
+        }
+        let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
+        self.place(&unpacked, chain, &layer)?;
+        self.index().insert(*chain, layer);
+        Ok(())
+    }
+
+    fn place(&self, unpacked: &Unpacked, chain: &Digest, layer: &Layer) -> Result<()> {
+        let record = unpacked.directory().join(RECORD);
+        let json = serde_json::to_vec(layer).map_err(|error| io("write", &record)(std::io::Error::from(error)))?;
+        std::fs::write(&record, json).map_err(io("write", &record))?;
+        let layers = self.root.join("layers");
+        let directory = directory::open(&layers)?;
+        // Once for the whole tree: a sync for each of its files takes many times as long.
+        syncfs(&directory).map_err(io("write to disk", unpacked.directory()))?;
+        match renameat_with(CWD, unpacked.directory(), &directory, chain.hex(), RenameFlags::NOREPLACE) {
+            Ok(()) => fsync(&directory).map_err(io("write to disk", &layers)),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
+            Err(error) => Err(io("name", self.layer_path(chain))(error)),
+        }
+    }
+
+    /// Removes a layer on which nothing stands: no other layer, no container's, no lease `snapshot/<chain>`.
+    pub fn remove_layer(&self, chain: &Digest) -> Result<()> {
+        let mut index = self.index();
+        if !index.contains_key(chain) {
+            return Err(Error::NoLayer(*chain));
+        }
+        let in_use = |by: String| Err(Error::InUse { layer: *chain, by });
+        if let Some((child, _)) = index.iter().find(|(_, layer)| layer.parent == Some(*chain)) {
+            return in_use(format!("layer {child}"));
+        }
+        if let Some(key) = self.writable_upon(chain)? {
+            return in_use(format!("container {key}"));
+        }
+        if let Some(holder) = self.store.holders(&format!("snapshot/{chain}"))?.into_iter().next() {
+            return in_use(holder);
+        }
+        self.temporary.bury_path(&self.layer_path(chain))?;
+        index.remove(chain);
+        Ok(())
+    }
+
+    /// The trees of a chain, topmost first.
+    pub(crate) fn trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
+        let index = self.index();
+        let mut trees = Vec::new();
+        let mut next = Some(*chain);
+        while let Some(chain) = next {
+            let layer = index.get(&chain).ok_or(Error::NoLayer(chain))?;
+            trees.push(self.layer_path(&chain).join("fs"));
+            next = layer.parent;
+        }
+        Ok(trees)
+    }
+
+    pub(crate) fn layer_path(&self, chain: &Digest) -> PathBuf {
+        self.root.join("layers").join(chain.hex())
+    }
+
+    /// A layer's own tree, for whoever reads what it changed.
+    pub fn layer_tree(&self, chain: &Digest) -> Result<PathBuf> {
+        if self.has(chain) { Ok(self.layer_path(chain).join("fs")) } else { Err(Error::NoLayer(*chain)) }
+    }
+}
+
+/// A directory that an archive only implies is the same as in the layer below: without this, unpacking `a/b` would
+/// change the owner and mode of `a`.
+fn describe_implied(unpacked: &Unpacked, below: rustix::fd::BorrowedFd<'_>) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let tree = unpacked.directory().join("fs");
+    let root = directory::open(&tree)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    for name in &unpacked.implied {
+        let path = if name.is_root() { Path::new(".") } else { Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())) };
+        // Missing there, or no directory: then this layer begins it.
+        let Ok(original) = open_without_links(below, path, flags) else { continue };
+        let mine = open_without_links(root.as_fd(), path, flags).map_err(io("open", tree.join(path)))?;
+        let described = read_metadata(&original).and_then(|metadata| metadata.apply(mine.as_fd()));
+        described.map_err(io("describe", tree.join(path)))?;
+    }
+    Ok(())
+}
+
+fn read_metadata(directory: &OwnedFd) -> rustix::io::Result<Metadata> {
+    let stat = rustix::fs::fstat(directory)?;
+    let time = |seconds: i64, nanoseconds: u64| Time { seconds, nanoseconds: nanoseconds as u32 };
+    Ok(Metadata {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        accessed: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
+        modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+        xattrs: usage::xattrs(directory)?,
+    })
+}
+
+/// Gives `target` the owner and mode of `source`: the root of a merged tree is that of its topmost layer.
+pub(crate) fn copy_root(source: &Path, target: &Path) -> Result<()> {
+    let original = stat(source).map_err(io("look at", source))?;
+    let owner = (Some(original.st_uid), Some(original.st_gid));
+    std::os::unix::fs::chown(target, owner.0, owner.1).map_err(io("describe", target))?;
+    let mode = rustix::fs::Mode::from_raw_mode(original.st_mode & 0o7777);
+    rustix::fs::chmod(target, mode).map_err(io("describe", target))
+}
+
+/// Opens the merged view of some trees.
+pub(crate) fn view(trees: &[PathBuf]) -> Result<OwnedFd> {
+    overlay::view(trees).map_err(io("look into", trees.first().cloned().unwrap_or_default()))
+}

@@ -1,0 +1,107 @@
+//! Owner, permissions, times and extended attributes.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
+    futimens, lsetxattr, utimensat,
+};
+use rustix::io::{Errno, Result};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metadata {
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub accessed: Time,
+    pub modified: Time,
+    pub xattrs: Vec<Xattr>,
+}
+
+/// Seconds since 1970 and nanoseconds counted forward from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Time {
+    pub seconds: i64,
+    pub nanoseconds: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Xattr {
+    pub name: String,
+    pub value: Vec<u8>,
+}
+
+/// Which attributes an image may carry: what programs keep for themselves, file capabilities and access lists. The
+/// `trusted` ones steer overlayfs, as the `user.overlay` ones do where it is mounted by an ordinary user; labels of
+/// security modules are the host's to give.
+pub(crate) fn is_welcome(name: &str) -> bool {
+    let user = name.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && !rest.starts_with("overlay."));
+    let listed = ["security.capability", "system.posix_acl_access", "system.posix_acl_default"];
+    (user || listed.contains(&name)) && name.len() <= 255 && !name.contains('\0')
+}
+
+impl Metadata {
+    fn times(&self) -> Timestamps {
+        let time = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
+        Timestamps { last_access: time(self.accessed), last_modification: time(self.modified) }
+    }
+
+    fn owner(&self) -> (Option<Uid>, Option<Gid>) {
+        (Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))
+    }
+
+    /// Applies everything to an open file or directory. The order matters: a change of owner clears the setuid bits
+    /// and file capabilities, and anything at all the times.
+    pub(crate) fn apply(&self, file: BorrowedFd<'_>) -> Result<()> {
+        let (uid, gid) = self.owner();
+        fchown(file, uid, gid)?;
+        fchmod(file, Mode::from_raw_mode(self.mode))?;
+        for xattr in &self.xattrs {
+            tolerate(fsetxattr(file, &xattr.name, &xattr.value, XattrFlags::empty()), xattr)?;
+        }
+        futimens(file, &self.times())
+    }
+
+    /// Applies everything to `name` in `directory` without following it if it is a symlink, whose mode has no meaning.
+    pub(crate) fn apply_at(&self, directory: BorrowedFd<'_>, name: &[u8], symlink: bool) -> Result<()> {
+        let (uid, gid) = self.owner();
+        chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+        // Attributes and modes of what cannot be opened are set by a path: that of the directory's descriptor, then one
+        // component, which has just been made and is no symlink where that would matter.
+        let path = || [format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).as_bytes(), name].concat();
+        if !symlink {
+            chmodat(CWD, path(), Mode::from_raw_mode(self.mode), AtFlags::empty())?;
+        }
+        for xattr in &self.xattrs {
+            tolerate(lsetxattr(path(), &xattr.name, &xattr.value, XattrFlags::empty()), xattr)?;
+        }
+        utimensat(directory, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+/// A file system without this sort of attribute, or a symlink that may not carry it, is no reason to refuse an image.
+/// Lost file capabilities are: the program would fail later and nobody would know why.
+fn tolerate(result: Result<()>, xattr: &Xattr) -> Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::PERM) if xattr.name != "security.capability" => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_welcome;
+
+    #[test]
+    fn attributes_that_steer_the_host_are_dropped() {
+        for name in ["user.a", "security.capability", "system.posix_acl_access"] {
+            assert!(is_welcome(name), "{name}");
+        }
+        let long = format!("user.{}", "a".repeat(251));
+        for name in
+            ["trusted.overlay.opaque", "trusted.x", "user.overlay.redirect", "security.selinux", "user.", "", &long]
+        {
+            assert!(!is_welcome(name), "{name}");
+        }
+    }
+}

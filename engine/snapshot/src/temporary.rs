@@ -1,0 +1,110 @@
+//! Where unfinished and dying trees lie. Each opening of the data root has a directory of its own there, so that what
+//! earlier sessions left can be told from what is at work now.
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, CWD, Mode, mkdirat, renameat, unlinkat};
+
+use crate::error::io;
+use crate::{Result, directory, remove};
+
+pub(crate) struct Temporary {
+    all: PathBuf,
+    session: String,
+    path: PathBuf,
+    directory: OwnedFd,
+    next: AtomicU64,
+}
+
+impl Temporary {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        let all = root.join("tmp");
+        directory::make(root, 0o700)?;
+        directory::make(&all, 0o700)?;
+        let mut random = [0; 8];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(io("name", &all))?;
+        let session = format!("{:016x}", u64::from_ne_bytes(random));
+        let path = all.join(&session);
+        directory::make(&path, 0o700)?;
+        let directory = directory::open(&path)?;
+        Ok(Self { all, session, path, directory, next: AtomicU64::new(0) })
+    }
+
+    /// A name that nothing here has.
+    pub(crate) fn name(&self) -> String {
+        self.next.fetch_add(1, Ordering::Relaxed).to_string()
+    }
+
+    /// An empty directory that goes when the guard is dropped.
+    pub(crate) fn directory(self: &Arc<Self>) -> Result<Guard> {
+        let name = self.name();
+        let path = self.path.join(&name);
+        mkdirat(&self.directory, &name, Mode::RWXU).map_err(io("make the directory", &path))?;
+        Ok(Guard { temporary: self.clone(), name, path })
+    }
+
+    /// Takes the directory `name` of `parent` away at once and removes it; a crash on the way leaves it here.
+    pub(crate) fn bury(&self, parent: impl std::os::fd::AsFd, name: &[u8], shown: &Path) -> Result<()> {
+        let grave = self.name();
+        renameat(parent, name, &self.directory, &grave).map_err(io("remove", shown))?;
+        self.remove(&grave)
+    }
+
+    /// [`Temporary::bury`] for a path of our own.
+    pub(crate) fn bury_path(&self, path: &Path) -> Result<()> {
+        let grave = self.name();
+        renameat(CWD, path, &self.directory, &grave).map_err(io("remove", path))?;
+        self.remove(&grave)
+    }
+
+    fn remove(&self, name: &str) -> Result<()> {
+        remove::tree(&self.directory, name, || self.name()).map_err(io("remove", self.path.join(name)))
+    }
+
+    /// Removes what earlier sessions left.
+    pub(crate) fn sweep(&self) -> Result<()> {
+        for session in directory::names(&self.all)? {
+            if session != self.session {
+                self.bury_path(&self.all.join(session))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Only empty it goes; whatever is left is swept by the next session.
+        let _ = unlinkat(CWD, &self.path, AtFlags::REMOVEDIR);
+    }
+}
+
+/// A temporary directory, removed on drop unless it was renamed away.
+pub(crate) struct Guard {
+    temporary: Arc<Temporary>,
+    name: String,
+    path: PathBuf,
+}
+
+impl Guard {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn temporary(&self) -> &Arc<Temporary> {
+        &self.temporary
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        match self.temporary.remove(&self.name) {
+            Err(crate::Error::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("left for the next start to remove: {error}"),
+            Ok(()) => {}
+        }
+    }
+}

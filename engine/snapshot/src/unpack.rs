@@ -1,0 +1,186 @@
+//! From an archive to a tree.
+
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, ftruncate};
+use rustix::io::{Errno, pwrite};
+
+use crate::archive::{Archive, Entry, Extent, Kind};
+use crate::metadata::Metadata;
+use crate::name::{Meaning, Name, refused};
+use crate::temporary::Guard;
+use crate::tree::Tree;
+use crate::{Error, Result, Snapshots, directory};
+
+/// What one layer may come to. How far it may inflate is checked by who inflates.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of all files together, holes included.
+    pub bytes: u64,
+    /// Entries of the archive.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    /// A quarter of a terabyte in ten million files: more than any real image, less than what ends a machine.
+    fn default() -> Self {
+        Self { bytes: 256 << 30, entries: 10_000_000 }
+    }
+}
+
+/// A tree in a temporary place. Dropped without [`Snapshots::commit`], it is removed.
+pub struct Unpacked {
+    guard: Guard,
+    /// Directories that the archive did not describe.
+    pub(crate) implied: Vec<Name>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Entries that the archive had.
+    pub entries: u64,
+}
+
+impl Unpacked {
+    pub(crate) fn directory(&self) -> &Path {
+        self.guard.path()
+    }
+}
+
+impl Snapshots {
+    /// Unfolds an uncompressed tar stream (OCI image-spec, *layer*) and reads it to its end, trailing bytes included.
+    /// Any number of layers may be unpacked side by side, in any order.
+    pub fn unpack(&self, tar: impl Read, limits: &Limits) -> Result<Unpacked> {
+        let guard = self.temporary.directory()?;
+        let path = guard.path().join("fs");
+        directory::make(&path, 0o755)?;
+        let mut tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
+        let mut archive = Archive::new(tar);
+        let mut count = Count { limits, bytes: 0, entries: 0 };
+        while let Some(entry) = archive.next()? {
+            count.take(&entry)?;
+            place(&mut tree, &mut archive, entry)?;
+        }
+        archive.drain()?;
+        let implied = tree.finish()?;
+        Ok(Unpacked { guard, implied, bytes: count.bytes, entries: count.entries })
+    }
+}
+
+struct Count<'a> {
+    limits: &'a Limits,
+    bytes: u64,
+    entries: u64,
+}
+
+impl Count<'_> {
+    fn take(&mut self, entry: &Entry) -> Result<()> {
+        self.entries += 1;
+        if let Kind::File { size, .. } = entry.kind {
+            self.bytes = self.bytes.saturating_add(size);
+        }
+        if self.entries > self.limits.entries {
+            return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+        }
+        if self.bytes > self.limits.bytes {
+            return Err(Error::Limit { what: "bytes", limit: self.limits.bytes });
+        }
+        Ok(())
+    }
+}
+
+fn place<R: Read>(tree: &mut Tree, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
+    let Entry { name, kind, metadata } = entry;
+    let name = match Name::parse(&name)?.meaning()? {
+        Meaning::Plain(name) => name,
+        Meaning::Whiteout(hidden) => return tree.whiteout(&hidden),
+        Meaning::Opaque(directory) => return tree.opaque(&directory),
+        Meaning::Ignored => return Ok(()),
+    };
+    match kind {
+        Kind::Directory => tree.directory(name, metadata),
+        Kind::File { size, extents } => file(tree, archive, &name, &metadata, Content { size, extents }),
+        Kind::HardLink { target } => tree.hard_link(&name, &Name::parse(&target)?),
+        Kind::Symlink { target } => tree.symlink(&name, &target, &metadata),
+        Kind::Fifo => tree.node(&name, FileType::Fifo, (0, 0), &metadata),
+        Kind::Character { major, minor } if is_harmless(major, minor) => {
+            tree.node(&name, FileType::CharacterDevice, (major, minor), &metadata)
+        }
+        Kind::Character { major: 0, minor: 0 } => Err(refused(name.as_bytes(), "is a whiteout in disguise")),
+        Kind::Character { .. } | Kind::Block { .. } => {
+            Err(refused(name.as_bytes(), "is a device of the machine, which no image has a right to"))
+        }
+    }
+}
+
+/// The devices that systems installed into a directory have in their /dev and that containers are given anyway
+/// (Linux allocated devices): null, zero, full, random, urandom, the consoles, tty, console, ptmx, pseudo terminals,
+/// FUSE and TUN. A container's own device rules stand above any node.
+fn is_harmless(major: u32, minor: u32) -> bool {
+    matches!((major, minor), (1, 3 | 5 | 7 | 8 | 9) | (4, 0..=63) | (5, 0..=2) | (136..=143, _) | (10, 200 | 229))
+}
+
+struct Content {
+    size: u64,
+    extents: Option<Vec<Extent>>,
+}
+
+fn file<R: Read>(
+    tree: &mut Tree,
+    archive: &mut Archive<R>,
+    name: &Name,
+    metadata: &Metadata,
+    content: Content,
+) -> Result<()> {
+    let file = tree.file(name)?;
+    let failed = |tree: &Tree, error| tree.failed("write", name)(error);
+    match content.extents {
+        None => copy(archive, &file, Extent { offset: 0, length: content.size }, |error| failed(tree, error))?,
+        Some(extents) => {
+            for extent in extents {
+                copy(archive, &file, extent, |error| failed(tree, error))?;
+            }
+            ftruncate(&file, content.size).map_err(|error| failed(tree, error))?;
+        }
+    }
+    metadata.apply(file.as_fd()).map_err(tree.failed("describe", name))
+}
+
+/// Writes the next `extent.length` bytes of the content at the extent's place.
+fn copy<R: Read>(
+    archive: &mut Archive<R>,
+    file: &OwnedFd,
+    extent: Extent,
+    failed: impl Fn(Errno) -> Error,
+) -> Result<()> {
+    let Extent { mut offset, length } = extent;
+    let end = offset + length;
+    while offset < end {
+        let chunk = archive.chunk()?;
+        let wanted = chunk.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
+        let written = match pwrite(file, &chunk[..wanted], offset) {
+            Ok(0) => return Err(failed(Errno::NOSPC)),
+            Ok(written) => written,
+            Err(Errno::INTR) => 0,
+            Err(error) => return Err(failed(error)),
+        };
+        archive.consume(written);
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_harmless;
+
+    #[test]
+    fn only_devices_that_every_container_has_are_harmless() {
+        for (major, minor) in [(1, 3), (5, 1), (136, 9)] {
+            assert!(is_harmless(major, minor));
+        }
+        for (major, minor) in [(0, 0), (1, 1), (1, 2), (1, 4), (8, 0), (10, 237), (4, 64)] {
+            assert!(!is_harmless(major, minor));
+        }
+    }
+}

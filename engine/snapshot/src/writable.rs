@@ -1,0 +1,140 @@
+//! Writable layers: one for each container.
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use tare_model::Digest;
+
+use crate::error::io;
+use crate::{Error, Mount, Result, Snapshots, directory, layer, usage};
+
+const PARENT: &str = "parent";
+
+impl Snapshots {
+    /// Makes an empty writable layer upon a read-only one, or upon nothing. `key` is a plain file name.
+    pub fn prepare(&self, key: &str, parent: Option<&Digest>) -> Result<()> {
+        let place = self.writable_path(key)?;
+        // Held so that the layer cannot be removed before this one stands on it.
+        let index = self.index();
+        let top = match parent {
+            Some(parent) if !index.contains_key(parent) => return Err(Error::NoLayer(*parent)),
+            Some(parent) => Some((self.layer_path(parent).join("fs"), parent.hex())),
+            None => None,
+        };
+        let guard = self.temporary.directory()?;
+        let upper = guard.path().join("fs");
+        directory::make(&upper, 0o755)?;
+        directory::make(&guard.path().join("work"), 0o700)?;
+        if let Some((tree, hex)) = top {
+            layer::copy_root(&tree, &upper)?;
+            let link = guard.path().join(PARENT);
+            std::os::unix::fs::symlink(hex, &link).map_err(io("make", link))?;
+        }
+        match renameat_with(CWD, guard.path(), CWD, &place, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(()),
+            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(Error::Exists(key.to_owned())),
+            Err(error) => Err(io("make", place)(error)),
+        }
+    }
+
+    /// The mounts that make the tree of a container: one overlay, or one bind where there is no layer below.
+    pub fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
+        let place = self.existing(key)?;
+        let Some(parent) = read_parent(&place)? else {
+            let source = display(&place.join("fs"));
+            return Ok(vec![Mount { kind: "bind".to_owned(), source, options: vec!["rbind".to_owned(), "rw".to_owned()] }]);
+        };
+        let lower: Vec<String> = self.trees(&parent)?.iter().map(|tree| display(tree)).collect();
+        let options = vec![
+            format!("lowerdir={}", lower.join(":")),
+            format!("upperdir={}", display(&place.join("fs"))),
+            format!("workdir={}", display(&place.join("work"))),
+        ];
+        Ok(vec![Mount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
+    }
+
+    /// The directory that holds what the container wrote.
+    pub fn upper(&self, key: &str) -> Result<PathBuf> {
+        Ok(self.existing(key)?.join("fs"))
+    }
+
+    /// Removes a writable layer and all that was written there. It must not be mounted any more.
+    pub fn remove(&self, key: &str) -> Result<()> {
+        let place = self.existing(key)?;
+        self.temporary.bury_path(&place)
+    }
+
+    /// Bytes of the files that the container wrote or changed.
+    pub fn usage(&self, key: &str) -> Result<u64> {
+        let upper = self.upper(key)?;
+        usage::of(directory::open(&upper)?).map_err(io("measure", upper))
+    }
+
+    /// Every writable layer that is here.
+    pub fn writables(&self) -> Result<Vec<String>> {
+        directory::names(&self.root.join("writable"))
+    }
+
+    /// Removes what earlier sessions left unfinished, and writable layers that are neither in `live` nor leased as
+    /// `snapshot/<key>`. One that cannot be removed does not keep the others; the first error is returned.
+    pub fn reconcile(&self, live: &BTreeSet<String>) -> Result<()> {
+        let mut result = self.temporary.sweep();
+        for key in self.writables()? {
+            if live.contains(&key) || !self.store.holders(&format!("snapshot/{key}"))?.is_empty() {
+                continue;
+            }
+            result = result.and(self.remove(&key));
+        }
+        result
+    }
+
+    /// A writable layer that stands directly on `chain`.
+    pub(crate) fn writable_upon(&self, chain: &Digest) -> Result<Option<String>> {
+        for key in self.writables()? {
+            if read_parent(&self.root.join("writable").join(&key))? == Some(*chain) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The trees of a container, its own first.
+    pub(crate) fn writable_trees(&self, key: &str) -> Result<Vec<PathBuf>> {
+        let place = self.existing(key)?;
+        let below = read_parent(&place)?.map(|parent| self.trees(&parent)).transpose()?;
+        Ok([vec![place.join("fs")], below.unwrap_or_default()].concat())
+    }
+
+    fn existing(&self, key: &str) -> Result<PathBuf> {
+        let place = self.writable_path(key)?;
+        if place.join("fs").is_dir() { Ok(place) } else { Err(Error::NoWritable(key.to_owned())) }
+    }
+
+    fn writable_path(&self, key: &str) -> Result<PathBuf> {
+        let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        if key.is_empty() || key.len() > 128 || key.starts_with('.') || !plain {
+            return Err(Error::Key(key.to_owned()));
+        }
+        Ok(self.root.join("writable").join(key))
+    }
+}
+
+fn read_parent(place: &Path) -> Result<Option<Digest>> {
+    let link = place.join(PARENT);
+    let target = match std::fs::read_link(&link) {
+        Ok(target) => target,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io("read", link)(error)),
+    };
+    let hex = std::str::from_utf8(target.as_os_str().as_bytes()).ok();
+    let digest = hex.and_then(|hex| Digest::from_hex(hex).ok());
+    digest.map(Some).ok_or_else(|| io("read", link)(std::io::Error::from(std::io::ErrorKind::InvalidData)))
+}
+
+/// Paths below a root that [`Snapshots::open`] found to be text.
+fn display(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
