@@ -27,7 +27,7 @@ pub(crate) async fn remove(
     let (mut removed, deleted) = change(images, move |images, index| {
         let id = index.find(&name)?;
         let holders = images.store.holders(&resource(&id))?;
-        let holders =
+        let holders: Vec<_> =
             holders.iter().map(|holder| Holder { running: running(holder), name: holder }).collect();
         let plan = plan(index, &Request { name: &name, id, force }, &holders)?;
         Ok((plan.change(index), (plan.words(), plan.delete)))
