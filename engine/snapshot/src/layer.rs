@@ -11,8 +11,8 @@ use tare_model::Digest;
 use tare_sys::path::open_without_links;
 
 use crate::error::io;
-use crate::metadata::{Metadata, Time};
-use crate::{Error, Result, Snapshots, Unpacked, directory, overlay, usage};
+use crate::metadata::Metadata;
+use crate::{Error, Result, Snapshots, Unpacked, directory, overlay};
 
 const RECORD: &str = "layer.json";
 
@@ -148,23 +148,10 @@ fn describe_implied(unpacked: &Unpacked, below: rustix::fd::BorrowedFd<'_>) -> R
         // Missing there, or no directory: then this layer begins it.
         let Ok(original) = open_without_links(below, path, flags) else { continue };
         let mine = open_without_links(root.as_fd(), path, flags).map_err(io("open", tree.join(path)))?;
-        let described = read_metadata(&original).and_then(|metadata| metadata.apply(mine.as_fd()));
+        let described = Metadata::read(original.as_fd()).and_then(|metadata| metadata.apply(mine.as_fd()));
         described.map_err(io("describe", tree.join(path)))?;
     }
     Ok(())
-}
-
-fn read_metadata(directory: &OwnedFd) -> rustix::io::Result<Metadata> {
-    let stat = rustix::fs::fstat(directory)?;
-    let time = |seconds: i64, nanoseconds: u64| Time { seconds, nanoseconds: nanoseconds as u32 };
-    Ok(Metadata {
-        mode: stat.st_mode & 0o7777,
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        accessed: time(stat.st_atime as i64, stat.st_atime_nsec as u64),
-        modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u64),
-        xattrs: usage::xattrs(directory)?,
-    })
 }
 
 /// Gives `target` the owner and mode of `source`: the root of a merged tree is that of its topmost layer.

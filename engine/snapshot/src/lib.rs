@@ -24,12 +24,10 @@ mod metadata;
 mod name;
 mod overlay;
 mod pax;
-mod remove;
 mod root;
 mod temporary;
 mod tree;
 mod unpack;
-mod usage;
 mod writable;
 
 use std::collections::BTreeMap;

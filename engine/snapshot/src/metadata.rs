@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fsetxattr,
-    futimens, lsetxattr, utimensat,
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr,
+    flistxattr, fsetxattr, fstat, futimens, lsetxattr, utimensat,
 };
 use rustix::io::{Errno, Result};
 
@@ -41,6 +41,20 @@ pub(crate) fn is_welcome(name: &str) -> bool {
 }
 
 impl Metadata {
+    /// What an open directory has of what a copy of it should have.
+    pub(crate) fn read(directory: BorrowedFd<'_>) -> Result<Self> {
+        let stat = fstat(directory)?;
+        let time = |seconds: i64, nanoseconds: u64| Time { seconds, nanoseconds: nanoseconds as u32 };
+        Ok(Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid,
+            gid: stat.st_gid,
+            accessed: time(stat.st_atime, stat.st_atime_nsec),
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            xattrs: read_xattrs(directory)?,
+        })
+    }
+
     fn times(&self) -> Timestamps {
         let time = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: i64::from(time.nanoseconds) };
         Timestamps { last_access: time(self.accessed), last_modification: time(self.modified) }
@@ -86,6 +100,24 @@ fn tolerate(result: Result<()>, xattr: &Xattr) -> Result<()> {
         Err(Errno::OPNOTSUPP | Errno::PERM) if xattr.name != "security.capability" => Ok(()),
         other => other,
     }
+}
+
+/// The attributes of an open directory that a copy of it should have.
+fn read_xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
+    let mut names = vec![0; 64 << 10];
+    let length = match flistxattr(file, &mut names[..]) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let names = names[..length].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
+    let mut value = vec![0; 64 << 10];
+    let mut xattrs = Vec::new();
+    for name in names.filter(|name| is_welcome(name)) {
+        let length = fgetxattr(file, name, &mut value[..])?;
+        xattrs.push(Xattr { name: name.to_owned(), value: value[..length].to_owned() });
+    }
+    Ok(xattrs)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Where unfinished and dying trees lie. Each opening of the data root has a directory of its own there, so that what
 //! earlier sessions left can be told from what is at work now.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, mkdirat, renameat, unlinkat};
 
 use crate::error::io;
-use crate::{Result, directory, remove};
+use crate::{Result, directory};
 
 pub(crate) struct Temporary {
     all: PathBuf,
@@ -47,7 +47,7 @@ impl Temporary {
     }
 
     /// Takes the directory `name` of `parent` away at once and removes it; a crash on the way leaves it here.
-    pub(crate) fn bury(&self, parent: impl std::os::fd::AsFd, name: &[u8], shown: &Path) -> Result<()> {
+    pub(crate) fn bury(&self, parent: impl AsFd, name: &[u8], shown: &Path) -> Result<()> {
         let grave = self.name();
         renameat(parent, name, &self.directory, &grave).map_err(io("remove", shown))?;
         self.remove(&grave)
@@ -61,7 +61,7 @@ impl Temporary {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        remove::tree(&self.directory, name, || self.name()).map_err(io("remove", self.path.join(name)))
+        tare_sys::tree::remove(self.directory.as_fd(), name, || self.name()).map_err(io("remove", self.path.join(name)))
     }
 
     /// Removes what earlier sessions left.

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use tare_model::Digest;
 
 use crate::error::io;
-use crate::{Error, Mount, Result, Snapshots, directory, layer, usage};
+use crate::{Error, Mount, Result, Snapshots, directory, layer};
 
 const PARENT: &str = "parent";
 
@@ -70,7 +70,7 @@ impl Snapshots {
     /// Bytes of the files that the container wrote or changed.
     pub fn usage(&self, key: &str) -> Result<u64> {
         let upper = self.upper(key)?;
-        usage::of(directory::open(&upper)?).map_err(io("measure", upper))
+        tare_sys::tree::bytes(directory::open(&upper)?).map_err(io("measure", upper))
     }
 
     /// Every writable layer that is here.

@@ -1,0 +1,159 @@
+//! Whole trees that a container wrote: they may be deeper than any path, and full of symlinks, none of which is followed.
+
+use std::collections::HashSet;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, renameat, statat, unlinkat};
+use rustix::io::{Errno, Result};
+
+/// Removes the directory `name` of `home`. A directory inside that is not empty is first moved up into `home` under a
+/// name from `fresh`, so that neither depth of recursion nor open descriptors grow with the tree.
+///
+/// # Errors
+/// The first failing call's; `EXDEV` where something is mounted inside.
+pub fn remove(home: BorrowedFd<'_>, name: &str, mut fresh: impl FnMut() -> String) -> Result<()> {
+    let mut left = vec![name.to_owned()];
+    while let Some(name) = left.pop() {
+        let directory = open(home, name.as_bytes())?;
+        for child in children(&directory)? {
+            if remove_one(directory.as_fd(), &child)? {
+                continue;
+            }
+            let moved = fresh();
+            renameat(&directory, child.name.as_slice(), home, &moved)?;
+            left.push(moved);
+        }
+        unlinkat(home, &name, AtFlags::REMOVEDIR)?;
+    }
+    Ok(())
+}
+
+struct Child {
+    name: Vec<u8>,
+    kind: FileType,
+}
+
+fn open(home: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat2(home, name, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV)
+}
+
+fn children(directory: &OwnedFd) -> Result<Vec<Child>> {
+    let mut children = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            children.push(Child { name: name.to_owned(), kind: entry.file_type() });
+        }
+    }
+    Ok(children)
+}
+
+/// Whether the child is gone; a directory with something in it is not.
+fn remove_one(directory: BorrowedFd<'_>, child: &Child) -> Result<bool> {
+    let name = child.name.as_slice();
+    if child.kind != FileType::Directory {
+        match unlinkat(directory, name, AtFlags::empty()) {
+            // The file system did not tell the kind.
+            Err(Errno::ISDIR | Errno::PERM) if child.kind == FileType::Unknown => {}
+            other => return other.map(|()| true),
+        }
+    }
+    match unlinkat(directory, name, AtFlags::REMOVEDIR) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Bytes of the files of a tree, each counted once however many names it has. What vanishes meanwhile is not counted,
+/// and other file systems mounted inside are not entered.
+///
+/// # Errors
+/// The first failing call's.
+pub fn bytes(tree: OwnedFd) -> Result<u64> {
+    let (mut bytes, mut seen, mut left) = (0_u64, HashSet::new(), vec![tree]);
+    while let Some(directory) = left.pop() {
+        for entry in Dir::read_from(&directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let stat = match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(Errno::NOENT) => continue,
+                Err(error) => return Err(error),
+            };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                left.extend(subdirectory(directory.as_fd(), name)?);
+            } else if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
+                bytes += u64::try_from(stat.st_size).unwrap_or(0);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+fn subdirectory(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>> {
+    match open(directory, name.to_bytes()) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, mkdirat, openat};
+
+    use super::*;
+
+    fn directory(path: &std::path::Path) -> OwnedFd {
+        openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    #[test]
+    fn a_tree_deeper_than_any_path_goes() {
+        let home = tempfile::tempdir().unwrap();
+        let fd = directory(home.path());
+        mkdirat(&fd, "tree", Mode::RWXU).unwrap();
+        let mut inner = open(fd.as_fd(), b"tree").unwrap();
+        for _ in 0..3000 {
+            mkdirat(&inner, "deeper", Mode::RWXU).unwrap();
+            inner = open(inner.as_fd(), b"deeper").unwrap();
+        }
+        drop(inner);
+        let mut next = 0;
+        remove(fd.as_fd(), "tree", || {
+            next += 1;
+            next.to_string()
+        })
+        .unwrap();
+        assert_eq!(home.path().read_dir().unwrap().count(), 0);
+    }
+
+    #[test]
+    fn links_are_removed_and_what_they_lead_to_stays() {
+        let (home, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(outside.path().join("precious"), "12345").unwrap();
+        std::fs::create_dir_all(home.path().join("tree/a/b")).unwrap();
+        std::fs::write(home.path().join("tree/a/file"), "123").unwrap();
+        std::fs::hard_link(home.path().join("tree/a/file"), home.path().join("tree/a/b/again")).unwrap();
+        symlink(outside.path(), home.path().join("tree/a/b/link")).unwrap();
+        let link_length = outside.path().as_os_str().len() as u64;
+        assert_eq!(bytes(directory(&home.path().join("tree"))).unwrap(), 3 + link_length);
+        let mut next = 0;
+        remove(directory(home.path()).as_fd(), "tree", || {
+            next += 1;
+            next.to_string()
+        })
+        .unwrap();
+        assert_eq!(home.path().read_dir().unwrap().count(), 0);
+        assert!(outside.path().join("precious").exists());
+    }
+}
