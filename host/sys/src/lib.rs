@@ -26,6 +26,7 @@ pub mod process;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn;
+pub mod tree;
 
 /// The kernel's answer to a raw system call: −1 with `errno`, or a value.
 fn check(result: libc::c_long) -> std::io::Result<libc::c_long> {
