@@ -7,11 +7,26 @@
 //! - **Never**: touches another table, bridge or link than its own, starts a helper process, knows what a container is.
 //! - **Invariant**: a port published on 127.0.0.1 is reached from this machine alone, and what is not published is not
 //!   reached from outside of the bridge at all.
+//!
+//! A container's way: [`Networks::allocate`], [`Networks::take_reserved`], [`Networks::connect`] while its first process
+//! waits, [`Networks::release`] when that process is gone.
 
+mod allocate;
+mod attach;
+mod bridge;
+mod connect;
 mod error;
 mod files;
+mod firewall;
 mod ipv4;
+mod plan;
+mod ports;
+mod reconcile;
+mod records;
+mod release;
+mod ruleset;
 mod spec;
+mod state;
 
 pub use error::Error;
 pub use files::{DnsOverrides, extra_host, hostname_file, hosts_file, resolv_conf};
@@ -23,68 +38,94 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use state::State;
 use tare_model::Id;
 use tare_store::Store;
-
-/// The networks of one daemon.
-pub struct Networks {}
 
 /// The room's own result.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// The networks of one daemon: a bridge of its own, the host's network, and none.
+pub struct Networks {
+    state: Arc<State>,
+}
+
 impl Networks {
-    /// Reads what the store remembers. The kernel stays untouched until a container needs it.
-    pub async fn open(_config: Config, _store: Arc<Store>, _exec_root: &Path) -> Result<Arc<Networks>> {
-        panic!("stands soon")
+    /// Reads what the store remembers, and chooses a subnet if it remembers none. The kernel stays untouched until a
+    /// container needs it.
+    pub async fn open(config: Config, store: Arc<Store>, exec_root: &Path) -> Result<Arc<Networks>> {
+        let exec_root = exec_root.to_owned();
+        let state = on_a_thread(move || State::open(&config, store, &exec_root)).await?;
+        Ok(Arc::new(Networks { state: Arc::new(state) }))
     }
 
-    /// Brings kernel and store to what the `live` containers need: links, ports and addresses of others go.
-    pub async fn reconcile(&self, _live: &BTreeSet<Id>) -> Result<()> {
-        panic!("stands soon")
+    /// Brings kernel and store to what the `live` containers need: links, ports and addresses of others go. Called once,
+    /// before the first container starts.
+    pub async fn reconcile(&self, live: &BTreeSet<Id>) -> Result<()> {
+        let live = live.clone();
+        self.run(move |state| reconcile::reconcile(state, &live)).await
     }
 
-    /// All networks, by name.
+    /// All networks.
     pub fn list(&self) -> Vec<Network> {
-        panic!("stands soon")
+        self.state.networks.clone()
     }
 
     /// The network of this name, id or unambiguous start of an id.
-    pub fn get(&self, _name_or_id: &str) -> Result<Network> {
-        panic!("stands soon")
+    pub fn get(&self, name_or_id: &str) -> Result<Network> {
+        self.state.network(name_or_id).cloned()
     }
 
-    /// Chooses and reserves the container's address and ports.
-    pub async fn allocate(&self, _container: &Id, _request: EndpointRequest) -> Result<Endpoint> {
-        panic!("stands soon")
+    /// Chooses an address and ports for the container, binds the ports and records all of it. An endpoint that the
+    /// container had before is released. The kernel's links and rules stay as they are until [`Networks::connect`].
+    pub async fn allocate(&self, container: &Id, request: EndpointRequest) -> Result<Endpoint> {
+        let container = container.clone();
+        self.run(move |state| allocate::allocate(state, &container, &request)).await
     }
 
-    /// The bound sockets that keep the container's ports reserved, once.
-    pub fn take_reserved(&self, _container: &Id) -> Vec<OwnedFd> {
-        panic!("stands soon")
+    /// The bound sockets that keep the container's ports from other programs, to be held open by a process that lives
+    /// as long as the container. They are given once.
+    pub fn take_reserved(&self, container: &Id) -> Vec<OwnedFd> {
+        self.state.endpoints().reserved.remove(container).unwrap_or_default()
     }
 
-    /// Gives the namespace of process `pid` its link, address and routes, and opens the published ports.
-    pub async fn connect(&self, _container: &Id, _pid: i32) -> Result<()> {
-        panic!("stands soon")
+    /// Gives the network namespace of process `pid` its link, address and routes, and opens the published ports. The
+    /// bridge, the table and forwarding are made or put right first, where they are not. A step that fails leaves
+    /// nothing in the kernel; the endpoint stays allocated until [`Networks::release`].
+    pub async fn connect(&self, container: &Id, pid: i32) -> Result<()> {
+        let container = container.clone();
+        self.run(move |state| connect::connect(state, &container, pid)).await
     }
 
-    /// Closes the published ports and gives the address back.
-    pub async fn release(&self, _container: &Id) -> Result<()> {
-        panic!("stands soon")
+    /// Closes the published ports and gives the address back. To be called when the container's processes are gone; the
+    /// link goes with their namespace.
+    pub async fn release(&self, container: &Id) -> Result<()> {
+        let container = container.clone();
+        self.run(move |state| release::release(state, &container)).await
     }
 
     /// What the container was given.
-    pub fn endpoint(&self, _container: &Id) -> Option<Endpoint> {
-        panic!("stands soon")
+    pub fn endpoint(&self, container: &Id) -> Option<Endpoint> {
+        self.state.endpoint(container)
     }
 
-    /// What the daemon changed on the machine that its owner should know of, one sentence each.
+    /// What was changed on the machine that its owner should know of, one sentence each.
     pub fn notices(&self) -> Vec<String> {
-        panic!("stands soon")
+        self.state.notices().lines()
     }
 
-    /// Removes this daemon's bridge and table from the kernel.
+    /// Removes this daemon's bridge, table and endpoints, as nothing was ever there. No container may run.
     pub async fn teardown(&self) -> Result<()> {
-        panic!("stands soon")
+        self.run(reconcile::teardown).await
     }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&State) -> Result<T> + Send + 'static) -> Result<T> {
+        let state = Arc::clone(&self.state);
+        on_a_thread(move || work(&state)).await
+    }
+}
+
+/// Netlink waits for the kernel, which the threads that serve clients must not do.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Worker)?
 }

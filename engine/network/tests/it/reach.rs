@@ -1,0 +1,144 @@
+//! Who reaches whom, and who must not.
+
+use tare_network::Protocol::{Tcp, Udp};
+
+use crate::world::{HOST, NEIGHBOUR, World, publish};
+
+#[test]
+fn a_container_has_an_address_a_route_and_loopback() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let container = daemon.container(vec![]);
+    assert_eq!(container.endpoint.address.to_string(), "172.30.0.2");
+    let links = container.inside.shell("ip -br link show up; ip -4 -br addr; ip route; ip -6 addr show dev eth0");
+    assert!(links.contains("02:42:ac:1e:00:02"), "{links}");
+    assert!(links.contains("eth0") && links.contains("172.30.0.2/16"), "{links}");
+    assert!(links.contains("default via 172.30.0.1 dev eth0"), "{links}");
+    assert!(links.contains("127.0.0.1/8"), "{links}");
+    assert!(!links.contains("inet6"), "IPv6 is off where no rule of ours guards it: {links}");
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let web = daemon.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]);
+    let other = daemon.container(vec![]);
+    web.inside.serve("0.0.0.0:80");
+    let from_bridge = Some("172.30.0.1".to_owned());
+    assert_eq!(world.host.ask(&web.at(80)), from_bridge);
+    assert_eq!(world.host.ask("127.0.0.1:8080"), from_bridge, "through 127.0.0.1");
+    assert_eq!(world.host.ask("127.0.0.9:8080"), from_bridge, "through any loopback address");
+    assert_eq!(world.host.ask(&format!("{HOST}:8080")), Some(HOST.to_owned()));
+    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), Some(NEIGHBOUR.to_owned()), "the client's address is kept");
+    assert_eq!(other.inside.ask(&web.at(80)), Some(other.endpoint.address.to_string()));
+    assert_eq!(other.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin");
+    assert_eq!(other.inside.ask("172.30.0.1:8080"), from_bridge, "hairpin by the gateway");
+    assert_eq!(web.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin to itself");
+    daemon.release(&web.id);
+    assert_eq!(world.host.ask("127.0.0.1:8080"), None);
+    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);
+}
+
+#[test]
+fn a_port_published_on_one_address_is_reached_there_only() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let web = daemon.container(vec![publish(HOST, 8080, 80, Tcp)]);
+    web.inside.serve("0.0.0.0:80");
+    assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
+    assert!(world.host.ask(&format!("{HOST}:8080")).is_some());
+    assert_eq!(world.host.ask("127.0.0.1:8080"), None);
+}
+
+#[test]
+fn what_is_published_on_loopback_stays_on_this_machine() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let web = daemon.container(vec![publish("127.0.0.1", 8080, 80, Tcp)]);
+    web.inside.serve("0.0.0.0:80");
+    assert!(world.host.ask("127.0.0.1:8080").is_some());
+    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);
+    // The neighbour sends packets for 127.0.0.1 and the container by way of the machine, which lets martians in, as
+    // some settings of kube-proxy do.
+    world.host.shell("echo 1 > /proc/sys/net/ipv4/conf/lan/route_localnet");
+    world.neighbour.shell(
+        "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
+         ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
+         ip route add 127.0.0.0/8 via 10.9.0.1 src 10.9.0.2; ip route add 172.30.0.0/16 via 10.9.0.1",
+    );
+    assert_eq!(world.neighbour.ask("127.0.0.1:8080"), None);
+    assert_eq!(world.neighbour.ask(&web.at(80)), None);
+}
+
+#[test]
+fn what_is_not_published_is_not_reached_by_routing() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let web = daemon.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]);
+    web.inside.serve("0.0.0.0:80");
+    web.inside.serve("0.0.0.0:81");
+    world.neighbour.shell("ip route add 172.30.0.0/16 via 10.9.0.1");
+    assert_eq!(world.neighbour.ask(&web.at(81)), None);
+    assert_eq!(world.neighbour.ask(&web.at(80)), None, "published is the machine's port, not the container's");
+    assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
+    assert!(world.host.ask(&web.at(81)).is_some());
+}
+
+#[test]
+fn containers_reach_out_under_the_machines_address() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let container = daemon.container(vec![]);
+    world.neighbour.serve("0.0.0.0:80");
+    assert_eq!(container.inside.ask(&format!("{NEIGHBOUR}:80")), Some(HOST.to_owned()));
+    let notices = daemon.networks.notices();
+    assert!(notices.len() == 1 && notices[0].contains("ip_forward"), "{notices:?}");
+    assert_eq!(world.daemon_with(tare_network::Config { instance: "b".to_owned(), ..Default::default() }).networks.notices().len(), 0);
+}
+
+#[test]
+fn the_machines_loopback_services_are_not_the_containers() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let container = daemon.container(vec![]);
+    world.host.serve("127.0.0.1:9000");
+    world.host.serve("0.0.0.0:9001");
+    container.inside.shell(
+        "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
+         ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
+         ip route add 127.0.0.0/8 via 172.30.0.1 src 172.30.0.2",
+    );
+    assert_eq!(container.inside.ask("127.0.0.1:9000"), None);
+    assert!(container.inside.ask("172.30.0.1:9001").is_some(), "what listens on every address is reached");
+    container.inside.shell("ip addr add 172.30.99.99/32 dev lo; ip addr add 192.0.2.7/32 dev lo");
+    let count = || world.host.shell("nft list chain ip tare guard").contains("packets 0 bytes 0 drop");
+    assert!(count(), "forged sources were not tried yet");
+    let _ = container.inside.udp("192.0.2.7:0").send_to(b"forged", "172.30.0.1:9");
+    assert!(!count(), "forged sources are dropped");
+}
+
+#[test]
+fn datagrams_follow_the_container_that_has_the_port_now() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let client = world.neighbour.udp("0.0.0.0:5000");
+    let exchange = |server: &std::net::UdpSocket| {
+        let mut bytes = [0; 8];
+        client.send_to(b"hello", format!("{HOST}:5353")).unwrap();
+        server.recv_from(&mut bytes).ok().map(|(_, from)| {
+            server.send_to(b"world", from).unwrap();
+            client.recv_from(&mut bytes).unwrap().1.to_string()
+        })
+    };
+    // A flow that began before the port was published must not stick to the machine itself.
+    client.send_to(b"early", format!("{HOST}:5353")).unwrap();
+    let first = daemon.container(vec![publish("0.0.0.0", 5353, 53, Udp)]);
+    let server = first.inside.udp("0.0.0.0:53");
+    assert_eq!(exchange(&server), Some(format!("{HOST}:5353")));
+    daemon.release(&first.id);
+    drop(first);
+    let second = daemon.container(vec![publish("0.0.0.0", 5353, 53, Udp)]);
+    let server = second.inside.udp("0.0.0.0:53");
+    assert_eq!(exchange(&server), Some(format!("{HOST}:5353")), "the same client goes on with the new container");
+}
