@@ -5,14 +5,14 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 use crate::check;
 
-/// Closes every descriptor from 3 on except those borrowed. Only for a process that will not use any other again: the
+/// Closes every descriptor from 3 on except those numbered. Only for a process that will not use any other again: the
 /// owners of the closed ones must never be dropped, that is, the process must end in execve or
 /// [`crate::process::exit`]. (A double close there would be a bug of logic, not of memory.)
 ///
 /// # Errors
 /// close_range(2)'s.
-pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
-    let mut numbers: Vec<RawFd> = keep.iter().map(AsRawFd::as_raw_fd).filter(|fd| *fd > 2).collect();
+pub fn close_all_except(mut numbers: Vec<RawFd>) -> io::Result<()> {
+    numbers.retain(|fd| *fd > 2);
     numbers.sort_unstable();
     numbers.dedup();
     let mut first = 3;
@@ -25,26 +25,25 @@ pub fn close_all_except(keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     close_range(first, RawFd::MAX, 0)
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-///
-/// # Errors
-/// close_range(2)'s.
-pub fn close_on_exec_from(first: RawFd) -> io::Result<()> {
-    const CLOSE_RANGE_CLOEXEC: u32 = 4;
-    close_range(first, RawFd::MAX, CLOSE_RANGE_CLOEXEC)
-}
-
 /// Makes `number` refer to what `fd` refers to, and survive execve.
 ///
 /// # Errors
 /// dup3(2)'s.
 pub fn place(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     if fd.as_raw_fd() == number {
-        // SAFETY: clears the close-on-exec flag of an open descriptor.
-        return check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop);
+        return keep_on_exec(number);
     }
     // SAFETY: both are plain numbers to the kernel; what `number` referred to before is closed, as the caller asks.
     check(unsafe { libc::dup3(fd.as_raw_fd(), number, 0) }.into()).map(drop)
+}
+
+/// Lets a descriptor known by its number only survive execve.
+///
+/// # Errors
+/// `EBADF` when it is not open.
+pub fn keep_on_exec(number: RawFd) -> io::Result<()> {
+    // SAFETY: changes a flag of whatever has that number.
+    check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop)
 }
 
 /// Whether a descriptor of that number is open.

@@ -11,10 +11,24 @@
 //! [`Created::start`] lets it go. [`exec`] does the same inside a container that runs. [`protect_self`] comes first in
 //! the program's `main`, [`protected_exe`] spares the second execve to who starts many.
 
+mod channel;
+mod child;
+mod create;
+mod devices;
 mod error;
+mod exec;
 mod failure;
+mod hide;
+mod identity;
+mod init;
+mod mounts;
+mod overlay;
+mod plan;
+mod program;
 mod protect;
+mod root;
 pub mod seccomp;
+mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -119,9 +133,12 @@ pub struct Target<'a> {
 }
 
 /// Makes the container's init and returns as soon as it has its namespaces, its ids and its cgroup; it prepares itself
-/// meanwhile. Must be called from a process of one thread.
-pub fn clone_init(_launch: Launch<'_>) -> Result<Created> {
-    panic!("stands soon")
+/// meanwhile.
+///
+/// # Errors
+/// [`Error::Spec`] before anything is made; [`Error::Step`] when the host lacks something, and when the caller has threads.
+pub fn clone_init(launch: Launch<'_>) -> Result<Created> {
+    create::clone_init(launch)
 }
 
 impl Created {
@@ -131,17 +148,26 @@ impl Created {
     }
 
     /// Blocks until init stands before its execve, everything done but that.
+    ///
+    /// # Errors
+    /// The step that failed, or [`Error::Exec`] when there is no such program. init is gone then.
     pub fn ready(&mut self) -> Result<()> {
-        panic!("stands soon")
+        create::ready(self)
     }
 
-    /// Lets init become the user's program; returns when it has.
+    /// Lets init become the user's program; returns when it has. Only after [`Created::ready`].
+    ///
+    /// # Errors
+    /// [`Error::Exec`] when the kernel does not execute it. init is gone then.
     pub fn start(self) -> Result<Running> {
-        panic!("stands soon")
+        create::start(self)
     }
 }
 
-/// Runs another program inside a container.
-pub fn exec(_target: &Target<'_>, _process: &Process, _stdio: Stdio) -> Result<Running> {
-    panic!("stands soon")
+/// Runs another program inside a container, with the container's own seccomp profile.
+///
+/// # Errors
+/// As for [`clone_init`] and [`Created::start`]; nothing is left of the process then.
+pub fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Result<Running> {
+    exec::exec(target, process, stdio)
 }

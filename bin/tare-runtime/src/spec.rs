@@ -1,0 +1,91 @@
+//! `tare-runtime spec`: a config.json to start from, as confined as a default container.
+
+use std::path::PathBuf;
+
+use tare_model::DEFAULT_CAPABILITIES;
+use tare_oci::runtime::{
+    Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root, Spec,
+};
+
+/// The version of the specification that this follows.
+pub(crate) const VERSION: &str = "1.2.0";
+
+const MASKED: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+const MOUNTS: [(&str, &str, &str, &str); 7] = [
+    ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
+    ("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k"),
+    ("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777,size=65536k"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev"),
+    ("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro"),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid,noexec,nodev,relatime,ro"),
+];
+
+/// Runs a shell in `rootfs`.
+pub(crate) fn example() -> Spec {
+    Spec {
+        oci_version: VERSION.to_owned(),
+        root: Some(Root { path: PathBuf::from("rootfs"), readonly: true }),
+        process: Some(process()),
+        hostname: Some("tare".to_owned()),
+        mounts: MOUNTS.iter().map(mount).collect(),
+        linux: Some(linux()),
+        ..Spec::default()
+    }
+}
+
+fn process() -> Process {
+    let capabilities = DEFAULT_CAPABILITIES.to_vec();
+    Process {
+        args: vec!["sh".to_owned()],
+        env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+        cwd: PathBuf::from("/"),
+        no_new_privileges: true,
+        capabilities: Some(Capabilities {
+            bounding: capabilities.clone(),
+            effective: capabilities.clone(),
+            permitted: capabilities,
+            ..Capabilities::default()
+        }),
+        ..Process::default()
+    }
+}
+
+fn mount((destination, kind, source, options): &(&str, &str, &str, &str)) -> Mount {
+    Mount {
+        destination: PathBuf::from(destination),
+        kind: Some((*kind).to_owned()),
+        source: Some(PathBuf::from(source)),
+        options: options.split(',').map(str::to_owned).collect(),
+        ..Mount::default()
+    }
+}
+
+fn linux() -> Linux {
+    use NamespaceKind as N;
+    let namespace = |kind| Namespace { kind, path: None };
+    let deny = DeviceRule { allow: false, access: Some("rwm".to_owned()), ..DeviceRule::default() };
+    Linux {
+        namespaces: [N::Pid, N::Network, N::Ipc, N::Uts, N::Mount, N::Cgroup].map(namespace).to_vec(),
+        resources: Some(Resources { devices: vec![deny], ..Resources::default() }),
+        masked_paths: MASKED.map(PathBuf::from).to_vec(),
+        readonly_paths: READONLY.map(PathBuf::from).to_vec(),
+        ..Linux::default()
+    }
+}

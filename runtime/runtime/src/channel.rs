@@ -1,0 +1,157 @@
+//! The one conversation between caller and init: a socket that closes when init becomes the user's program.
+//!
+//! caller → init: `g` go (ids and cgroup are yours) · `s` start.
+//! init → caller: `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+use crate::failure::Failure;
+
+/// Longer messages are cut.
+const LONGEST: usize = 4096;
+
+const GO: u8 = b'g';
+const START: u8 = b's';
+const READY: u8 = b'R';
+const FAILED: u8 = b'E';
+
+/// A pair of connected sockets: the caller's and init's.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// What init said.
+#[derive(Debug)]
+pub(crate) enum Word {
+    Ready { warnings: Vec<String>, console: Option<OwnedFd> },
+    Failed(Failure),
+    /// The socket was closed: by execve, or because init is dead.
+    End,
+}
+
+/// Caller: ids and cgroup are in place.
+pub(crate) fn go(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, &[GO], None)
+}
+
+/// Caller: become the program.
+pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, &[START], None)
+}
+
+/// Caller: waits for init's next word.
+pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
+    let mut text = vec![0; LONGEST];
+    let (length, console) = receive(socket, &mut text)?;
+    Ok(match &text[..length] {
+        [READY, warnings @ ..] => {
+            let warnings = String::from_utf8_lossy(warnings);
+            Word::Ready { warnings: warnings.lines().map(str::to_owned).collect(), console }
+        }
+        [FAILED, exit_code, message @ ..] => {
+            Word::Failed(Failure { message: String::from_utf8_lossy(message).into_owned(), exit_code: *exit_code })
+        }
+        _ => Word::End,
+    })
+}
+
+/// Init: waits for [`go`]. False when the caller is gone.
+pub(crate) fn wait_go(socket: BorrowedFd<'_>) -> bool {
+    wait(socket, GO)
+}
+
+/// Init: waits for [`start`]. False when the caller is gone.
+pub(crate) fn wait_start(socket: BorrowedFd<'_>) -> bool {
+    wait(socket, START)
+}
+
+/// Init: only execve is left to do.
+pub(crate) fn ready(socket: BorrowedFd<'_>, warnings: &[String], console: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut text = vec![READY];
+    text.extend_from_slice(warnings.join("\n").as_bytes());
+    send(socket, &text, console)
+}
+
+/// Init: a step failed, and nothing follows.
+pub(crate) fn failed(socket: BorrowedFd<'_>, failure: &Failure) {
+    let mut text = vec![FAILED, failure.exit_code];
+    text.extend_from_slice(failure.message.as_bytes());
+    // Nobody is left to be told when the caller is gone.
+    drop(send(socket, &text, None));
+}
+
+fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let text = &text[..text.len().min(LONGEST)];
+    let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(Errno::NOBUFS.into());
+    }
+    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL))?;
+    Ok(())
+}
+
+fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let answer = retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC));
+    let length = match answer {
+        // A peer that is killed with our word unread resets the connection.
+        Err(Errno::CONNRESET) => 0,
+        answer => answer?.bytes,
+    };
+    let mut received = None;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(fds) = message {
+            received = fds.into_iter().next().or(received);
+        }
+    }
+    Ok((length, received))
+}
+
+fn wait(socket: BorrowedFd<'_>, word: u8) -> bool {
+    let mut text = [0];
+    matches!(retry_on_intr(|| rustix::io::read(socket.as_fd(), &mut text)), Ok(1)) && text[0] == word
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_crosses_whole_and_then_the_end() {
+        let (ours, theirs) = pair().unwrap();
+        let failure = Failure::exec("exec: \"x\": executable file not found in $PATH", 127);
+        failed(theirs.as_fd(), &failure);
+        drop(theirs);
+        assert!(matches!(hear(ours.as_fd()).unwrap(), Word::Failed(heard) if heard == failure));
+        assert!(matches!(hear(ours.as_fd()).unwrap(), Word::End));
+    }
+
+    #[test]
+    fn a_descriptor_comes_with_ready() {
+        let (ours, theirs) = pair().unwrap();
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        ready(theirs.as_fd(), &["a".into(), "b".into()], Some(write.as_fd())).unwrap();
+        let Word::Ready { warnings, console: Some(console) } = hear(ours.as_fd()).unwrap() else { panic!() };
+        assert_eq!(warnings, ["a", "b"]);
+        rustix::io::write(&console, b"x").unwrap();
+        assert_eq!(rustix::io::read(&read, &mut [0; 4]).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_caller_that_is_gone_is_no_go() {
+        let (ours, theirs) = pair().unwrap();
+        drop(ours);
+        assert!(!wait_go(theirs.as_fd()));
+    }
+}

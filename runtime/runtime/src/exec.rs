@@ -1,0 +1,89 @@
+//! Another program in a container that runs: one clone3, no helper process.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::process::umask;
+use tare_cgroup::Cgroup;
+use tare_oci::runtime::Process;
+use tare_sys::clone::{self, Cloned};
+use tare_sys::{namespace, process};
+
+use crate::channel;
+use crate::child;
+use crate::create::{self, Joined};
+use crate::devices;
+use crate::error::{Error, Result};
+use crate::failure::{Failure, Step};
+use crate::identity;
+use crate::plan::{self, Identity, ProcessPlan};
+use crate::program::{self, Program};
+use crate::root::RootDir;
+use crate::seccomp::Filter;
+use crate::{Created, Running, Stdio, Target};
+
+pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Result<Running> {
+    let plan = plan::plan_process(process)?;
+    let filter = create::filter(target.spec, target.seccomp_cache)?;
+    let kinds = plan::own_namespaces(target.spec);
+    let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
+    let joined = if kinds & clone::NEW_PID == 0 { Joined::nothing() } else { Joined::enter_pid_of(target.pidfd)? };
+    let cloned = clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
+    if let Ok(Cloned::Child) = cloned {
+        let entry = Entry { target: target.pidfd, kinds: kinds & !clone::NEW_PID, plan: &plan, filter: filter.as_ref(), stdio };
+        child::end_in(theirs.as_fd(), || steps(entry, &theirs));
+    }
+    joined.leave()?;
+    let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
+    drop(theirs);
+    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours };
+    admit(&mut created, &plan, target.cgroup).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
+    create::ready(&mut created)?;
+    create::start(created)
+}
+
+fn admit(created: &mut Created, plan: &ProcessPlan, cgroup: Option<&Cgroup>) -> Result<()> {
+    created.warnings.extend(create::rank(created.pid, plan)?);
+    create::attach(cgroup, created.pid)?;
+    channel::go(created.socket.as_fd()).map_err(|e| Error::step("talk to the new process", e))
+}
+
+struct Entry<'a> {
+    target: BorrowedFd<'a>,
+    kinds: u64,
+    plan: &'a ProcessPlan,
+    filter: Option<&'a Filter>,
+    stdio: Stdio,
+}
+
+fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
+    let Entry { target, kinds, plan, filter, stdio } = entry;
+    child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, 0)?;
+    umask(Mode::empty());
+    // From here on the container's processes can see this one.
+    child::hide_memory()?;
+    if !channel::wait_go(socket.as_fd()) {
+        process::exit(1);
+    }
+    namespace::enter(target, kinds).at("join the container's namespaces")?;
+    if kinds & clone::NEW_USER != 0 {
+        identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })?;
+        child::hide_memory()?;
+    }
+    let root = RootDir::current()?;
+    let terminal = match stdio {
+        Stdio::Terminal { size } => Some(devices::open_terminal(&root, size, plan.identity.uid)?),
+        _ => None,
+    };
+    child::take_streams(&stdio, terminal.as_ref(), plan.identity.uid)?;
+    let program = Program {
+        plan,
+        filter,
+        socket: socket.as_fd(),
+        terminal: terminal.as_ref(),
+        preserve_fds: 0,
+        warnings: Vec::new(),
+    };
+    program::run(program, &root)
+}

@@ -1,0 +1,166 @@
+//! init, from the clone to the user's program: one straight line of steps.
+
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+use rustix::process::umask;
+use rustix::system::{setdomainname, sethostname};
+use tare_sys::path::open_without_links;
+use tare_sys::{clone, namespace, net, process};
+
+use crate::Stdio;
+use crate::channel;
+use crate::child;
+use crate::devices::{self, Terminal};
+use crate::failure::{Failure, Step};
+use crate::hide;
+use crate::identity;
+use crate::mounts;
+use crate::plan::{Identity, InitPlan, Namespaces, Sysctl};
+use crate::program::{self, Program};
+use crate::root::RootDir;
+use crate::seccomp::Filter;
+use crate::sources::Sources;
+
+/// Everything that init has.
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a InitPlan,
+    pub(crate) sources: Sources,
+    pub(crate) filter: Option<&'a Filter>,
+    pub(crate) stdio: Stdio,
+    pub(crate) preserve_fds: u32,
+}
+
+/// Never returns to the code that was copied with this process.
+pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
+    child::end_in(socket.as_fd(), || steps(init, socket.as_fd()))
+}
+
+fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
+    let Init { plan, sources, filter, stdio, preserve_fds } = init;
+    let mut gate = Gate { socket, passed: false };
+    let keep = sources.fds().map(|fd| fd.as_raw_fd()).chain([socket.as_raw_fd()]).collect();
+    // 1. Leave the caller.
+    child::leave_caller(keep, &stdio, preserve_fds)?;
+    umask(Mode::empty());
+    // 2. Namespaces that clone3 could not make whole.
+    set_time_offsets(&plan.namespaces)?;
+    if plan.namespaces.id_maps.is_some() {
+        gate.pass();
+        become_root()?;
+    }
+    child::hide_memory()?;
+    // 3. Names and parameters of the namespaces.
+    name_host(plan)?;
+    set_sysctls(&plan.sysctls)?;
+    // 4. The root and what is mounted in it.
+    let root = RootDir::attach(sources.root)?;
+    gate.pass();
+    if plan.namespaces.new_cgroup {
+        namespace::unshare(clone::NEW_CGROUP).at("make a cgroup namespace")?;
+    }
+    mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups)?;
+    devices::fill(&root, &plan.devices, &sources.devices)?;
+    let terminal = open_terminal(&root, &stdio, plan.process.identity.uid)?;
+    make_working_directory(&root, &plan.process.cwd);
+    // 5. Nothing is mounted after what hides it.
+    hide::make_readonly(&root, &plan.readonly)?;
+    hide::mask(&root, &plan.masked)?;
+    root.pivot(&plan.root)?;
+    // 6. The program.
+    if let Some(personality) = plan.personality {
+        process::set_personality(personality).at("set the personality")?;
+    }
+    child::take_streams(&stdio, terminal.as_ref(), plan.process.identity.uid)?;
+    let program = Program {
+        plan: &plan.process,
+        filter,
+        socket,
+        terminal: terminal.as_ref(),
+        preserve_fds,
+        warnings: Vec::new(),
+    };
+    program::run(program, &root)
+}
+
+/// Ids and cgroup come from the caller, while init works on what needs neither.
+struct Gate<'a> {
+    socket: BorrowedFd<'a>,
+    passed: bool,
+}
+
+impl Gate<'_> {
+    fn pass(&mut self) {
+        if !self.passed && !channel::wait_go(self.socket) {
+            process::exit(1);
+        }
+        self.passed = true;
+    }
+}
+
+/// The offsets must be written before anybody is in the namespace, and clone3 puts its child in at once
+/// (time_namespaces(7)): so it is made by init itself, which then enters it.
+fn set_time_offsets(namespaces: &Namespaces) -> Result<(), Failure> {
+    let Some(offsets) = &namespaces.time_offsets else { return Ok(()) };
+    namespace::unshare(clone::NEW_TIME).at("make a time namespace")?;
+    fs::write("/proc/self/timens_offsets", offsets).at("set the time offsets")?;
+    let file = fs::File::open("/proc/self/ns/time_for_children").at("open the time namespace")?;
+    namespace::enter(file.as_fd(), clone::NEW_TIME).at("enter the time namespace")
+}
+
+/// In a new user namespace one is nobody until one becomes its root.
+fn become_root() -> Result<(), Failure> {
+    identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })
+}
+
+fn name_host(plan: &InitPlan) -> Result<(), Failure> {
+    if let Some(name) = &plan.hostname {
+        sethostname(name.as_bytes()).at("set the host name")?;
+    }
+    if let Some(name) = &plan.domainname {
+        setdomainname(name.as_bytes()).at("set the domain name")?;
+    }
+    if plan.namespaces.new & clone::NEW_NETWORK != 0 {
+        net::loopback_up().at("turn the loopback interface on")?;
+    }
+    Ok(())
+}
+
+/// Written through a procfs that nobody else sees, so that no mount can stand in for it (CVE-2025-52881).
+fn set_sysctls(sysctls: &[Sysctl]) -> Result<(), Failure> {
+    if sysctls.is_empty() {
+        return Ok(());
+    }
+    let proc = private_proc().at("mount a private procfs")?;
+    for sysctl in sysctls {
+        let step = || format!("set {}", sysctl.path.display());
+        let file = open_without_links(proc.as_fd(), &sysctl.path, OFlags::WRONLY).step(step)?;
+        rustix::io::write(&file, sysctl.value.as_bytes()).step(step)?;
+    }
+    Ok(())
+}
+
+fn private_proc() -> io::Result<OwnedFd> {
+    let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(&fs)?;
+    let attributes =
+        MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
+}
+
+fn open_terminal(root: &RootDir, stdio: &Stdio, owner: u32) -> Result<Option<Terminal>, Failure> {
+    let Stdio::Terminal { size } = stdio else { return Ok(None) };
+    let terminal = devices::open_terminal(root, *size, owner)?;
+    devices::bind_console(root, terminal.peer.as_fd()).at("mount /dev/console")?;
+    Ok(Some(terminal))
+}
+
+/// As the field does; where it cannot be made (a read-only root, a file in the way), entering it will say why.
+fn make_working_directory(root: &RootDir, cwd: &Path) {
+    drop(root.directory(cwd));
+}

@@ -1,0 +1,117 @@
+//! What is mounted inside the root. Every mount is made detached, and attached to a descriptor of its place.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, openat, symlinkat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+};
+use tare_sys::mount::{self, Change, Propagation};
+
+use crate::failure::{Failure, Step};
+use crate::overlay::explain;
+use crate::plan::{Mount, MountKind};
+use crate::root::{RootDir, put};
+use crate::sources::{CgroupSource, is_directory, spread};
+
+/// Mounts one after the other. `binds` runs along with `mounts`.
+pub(crate) fn mount_all(
+    root: &RootDir,
+    mounts: &[Mount],
+    binds: &[Option<OwnedFd>],
+    cgroups: &[CgroupSource],
+) -> Result<(), Failure> {
+    for (wanted, bind) in mounts.iter().zip(binds) {
+        match (&wanted.kind, bind) {
+            (MountKind::New { fs, source, parameters, copy_up }, _) => {
+                let tree = new(wanted, fs, source, parameters)?;
+                attach_directory(root, wanted, &tree, *copy_up)?;
+            }
+            (MountKind::Bind { .. }, Some(tree)) => attach_bind(root, wanted, tree).step(|| name(wanted))?,
+            (MountKind::Cgroup, _) => mount_cgroups(root, wanted, cgroups)?,
+            (MountKind::Bind { .. }, None) => return Err(Failure::rule(format!("{}: it was not opened", name(wanted)))),
+        }
+    }
+    Ok(())
+}
+
+fn name(wanted: &Mount) -> String {
+    format!("mount {}", wanted.destination.display())
+}
+
+fn new(wanted: &Mount, fs: &str, source: &str, parameters: &[(String, Option<String>)]) -> Result<OwnedFd, Failure> {
+    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("{}: open file system {fs}", name(wanted)))?;
+    let complain = |what: &str, cause: Errno| explain(&context, &name(wanted), what, &cause.into());
+    fsconfig_set_string(&context, "source", source).map_err(|e| complain("source", e))?;
+    for (parameter, value) in parameters {
+        match value {
+            Some(value) => fsconfig_set_string(&context, parameter.as_str(), value.as_str()),
+            None => fsconfig_set_flag(&context, parameter.as_str()),
+        }
+        .map_err(|e| complain(parameter, e))?;
+    }
+    fsconfig_create(&context).map_err(|e| complain(fs, e))?;
+    let attributes = MountAttrFlags::from_bits_retain((wanted.attributes.set | wanted.recursive.set) as u32);
+    let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| complain(fs, e))?;
+    if wanted.propagation != Propagation::Private {
+        mount::set(tree.as_fd(), false, spread(wanted.propagation)).step(|| name(wanted))?;
+    }
+    Ok(tree)
+}
+
+fn attach_directory(root: &RootDir, wanted: &Mount, tree: &OwnedFd, copy_up: bool) -> Result<(), Failure> {
+    let place = root.directory(&wanted.destination).step(|| name(wanted))?;
+    if copy_up {
+        return Err(Failure::rule(format!("{}: not supported yet: tmpcopyup", name(wanted))));
+    }
+    put(tree, place.as_fd()).step(|| name(wanted))
+}
+
+fn attach_bind(root: &RootDir, wanted: &Mount, tree: &OwnedFd) -> io::Result<()> {
+    let place =
+        if is_directory(tree)? { root.directory(&wanted.destination)? } else { root.file(&wanted.destination)? };
+    put(tree, place.as_fd())
+}
+
+/// The container's own groups: one directory where there is one hierarchy, else a tmpfs with one directory for each.
+fn mount_cgroups(root: &RootDir, wanted: &Mount, sources: &[CgroupSource]) -> Result<(), Failure> {
+    let change = Change { set: wanted.attributes.set | wanted.recursive.set, ..Change::default() };
+    for source in sources {
+        mount::set(source.tree.as_fd(), true, Change { propagation: Some(Propagation::Private), ..change })
+            .step(|| format!("{}: {}", name(wanted), source.name))?;
+    }
+    match sources {
+        [] => mount_unified(root, wanted),
+        [only] if only.name.is_empty() => attach_directory(root, wanted, &only.tree, false),
+        several => {
+            let parameters = [("mode".to_owned(), Some("755".to_owned()))];
+            let writable = Mount { attributes: Default::default(), recursive: Default::default(), ..wanted.clone() };
+            let tree = new(&writable, "tmpfs", "cgroup", &parameters)?;
+            attach_directory(root, wanted, &tree, false)?;
+            several.iter().try_for_each(|one| attach_hierarchy(&tree, one)).step(|| name(wanted))?;
+            mount::set(tree.as_fd(), false, change).step(|| name(wanted))
+        }
+    }
+}
+
+/// Without a group of its own the container sees what its cgroup namespace shows.
+fn mount_unified(root: &RootDir, wanted: &Mount) -> Result<(), Failure> {
+    let tree = new(wanted, "cgroup2", "cgroup", &[])?;
+    attach_directory(root, wanted, &tree, false)
+}
+
+fn attach_hierarchy(above: &OwnedFd, source: &CgroupSource) -> io::Result<()> {
+    rustix::fs::mkdirat(above, source.name.as_str(), Mode::from_raw_mode(0o755))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    put(&source.tree, openat(above, source.name.as_str(), flags, Mode::empty())?.as_fd())?;
+    // Programs look for "cpu", also where "cpu,cpuacct" are one hierarchy.
+    if source.name.contains(',') {
+        for controller in source.name.split(',') {
+            symlinkat(Path::new(&source.name), above, controller)?;
+        }
+    }
+    Ok(())
+}

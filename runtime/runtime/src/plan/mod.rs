@@ -1,0 +1,169 @@
+//! From config.json to what init will do: pure, and the only place where config.json is judged.
+
+mod device;
+mod mount;
+mod namespace;
+mod process;
+mod sysctl;
+
+use std::path::{Component, Path, PathBuf};
+
+use tare_oci::runtime::{Linux, Personality, Spec};
+use tare_sys::mount::Propagation;
+
+use crate::error::{Error, Result};
+
+pub(crate) use device::{Device, DeviceKind};
+pub(crate) use mount::{Attributes, Mount, MountKind};
+pub(crate) use namespace::Namespaces;
+pub(crate) use process::{CapabilitySets, Identity, ProcessPlan, Rlimit};
+pub(crate) use sysctl::Sysctl;
+
+/// Everything that init does, checked.
+#[derive(Debug)]
+pub(crate) struct InitPlan {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) root: Root,
+    pub(crate) mounts: Vec<Mount>,
+    pub(crate) devices: Devices,
+    pub(crate) sysctls: Vec<Sysctl>,
+    /// Covered so that they cannot be read.
+    pub(crate) masked: Vec<PathBuf>,
+    /// Mounted read-only over themselves.
+    pub(crate) readonly: Vec<PathBuf>,
+    pub(crate) personality: Option<u32>,
+    pub(crate) process: ProcessPlan,
+}
+
+/// The root file system.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// On the host, absolute.
+    pub(crate) path: PathBuf,
+    pub(crate) readonly: bool,
+    pub(crate) propagation: Option<Propagation>,
+}
+
+/// What is made in /dev.
+#[derive(Debug)]
+pub(crate) struct Devices {
+    /// False where /dev is the host's own.
+    pub(crate) fill: bool,
+    /// Bound from the host: in a user namespace mknod(2) is not allowed.
+    pub(crate) bind: bool,
+    pub(crate) list: Vec<Device>,
+}
+
+/// Plans a container.
+pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
+    let nothing = Linux::default();
+    let linux = spec.linux.as_ref().unwrap_or(&nothing);
+    refuse_unsupported(spec, linux)?;
+    let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
+    let namespaces = namespace::plan(linux)?;
+    let mounts = mount::plan(&spec.mounts)?;
+    let fill = !mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
+    Ok(InitPlan {
+        hostname: uts("hostname", spec.hostname.as_ref(), &namespaces)?,
+        domainname: uts("domainname", spec.domainname.as_ref(), &namespaces)?,
+        root: root(spec, linux, bundle)?,
+        devices: Devices { fill, bind: namespaces.id_maps.is_some(), list: device::plan(&linux.devices)? },
+        sysctls: sysctl::plan(&linux.sysctl, &namespaces)?,
+        masked: paths("linux.maskedPaths", &linux.masked_paths)?,
+        readonly: paths("linux.readonlyPaths", &linux.readonly_paths)?,
+        personality: linux.personality.as_ref().map(personality).transpose()?,
+        process: process::plan(process)?,
+        namespaces,
+        mounts,
+    })
+}
+
+/// Plans another program in a container that runs.
+pub(crate) fn plan_process(process: &tare_oci::runtime::Process) -> Result<ProcessPlan> {
+    process::plan(process)
+}
+
+/// The kinds of namespaces that a container has for itself or shares with another, as clone flags.
+pub(crate) fn own_namespaces(spec: &Spec) -> u64 {
+    spec.linux.iter().flat_map(|linux| &linux.namespaces).fold(0, |all, one| all | namespace::flag(one.kind))
+}
+
+fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
+    let unsupported = |what: &str| Err(Error::NotSupported { what: what.to_owned() });
+    if spec.hooks.as_ref().is_some_and(|hooks| *hooks != tare_oci::runtime::Hooks::default()) {
+        return unsupported("hooks");
+    }
+    if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
+        return unsupported("linux.mountLabel: SELinux");
+    }
+    Ok(())
+}
+
+fn root(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<Root> {
+    let root = spec.root.as_ref().ok_or_else(|| Error::spec("root", "is required"))?;
+    if root.path.as_os_str().is_empty() {
+        return Err(Error::spec("root.path", "must name a directory"));
+    }
+    let propagation = match linux.rootfs_propagation.as_deref() {
+        None | Some("") => None,
+        Some("shared" | "rshared") => Some(Propagation::Shared),
+        Some("slave" | "rslave") => Some(Propagation::Slave),
+        Some("private" | "rprivate") => Some(Propagation::Private),
+        Some("unbindable" | "runbindable") => Some(Propagation::Unbindable),
+        Some(other) => {
+            let rule = format!("must be shared, slave, private or unbindable, not \"{other}\"");
+            return Err(Error::spec("linux.rootfsPropagation", rule));
+        }
+    };
+    Ok(Root { path: bundle.join(&root.path), readonly: root.readonly, propagation })
+}
+
+fn uts(field: &str, name: Option<&String>, namespaces: &Namespaces) -> Result<Option<String>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !namespaces.has(tare_sys::clone::NEW_UTS) {
+        return Err(Error::spec(field, "needs a uts namespace in linux.namespaces"));
+    }
+    if name.len() > 64 || name.contains('\0') {
+        return Err(Error::spec(field, "must have at most 64 characters and no NUL"));
+    }
+    Ok(Some(name.clone()))
+}
+
+fn personality(personality: &Personality) -> Result<u32> {
+    if !personality.flags.is_empty() {
+        return Err(Error::spec("linux.personality.flags", "none is defined"));
+    }
+    match personality.domain.as_str() {
+        "LINUX" => Ok(0),
+        "LINUX32" => Ok(8),
+        other => Err(Error::spec("linux.personality.domain", format!("must be LINUX or LINUX32, not \"{other}\""))),
+    }
+}
+
+fn paths(field: &str, list: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    list.iter().enumerate().map(|(i, path)| inside(&format!("{field}[{i}]"), path)).collect()
+}
+
+/// An absolute path inside the root, without `.` and `..`: those are resolved as text, as the field does it.
+fn inside(field: &str, path: &Path) -> Result<PathBuf> {
+    if !path.is_absolute() {
+        return Err(Error::spec(field, format!("must be an absolute path, not \"{}\"", path.display())));
+    }
+    if path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Error::spec(field, "must hold no NUL"));
+    }
+    let mut clean = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::ParentDir => drop(clean.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tare_oci::runtime::{IdMapping, Linux, NamespaceKind, TimeOffset};
+use tare_sys::clone;
+
+use crate::error::{Error, Result};
+
+/// Which namespaces, and how init gets into each.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Namespaces {
+    /// Made by the one clone3.
+    pub(crate) new: u64,
+    /// Made by init itself: its root is the cgroup one is in at that moment, and the clone's caller is in another one.
+    pub(crate) new_cgroup: bool,
+    /// Entered by the caller just for the time of the clone.
+    pub(crate) joined: Vec<(u64, PathBuf)>,
+    /// Of a new user namespace.
+    pub(crate) id_maps: Option<IdMaps>,
+    /// Of a new time namespace: then init makes it itself, since clone3 would freeze the offsets before they are written.
+    pub(crate) time_offsets: Option<String>,
+}
+
+/// As the files of /proc/PID take them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct IdMaps {
+    pub(crate) uid: String,
+    pub(crate) gid: String,
+}
+
+impl Namespaces {
+    /// Whether the container has its own namespace of that kind, or joins one.
+    pub(crate) fn has(&self, kind: u64) -> bool {
+        self.new & kind != 0
+            || self.joined.iter().any(|(joined, _)| *joined == kind)
+            || (kind == clone::NEW_CGROUP && self.new_cgroup)
+            || (kind == clone::NEW_TIME && self.time_offsets.is_some())
+    }
+}
+
+/// The clone flag of a kind.
+pub(crate) fn flag(kind: NamespaceKind) -> u64 {
+    match kind {
+        NamespaceKind::Pid => clone::NEW_PID,
+        NamespaceKind::Network => clone::NEW_NETWORK,
+        NamespaceKind::Mount => clone::NEW_MOUNT,
+        NamespaceKind::Ipc => clone::NEW_IPC,
+        NamespaceKind::Uts => clone::NEW_UTS,
+        NamespaceKind::User => clone::NEW_USER,
+        NamespaceKind::Cgroup => clone::NEW_CGROUP,
+        NamespaceKind::Time => clone::NEW_TIME,
+    }
+}
+
+pub(crate) fn plan(linux: &Linux) -> Result<Namespaces> {
+    let mut plan = Namespaces::default();
+    for (i, namespace) in linux.namespaces.iter().enumerate() {
+        let field = format!("linux.namespaces[{i}]");
+        let kind = flag(namespace.kind);
+        if plan.has(kind) {
+            return Err(Error::spec(field, "is of a kind that was listed before"));
+        }
+        match namespace.path.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+            None if kind == clone::NEW_CGROUP => plan.new_cgroup = true,
+            None => plan.new |= kind,
+            Some(path) if !path.is_absolute() => return Err(Error::spec(field + ".path", "must be absolute")),
+            Some(_) if kind & (clone::NEW_MOUNT | clone::NEW_USER) != 0 => {
+                return Err(Error::NotSupported { what: field + ".path: joining a mount or user namespace" });
+            }
+            Some(path) => plan.joined.push((kind, path.clone())),
+        }
+    }
+    if plan.new & clone::NEW_MOUNT == 0 {
+        return Err(Error::spec("linux.namespaces", "must hold a mount namespace"));
+    }
+    plan.id_maps = id_maps(linux, plan.new & clone::NEW_USER != 0)?;
+    plan.time_offsets = time_offsets(&linux.time_offsets, &plan)?;
+    if plan.time_offsets.is_some() {
+        plan.new &= !clone::NEW_TIME;
+    }
+    Ok(plan)
+}
+
+fn id_maps(linux: &Linux, user: bool) -> Result<Option<IdMaps>> {
+    let lists = [("linux.uidMappings", &linux.uid_mappings), ("linux.gidMappings", &linux.gid_mappings)];
+    if !user {
+        return match lists.iter().find(|(_, list)| !list.is_empty()) {
+            Some((field, _)) => Err(Error::spec(*field, "needs a new user namespace in linux.namespaces")),
+            None => Ok(None),
+        };
+    }
+    let [uid, gid] = lists.map(|(field, list)| id_map(field, list));
+    Ok(Some(IdMaps { uid: uid?, gid: gid? }))
+}
+
+fn id_map(field: &str, list: &[IdMapping]) -> Result<String> {
+    if list.is_empty() {
+        return Err(Error::spec(field, "must map some ids into the new user namespace"));
+    }
+    let mut text = String::new();
+    for (i, IdMapping { container_id, host_id, size }) in list.iter().enumerate() {
+        let fits = |first: u32| first.checked_add(*size).is_some();
+        if *size == 0 || !fits(*container_id) || !fits(*host_id) {
+            return Err(Error::spec(format!("{field}[{i}].size"), "must be positive and stay within 32 bits"));
+        }
+        let overlaps = |a: u32, b: u32, b_size: u32| u64::from(a) < u64::from(b) + u64::from(b_size) && u64::from(b) < u64::from(a) + u64::from(*size);
+        if list[..i].iter().any(|o| overlaps(*container_id, o.container_id, o.size) || overlaps(*host_id, o.host_id, o.size)) {
+            return Err(Error::spec(format!("{field}[{i}]"), "overlaps a mapping before it"));
+        }
+        writeln!(text, "{container_id} {host_id} {size}").expect("a String takes everything");
+    }
+    Ok(text)
+}
+
+fn time_offsets(offsets: &BTreeMap<String, TimeOffset>, plan: &Namespaces) -> Result<Option<String>> {
+    if offsets.is_empty() {
+        return Ok(None);
+    }
+    if plan.new & clone::NEW_TIME == 0 {
+        return Err(Error::spec("linux.timeOffsets", "needs a new time namespace in linux.namespaces"));
+    }
+    let mut text = String::new();
+    for (clock, TimeOffset { secs, nanosecs }) in offsets {
+        if !matches!(clock.as_str(), "monotonic" | "boottime") {
+            return Err(Error::spec("linux.timeOffsets", format!("knows monotonic and boottime, not \"{clock}\"")));
+        }
+        if *nanosecs >= 1_000_000_000 {
+            return Err(Error::spec(format!("linux.timeOffsets.{clock}.nanosecs"), "must be below 1000000000"));
+        }
+        writeln!(text, "{clock} {secs} {nanosecs}").expect("a String takes everything");
+    }
+    Ok(Some(text))
+}
