@@ -36,7 +36,7 @@ pub(crate) fn make_link(socket: &mut Socket, endpoint: &Endpoint, master: u32, m
         mtu,
     };
     // The bridge takes every packet before IPv6 sees it; without an address the kernel does not talk on the port either.
-    let requests = [route::create_veth(&pair), route::without_ipv6_address(&name), route::set_up_by_name(&name)];
+    let requests = [route::create_veth(&pair), route::prepare_port(&name), route::set_up_by_name(&name)];
     socket.execute(&requests).map_err(|cause| Error::Kernel { what: format!("making link {name}"), cause })
 }
 

@@ -7,6 +7,7 @@
 //! output       the same for what the machine sends to itself, 127.0.0.1 included
 //! postrouting  what leaves the subnet goes out under the machine's address
 //! forward      to the bridge comes what is published, asked for, or from the bridge itself
+//! redirects    what the machine must not tell the bridge
 //! ```
 //! Every chain accepts by default and drops only what is the bridge's: other tables' drops stay drops, and other
 //! tables' traffic is none of our business.
@@ -35,12 +36,13 @@ const PRIORITY_DNAT: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SNAT: i32 = 100;
 
-const BASE_CHAINS: [Chain<'static>; 5] = [
+const BASE_CHAINS: [Chain<'static>; 6] = [
     Chain { name: "guard", base: Some(("filter", Hook::Prerouting, PRIORITY_RAW)) },
     Chain { name: "prerouting", base: Some(("nat", Hook::Prerouting, PRIORITY_DNAT)) },
     Chain { name: "output", base: Some(("nat", Hook::Output, PRIORITY_DNAT)) },
     Chain { name: "postrouting", base: Some(("nat", Hook::Postrouting, PRIORITY_SNAT)) },
     Chain { name: "forward", base: Some(("filter", Hook::Forward, PRIORITY_FILTER)) },
+    Chain { name: "redirects", base: Some(("filter", Hook::Output, PRIORITY_FILTER)) },
 ];
 const PUBLISH: &str = "publish";
 const TO_CONTAINERS: &str = "to_containers";
@@ -157,6 +159,15 @@ fn with_rules(names: &Names, subnet: Ipv4Net, mut add: impl FnMut(&str, &[Expres
     rule("postrouting", &[&leaves, &from_subnet, &translated, &[Expression::Masquerade]]);
     rule("postrouting", &[&from_subnet, &leaves_elsewhere, &[Expression::Masquerade]]);
 
+    // A packet that turns round on the bridge looks to the kernel as if its sender should talk to the target by itself.
+    let redirect = [
+        Expression::LoadKey(Key::TransportProtocol, FIRST),
+        Expression::Equal(FIRST, &ICMP),
+        Expression::Load(Field::IcmpType, FIRST),
+        Expression::Equal(FIRST, &ICMP_REDIRECT),
+    ];
+    rule("redirects", &[&leaves, &redirect, &[DROP]]);
+
     rule("forward", &[&leaves, &[Expression::Verdict(Verdict::Jump(TO_CONTAINERS))]]);
     rule(TO_CONTAINERS, &[&any_bit(Key::FlowState, Key::ESTABLISHED | Key::RELATED), &[ACCEPT]]);
     rule(TO_CONTAINERS, &[&arrived, &[ACCEPT]]);
@@ -164,6 +175,8 @@ fn with_rules(names: &Names, subnet: Ipv4Net, mut add: impl FnMut(&str, &[Expres
     rule(TO_CONTAINERS, &[&[Expression::Count, DROP]]);
 }
 
+const ICMP: [u8; 1] = [1];
+const ICMP_REDIRECT: [u8; 1] = [5];
 const LOCAL: [u8; 4] = Key::LOCAL.to_ne_bytes();
 
 #[cfg(test)]
@@ -194,6 +207,6 @@ mod tests {
         assert_eq!(table(&names, subnet, &elements).messages().len(), without + 1);
         let counts = rule_counts(&names, subnet);
         assert_eq!(counts["guard"], 2);
-        assert_eq!(counts.len(), 7, "every chain has rules: {counts:?}");
+        assert_eq!(counts.len(), 8, "every chain has rules: {counts:?}");
     }
 }

@@ -23,6 +23,9 @@ mod link {
     pub(super) const INFO: u16 = 18;
     pub(super) const INFO_KIND: u16 = 1;
     pub(super) const INFO_DETAILS: u16 = 2;
+    pub(super) const INFO_PORT_KIND: u16 = 4;
+    pub(super) const INFO_PORT_DETAILS: u16 = 5;
+    pub(super) const PORT_HAIRPIN: u16 = 4;
     pub(super) const AF_SPEC: u16 = 26;
     pub(super) const NAMESPACE_FD: u16 = 28;
     pub(super) const EXT_MASK: u16 = 29;
@@ -181,10 +184,16 @@ pub fn set_up_by_name(name: &str) -> Message {
     message
 }
 
-/// Keeps the kernel from giving the link of this name an IPv6 address by itself.
-pub fn without_ipv6_address(name: &str) -> Message {
-    let mut message = Message::new(SET_LINK, 0, &link_header(0, 0, 0));
-    message.text(link::NAME, name).nest(link::AF_SPEC, |families| {
+/// Prepares the port of a bridge that has this name: it gets no IPv6 address by itself, and frames may leave by it that
+/// came in by it, as those of a container do that talks to itself by way of the machine.
+pub fn prepare_port(name: &str) -> Message {
+    let mut message = Message::new(NEW_LINK, 0, &link_header(0, 0, 0));
+    message.text(link::NAME, name).nest(link::INFO, |info| {
+        info.text(link::INFO_PORT_KIND, "bridge").nest(link::INFO_PORT_DETAILS, |details| {
+            details.attribute(link::PORT_HAIRPIN, &[1]);
+        });
+    });
+    message.nest(link::AF_SPEC, |families| {
         families.nest(u16::from(INET6), |inet6| {
             inet6.attribute(link::INET6_ADDRESS_MODE, &[ADDRESS_MODE_NONE]);
         });

@@ -23,7 +23,7 @@ fn the_table_is_what_nft_reads() {
     for line in [
         "type filter hook prerouting priority raw; policy accept;",
         "type nat hook prerouting priority dstnat; policy accept;",
-        "type nat hook output priority dstnat; policy accept;",
+        "type nat hook output priority -100; policy accept;",
         "type nat hook postrouting priority srcnat; policy accept;",
         "type filter hook forward priority filter; policy accept;",
         r#"iifname "tare0" ip daddr 127.0.0.0/8 counter packets 0 bytes 0 drop"#,
@@ -35,6 +35,7 @@ fn the_table_is_what_nft_reads() {
         r#"oifname "tare0" ip saddr 127.0.0.0/8 masquerade"#,
         r#"oifname "tare0" ip saddr 172.30.0.0/16 ct status dnat masquerade"#,
         r#"ip saddr 172.30.0.0/16 oifname != "tare0" masquerade"#,
+        r#"oifname "tare0" icmp type redirect drop"#,
         r#"oifname "tare0" jump to_containers"#,
         "ct state established,related accept",
         "ct status dnat accept",
@@ -57,7 +58,7 @@ fn an_administrators_drop_stays_a_drop() {
          nft add chain inet admin forward '{ type filter hook forward priority -10; policy drop; }'",
     );
     assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);
-    world.host.shell("nft add rule inet admin forward ct original proto-dst 8080 accept; nft add rule inet admin forward ct state established accept");
+    world.host.shell("nft add rule inet admin forward tcp dport 80 accept; nft add rule inet admin forward ct state established accept");
     assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
 }
 
@@ -117,7 +118,7 @@ fn two_daemons_live_side_by_side() {
     let seen = [world.neighbour.ask(&format!("{HOST}:8080")), world.neighbour.ask(&format!("{HOST}:8081"))];
     assert_eq!(seen, [Some(NEIGHBOUR.to_owned()), Some(NEIGHBOUR.to_owned())]);
     assert_eq!(a.inside.ask(&b.at(80)), None, "bridges are apart");
-    assert_eq!(a.inside.ask(&format!("{HOST}:8081")), Some(HOST.to_owned()), "but for what is published");
+    assert_eq!(a.inside.ask(&format!("{HOST}:8081")), Some(b.endpoint.gateway.to_string()), "but for what is published");
     other.reconcile(&[&b.id]);
     main.teardown();
     assert!(world.neighbour.ask(&format!("{HOST}:8081")).is_some());

@@ -20,7 +20,18 @@ fn a_container_has_an_address_a_route_and_loopback() {
 
 #[test]
 fn a_published_port_is_reached_from_everywhere() {
+    reached_from_everywhere("1");
+}
+
+#[test]
+fn the_same_where_bridges_bypass_the_firewall() {
+    reached_from_everywhere("0");
+}
+
+/// `bridged`: whether frames between ports of a bridge pass the IP hooks, `net.bridge.bridge-nf-call-iptables`.
+fn reached_from_everywhere(bridged: &str) {
     let world = World::new();
+    world.host.shell(&format!("s=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $s ] || echo {bridged} > $s"));
     let daemon = world.daemon();
     let web = daemon.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]);
     let other = daemon.container(vec![]);
@@ -35,6 +46,7 @@ fn a_published_port_is_reached_from_everywhere() {
     assert_eq!(other.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin");
     assert_eq!(other.inside.ask("172.30.0.1:8080"), from_bridge, "hairpin by the gateway");
     assert_eq!(web.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin to itself");
+    assert_eq!(other.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin, again");
     daemon.release(&web.id);
     assert_eq!(world.host.ask("127.0.0.1:8080"), None);
     assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);

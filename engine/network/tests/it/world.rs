@@ -17,18 +17,18 @@ use tare_store::Store;
 type Work = Box<dyn FnOnce() + Send>;
 
 /// How long a packet that is dropped is waited for.
-pub const PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A network namespace of its own.
-pub struct Namespace {
+pub(crate) struct Namespace {
     work: Option<Sender<Work>>,
     thread: Option<std::thread::JoinHandle<()>>,
     /// What `/proc/<this>/ns/net` is the namespace of.
-    pub pid: i32,
+    pub(crate) pid: i32,
 }
 
 impl Namespace {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (work, orders) = channel::<Work>();
         let (report, born) = channel();
         let thread = std::thread::spawn(move || {
@@ -44,7 +44,7 @@ impl Namespace {
     }
 
     /// Does something in the namespace and returns what came of it.
-    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+    pub(crate) fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let (answer, result) = channel();
         let order = Box::new(move || drop(answer.send(work())));
         self.work.as_ref().unwrap().send(order).unwrap();
@@ -52,7 +52,7 @@ impl Namespace {
     }
 
     /// Runs commands in the namespace; they must succeed.
-    pub fn shell(&self, script: &str) -> String {
+    pub(crate) fn shell(&self, script: &str) -> String {
         let script = script.to_owned();
         self.run(move || {
             let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
@@ -62,7 +62,7 @@ impl Namespace {
     }
 
     /// Starts a server that answers every connection with the address it came from, until the test's process ends.
-    pub fn serve(&self, address: &str) {
+    pub(crate) fn serve(&self, address: &str) {
         let address: SocketAddr = address.parse().unwrap();
         let listener = self.run(move || TcpListener::bind(address)).unwrap();
         std::thread::spawn(move || {
@@ -74,7 +74,7 @@ impl Namespace {
     }
 
     /// Connects and returns what the server said: our address as the server sees it.
-    pub fn ask(&self, address: &str) -> Option<String> {
+    pub(crate) fn ask(&self, address: &str) -> Option<String> {
         let address: SocketAddr = address.parse().unwrap();
         self.run(move || {
             let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
@@ -86,7 +86,7 @@ impl Namespace {
     }
 
     /// Opens a datagram socket.
-    pub fn udp(&self, address: &str) -> UdpSocket {
+    pub(crate) fn udp(&self, address: &str) -> UdpSocket {
         let address: SocketAddr = address.parse().unwrap();
         let socket = self.run(move || UdpSocket::bind(address)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -104,17 +104,17 @@ impl Drop for Namespace {
 }
 
 /// A machine with a daemon's networks, and a neighbour on its LAN: the machine is 10.9.0.1, the neighbour 10.9.0.2.
-pub struct World {
-    pub host: Namespace,
-    pub neighbour: Namespace,
+pub(crate) struct World {
+    pub(crate) host: Namespace,
+    pub(crate) neighbour: Namespace,
     directory: tempfile::TempDir,
 }
 
-pub const HOST: &str = "10.9.0.1";
-pub const NEIGHBOUR: &str = "10.9.0.2";
+pub(crate) const HOST: &str = "10.9.0.1";
+pub(crate) const NEIGHBOUR: &str = "10.9.0.2";
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (host, neighbour) = (Namespace::new(), Namespace::new());
         host.shell(&format!(
             "ip link add lan type veth peer name lan netns {}; ip addr add {HOST}/24 dev lan; ip link set lan up",
@@ -124,11 +124,11 @@ impl World {
         Self { host, neighbour, directory: tempfile::tempdir().unwrap() }
     }
 
-    pub fn daemon(&self) -> Daemon<'_> {
+    pub(crate) fn daemon(&self) -> Daemon<'_> {
         self.daemon_with(Config::default())
     }
 
-    pub fn daemon_with(&self, config: Config) -> Daemon<'_> {
+    pub(crate) fn daemon_with(&self, config: Config) -> Daemon<'_> {
         let root = self.directory.path().join(format!("instance-{}", config.instance));
         std::fs::create_dir_all(&root).unwrap();
         Daemon::open(&self.host, config, root)
@@ -136,9 +136,9 @@ impl World {
 }
 
 /// A daemon's networks, used from within the machine's namespace.
-pub struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     host: &'a Namespace,
-    pub networks: Arc<Networks>,
+    pub(crate) networks: Arc<Networks>,
 }
 
 impl<'a> Daemon<'a> {
@@ -150,34 +150,34 @@ impl<'a> Daemon<'a> {
         Self { host, networks }
     }
 
-    pub fn try_allocate(&self, container: &Id, request: EndpointRequest) -> tare_network::Result<Endpoint> {
+    pub(crate) fn try_allocate(&self, container: &Id, request: EndpointRequest) -> tare_network::Result<Endpoint> {
         let (networks, container) = (Arc::clone(&self.networks), container.clone());
         self.host.run(move || runtime().block_on(networks.allocate(&container, request)))
     }
 
-    pub fn try_connect(&self, container: &Id, pid: i32) -> tare_network::Result<()> {
+    pub(crate) fn try_connect(&self, container: &Id, pid: i32) -> tare_network::Result<()> {
         let (networks, container) = (Arc::clone(&self.networks), container.clone());
         self.host.run(move || runtime().block_on(networks.connect(&container, pid)))
     }
 
-    pub fn release(&self, container: &Id) {
+    pub(crate) fn release(&self, container: &Id) {
         let (networks, container) = (Arc::clone(&self.networks), container.clone());
         self.host.run(move || runtime().block_on(networks.release(&container))).unwrap();
     }
 
-    pub fn reconcile(&self, live: &[&Id]) {
+    pub(crate) fn reconcile(&self, live: &[&Id]) {
         let networks = Arc::clone(&self.networks);
         let live: BTreeSet<Id> = live.iter().map(|id| (*id).clone()).collect();
         self.host.run(move || runtime().block_on(networks.reconcile(&live))).unwrap();
     }
 
-    pub fn teardown(&self) {
+    pub(crate) fn teardown(&self) {
         let networks = Arc::clone(&self.networks);
         self.host.run(move || runtime().block_on(networks.teardown())).unwrap();
     }
 
     /// A container with these ports, connected.
-    pub fn container(&self, ports: Vec<PortRequest>) -> Container {
+    pub(crate) fn container(&self, ports: Vec<PortRequest>) -> Container {
         let id = random_id();
         let request = EndpointRequest { name: "web".to_owned(), ports, ..EndpointRequest::default() };
         let endpoint = self.try_allocate(&id, request).unwrap();
@@ -189,21 +189,21 @@ impl<'a> Daemon<'a> {
 }
 
 /// A namespace that a daemon has connected.
-pub struct Container {
-    pub id: Id,
-    pub endpoint: Endpoint,
-    pub inside: Namespace,
-    pub reserved: Vec<std::os::fd::OwnedFd>,
+pub(crate) struct Container {
+    pub(crate) id: Id,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) inside: Namespace,
+    pub(crate) reserved: Vec<std::os::fd::OwnedFd>,
 }
 
 impl Container {
     /// `address:port` of a port inside.
-    pub fn at(&self, port: u16) -> String {
+    pub(crate) fn at(&self, port: u16) -> String {
         SocketAddrV4::new(self.endpoint.address, port).to_string()
     }
 }
 
-pub fn publish(host_ip: &str, host_port: u16, container_port: u16, protocol: Protocol) -> PortRequest {
+pub(crate) fn publish(host_ip: &str, host_port: u16, container_port: u16, protocol: Protocol) -> PortRequest {
     let host_ip: Ipv4Addr = host_ip.parse().unwrap();
     PortRequest {
         container_port,
@@ -214,7 +214,7 @@ pub fn publish(host_ip: &str, host_port: u16, container_port: u16, protocol: Pro
     }
 }
 
-pub fn random_id() -> Id {
+pub(crate) fn random_id() -> Id {
     let mut bytes = [0; 32];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
     Id::from_random(bytes)

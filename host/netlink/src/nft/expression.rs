@@ -40,6 +40,8 @@ pub enum Field {
     Destination,
     /// The destination port, at the same place in tcp, udp, sctp and dccp.
     DestinationPort,
+    /// The first byte of an ICMP message.
+    IcmpType,
 }
 
 /// What the kernel knows of a packet besides its bytes.
@@ -157,6 +159,7 @@ fn load(item: &mut Message, field: Field, to: Register) {
         Field::Source => (NETWORK_HEADER, 12, 4),
         Field::Destination => (NETWORK_HEADER, 16, 4),
         Field::DestinationPort => (TRANSPORT_HEADER, 2, 2),
+        Field::IcmpType => (TRANSPORT_HEADER, 0, 1),
     };
     named(item, "payload", |details| {
         details.be32(1, to.number()).be32(2, base).be32(3, offset).be32(4, length);
