@@ -32,6 +32,14 @@ pub fn next_signal(fd: impl AsFd) -> io::Result<Option<i32>> {
     }
 }
 
+/// Sends a signal, real-time ones included, to the process of a pidfd: pidfd_send_signal(2).
+pub fn send(process: impl AsFd, signal: i32) -> io::Result<()> {
+    let fd = process.as_fd().as_raw_fd();
+    // SAFETY: no memory is passed but the null pointer that means "as kill(2) would".
+    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn set_of(signals: &[i32]) -> io::Result<libc::sigset_t> {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initialises what it is given.

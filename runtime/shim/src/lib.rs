@@ -7,15 +7,41 @@
 //! - **Never**: has a second thread, sleeps, leans on the daemon being alive once the container runs.
 //! - **Invariant**: whatever becomes of the daemon or of an attached peer, the container's output is read and logged, its
 //!   end is recorded once, and nothing of it is left in the kernel.
+//!
+//! [`run`] is one loop around one poll(2): `shim` waits and dispatches, `container` makes and cleans up, `answer` takes
+//! requests, `streams` moves bytes between `session`s and `peer`s, `reap` takes the ends of processes.
 
+mod answer;
+mod container;
 mod error;
+mod lines;
+mod log;
+mod peer;
 pub mod protocol;
+mod queue;
+mod reap;
+mod session;
+mod shim;
+mod stdin;
+mod streams;
 
 use std::path::Path;
 
 pub use error::{Error, Result};
 
-/// The shim's whole life: returns after `exit.json` is written and all attached peers have drained.
-pub fn run(_dir: &Path) -> Result<()> {
-    panic!("stands soon")
+/// The shim's whole life, with `<dir>/launch.json` as its order and the listening socket at descriptor 3. Returns after
+/// the container has ended, `<dir>/exit.json` is written and every attached peer has been sent all that is its.
+///
+/// # Errors
+/// Only before there is a container, or when the kernel refuses to wait; what goes wrong with the container itself is
+/// told to who watches and in `exit.json`.
+pub fn run(dir: &Path) -> Result<()> {
+    let mut shim = shim::Shim::launch(dir)?;
+    while !shim.is_done() {
+        if let Err(error) = shim.turn() {
+            shim.container.kill_init();
+            return Err(error);
+        }
+    }
+    Ok(())
 }

@@ -293,7 +293,10 @@ pub fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
 }
 
 fn too_long(length: usize) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes: at most {MAX_MESSAGE} are taken"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("a message of {length} bytes: at most {MAX_MESSAGE} are taken"),
+    )
 }
 
 #[cfg(test)]
@@ -302,7 +305,8 @@ mod tests {
 
     #[test]
     fn messages_read_back_as_written_and_only_whole() {
-        let request = Request::Attach { session: Some("e1".into()), stdin: true, stdout: true, stderr: false };
+        let request =
+            Request::Attach { session: Some("e1".into()), stdin: true, stdout: true, stderr: false };
         let mut bytes = encode(&request).unwrap();
         bytes.extend_from_slice(b"stdin follows");
         for end in 0..bytes.len() - 13 {

@@ -1,0 +1,282 @@
+//! The shim's state, and one turn of its loop: wait for anything, then do what it asks for.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use rustix::process::{Pid, PidfdFlags, getppid, getuid, pidfd_open};
+
+use crate::container::{Container, Failure, Init, now};
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::peer::{Peer, Role};
+use crate::protocol::{Event, Exit, LISTENER_FD, Launch, Phase, Response};
+use crate::session::{Serial, Session};
+
+/// Everything that is alive in the shim.
+pub(crate) struct Shim {
+    pub(crate) dir: PathBuf,
+    pub(crate) container: Container,
+    pub(crate) log: Option<Log>,
+    /// Init's first, as long as there is one.
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) next_serial: Serial,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) buffer: Vec<u8>,
+    listener: OwnedFd,
+    pub(crate) signals: OwnedFd,
+    /// The daemon, until the program is started: a container that nobody will start must not stay.
+    pub(crate) parent: Option<OwnedFd>,
+}
+
+/// Bytes that are read at once.
+const BUFFER: usize = 32 << 10;
+
+/// What a polled descriptor is.
+#[derive(Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Parent,
+    Sync,
+    Oom,
+    Output(usize, usize),
+    Stdin(usize),
+    Peer(usize),
+}
+
+impl Shim {
+    /// Takes over the inherited descriptors, reads `launch.json` and makes the container.
+    pub(crate) fn launch(dir: &Path) -> Result<Self> {
+        let listener = tare_sys::fd::duplicate(LISTENER_FD)
+            .map_err(|e| Error::system("find the listener at fd 3", e))?;
+        rustix::io::ioctl_fionbio(&listener, true)
+            .map_err(|e| Error::system("find the listener at fd 3", e))?;
+        let signals = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+        let signals = tare_sys::signal::signal_fd(&signals).map_err(|e| Error::system("signalfd", e))?;
+        // Orphans of an exec, and of containers in the host's pid namespace, come to us and are reaped.
+        rustix::process::set_child_subreaper(Some(Pid::INIT))
+            .map_err(|e| Error::system("become a subreaper", e))?;
+        let parent = getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let launch = read_launch(dir)?;
+        let mut shim = Self {
+            dir: dir.to_owned(),
+            container: Container::new(&launch),
+            log: None,
+            sessions: Vec::new(),
+            next_serial: 1,
+            peers: Vec::new(),
+            buffer: vec![0; BUFFER],
+            listener,
+            signals,
+            parent,
+        };
+        shim.create(launch);
+        Ok(shim)
+    }
+
+    fn create(&mut self, launch: Launch) {
+        match launch.log.clone().map(Log::open).transpose() {
+            Ok(log) => self.log = log,
+            Err(error) => return self.fail((error.to_string(), 125)),
+        }
+        match self.container.create(&launch) {
+            Ok(session) => {
+                let pid = session.pid;
+                self.sessions.push(session);
+                self.tell(Event::Pid { pid });
+            }
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    /// Whether all is over and told.
+    pub(crate) fn is_done(&self) -> bool {
+        self.container.exit.is_some() && self.peers.is_empty()
+    }
+
+    /// Waits for anything to happen, and does what follows from it.
+    pub(crate) fn turn(&mut self) -> Result<()> {
+        // Input of peers comes before the end of processes: what happens together is told in its natural order.
+        for (source, flags) in self.wait()? {
+            match source {
+                Source::Signals => self.take_signals()?,
+                Source::Listener => self.accept(),
+                Source::Parent => self.abandon("the daemon ended"),
+                Source::Sync => self.take_ready(),
+                Source::Oom => self.take_oom(),
+                Source::Output(session, output) => self.read_output(session, output),
+                Source::Stdin(session) => {
+                    self.sessions.get_mut(session).into_iter().for_each(|s| s.stdin.write())
+                }
+                Source::Peer(peer) => self.serve(peer, flags),
+            }
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Vec<(Source, PollFlags)>> {
+        let held: Vec<bool> = (0..self.sessions.len()).map(|at| self.is_held_up(at)).collect();
+        let (mut sources, mut fds) = (Vec::new(), Vec::new());
+        let mut watch = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::from_borrowed_fd(fd, flags));
+        };
+        if let Some(fd) = self.container.sync_fd() {
+            watch(Source::Sync, fd, PollFlags::IN);
+        }
+        for (at, session) in self.sessions.iter().enumerate() {
+            for (which, output) in session.outputs.iter().enumerate() {
+                if let Some(fd) = output.fd.as_ref().filter(|_| !held[at] && !session.waits_for_peer) {
+                    watch(Source::Output(at, which), fd.as_fd(), PollFlags::IN);
+                }
+            }
+            if let Some(fd) = session.stdin.waits_on() {
+                watch(Source::Stdin(at), fd.as_fd(), PollFlags::OUT);
+            }
+        }
+        for (at, peer) in self.peers.iter().enumerate() {
+            let interest = peer.interest(self.takes_input(peer));
+            if peer.is_polled(interest) {
+                watch(Source::Peer(at), peer.fd.as_fd(), interest);
+            }
+        }
+        if let Some(oom) = &self.container.oom {
+            watch(Source::Oom, oom.fd(), oom.flags());
+        }
+        if let Some(parent) = &self.parent {
+            watch(Source::Parent, parent.as_fd(), PollFlags::IN);
+        }
+        watch(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+        watch(Source::Signals, self.signals.as_fd(), PollFlags::IN);
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(Error::system("poll", e)),
+        }
+        let ready = fds.iter().map(PollFd::revents);
+        Ok(sources.into_iter().zip(ready).filter(|(_, flags)| !flags.is_empty()).collect())
+    }
+
+    fn accept(&mut self) {
+        while let Ok(fd) = accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+            // The directory is ours alone already; this holds where somebody passes the socket on (CVE-2020-15257).
+            let trusted = rustix::net::sockopt::socket_peercred(&fd)
+                .is_ok_and(|peer| peer.uid.is_root() || peer.uid == getuid());
+            if trusted {
+                self.peers.push(Peer::new(fd));
+            }
+        }
+    }
+
+    fn take_ready(&mut self) {
+        match self.container.ready() {
+            Ok(()) => self.tell(Event::Ready),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    fn take_oom(&mut self) {
+        if let Some(oom) = &self.container.oom {
+            oom.acknowledge();
+        }
+        if self.container.new_oom_kills() {
+            self.tell(Event::Oom);
+        }
+    }
+
+    /// The container cannot be; the runtime has ended and reaped init already.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        let (message, exit_code) = failure.clone();
+        self.container.failed = Some(failure);
+        self.tell(Event::Failed { message: message.clone(), exit_code });
+        self.finish(Exit {
+            exit_code: exit_code.into(),
+            signal: None,
+            at: now(),
+            oom_killed: false,
+            error: Some(message),
+        });
+    }
+
+    /// Nobody will start the container any more.
+    pub(crate) fn abandon(&mut self, why: &str) {
+        self.parent = None;
+        if matches!(self.container.phase, Phase::Creating | Phase::Ready) {
+            eprintln!("tare-shim: {why} before the container was started: it is removed");
+            self.container.kill_init();
+        }
+    }
+
+    /// The end of everything: nothing of the container is left when `Exited` is told.
+    pub(crate) fn finish(&mut self, mut exit: Exit) {
+        if self.container.exit.is_some() {
+            return;
+        }
+        self.container.kill_rest();
+        self.reap();
+        (0..self.sessions.len()).for_each(|at| self.end_session(at));
+        self.sessions.clear();
+        if self.container.new_oom_kills() {
+            self.tell(Event::Oom);
+        }
+        exit.oom_killed = self.container.oom_kills > 0;
+        self.container.clean_up();
+        self.container.phase = Phase::Exited;
+        self.container.paused = false;
+        self.container.exit = Some(exit.clone());
+        self.parent = None;
+        if let Err(error) = self.container.record(&self.dir, &exit) {
+            eprintln!("tare-shim: {error}");
+        }
+        self.log = None;
+        self.tell(Event::Exited(exit));
+        // Who connected before the end is still answered.
+        self.accept();
+    }
+
+    /// Tells all who watch.
+    pub(crate) fn tell(&mut self, event: Event) {
+        let message = Response::Event(event);
+        for peer in self.peers.iter_mut().filter(|peer| peer.role == Role::Watching) {
+            peer.say(&message, &self.dir);
+            peer.flush();
+        }
+    }
+
+    /// Drops who is gone. Without a watcher a container that is not started has no future.
+    fn sweep(&mut self) {
+        let watched = self.peers.iter().any(|peer| peer.role == Role::Watching);
+        if self.container.exit.is_some() {
+            // Nothing more will be said; one that was not served yet gets its answer first.
+            let over = |peer: &&mut Peer| peer.served && (peer.role != Role::Asking || peer.input.is_empty());
+            self.peers.iter_mut().filter(over).for_each(Peer::close);
+        }
+        self.peers.retain(|peer| !peer.gone);
+        let still_watched = self.peers.iter().any(|peer| peer.role == Role::Watching);
+        if watched && !still_watched {
+            self.abandon("the daemon hung up");
+        }
+        self.sessions.retain(|session| !session.is_over());
+    }
+
+    /// Gives back what only the start needed.
+    pub(crate) fn settle(&mut self) {
+        self.parent = None;
+        self.sessions.shrink_to_fit();
+        tare_sys::heap::trim();
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        matches!(self.container.init, Init::Running(_))
+    }
+}
+
+fn read_launch(dir: &Path) -> Result<Launch> {
+    let path = dir.join("launch.json");
+    let bytes = fs::read(&path).map_err(|e| Error::file("read", &path, e))?;
+    serde_json::from_slice(&bytes).map_err(|e| Error::file("read", &path, std::io::Error::from(e)))
+}

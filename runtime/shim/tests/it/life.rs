@@ -1,0 +1,187 @@
+//! Start, end, and everything that may be asked in between.
+
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::json;
+use tare_model::Kind;
+use tare_shim::protocol::{Event, Phase, Request, Response};
+
+use crate::fixture::{Container, process, sh};
+
+fn alive(pid: i32) -> bool {
+    test_kill_process(Pid::from_raw(pid).unwrap()).is_ok()
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_program_runs_and_its_end_is_told_and_recorded() {
+    let (mut container, mut watch) = Container::run(&sh("exit 7"));
+    watch.until(|event| matches!(event, Event::Started { .. }).then_some(()));
+    let exit = watch.exit();
+    assert_eq!((exit.exit_code, exit.signal, exit.oom_killed), (7, None, false));
+    assert!(container.groups().is_empty());
+    assert_eq!(watch.next(), None);
+    assert_eq!(container.record(), exit);
+}
+
+#[test]
+fn a_signal_ends_it_with_128_and_more() {
+    let (mut container, mut watch) = Container::run(&sh("trap 'exit 5' TERM; while :; do sleep 0.01; done"));
+    let kill = |signal| container.ask(&Request::Kill { session: None, signal, all: false });
+    assert_eq!(kill(15), Response::Ok);
+    assert_eq!(watch.exit().exit_code, 5);
+    assert_eq!(container.record().exit_code, 5);
+    let (mut container, mut watch) = Container::run(&sh("sleep 100"));
+    let kill = |signal| container.ask(&Request::Kill { session: None, signal, all: false });
+    assert!(matches!(kill(99), Response::Error { kind: Kind::InvalidInput, .. }));
+    assert_eq!(kill(9), Response::Ok);
+    let exit = watch.exit();
+    assert_eq!((exit.exit_code, exit.signal), (137, Some(9)));
+    container.wait();
+}
+
+#[test]
+fn a_program_that_is_not_there_is_127() {
+    let mut wanted = sh("");
+    wanted.args = vec!["nothing-here".to_owned()];
+    let mut container = Container::launch(&wanted);
+    let mut watch = container.watch();
+    watch.until_ready();
+    let Response::Error { message, exit_code, .. } = container.ask(&Request::Start) else {
+        panic!("it started")
+    };
+    assert!(message.contains("nothing-here") && message.contains("executable file not found"), "{message}");
+    assert_eq!(exit_code, Some(127));
+    let failed = watch.until(|event| match event {
+        Event::Failed { exit_code, .. } => Some(*exit_code),
+        _ => None,
+    });
+    assert_eq!((failed, watch.exit().exit_code), (127, 127));
+    let exit = container.record();
+    assert_eq!((exit.exit_code, exit.error), (127, Some(message)));
+}
+
+#[test]
+fn a_container_that_cannot_be_made_says_why() {
+    let mut wanted = sh("true");
+    wanted.resources = json!({"cpu": {"cpus": "4000"}});
+    let mut container = Container::launch(&wanted);
+    let exit = container.record();
+    assert_eq!(exit.exit_code, 125);
+    assert!(exit.error.unwrap().contains("cpuset"));
+}
+
+#[test]
+fn a_start_that_never_comes_leaves_nothing() {
+    let mut container = Container::launch(&sh("sleep 100"));
+    let mut watch = container.watch();
+    watch.until_ready();
+    drop(watch);
+    assert_eq!(container.record().exit_code, 137);
+    assert!(container.groups().is_empty());
+}
+
+#[test]
+fn sigterm_to_the_shim_ends_the_container() {
+    let (mut container, mut watch) = Container::run(&sh("sleep 100"));
+    kill_process(Pid::from_raw(container.shim).unwrap(), Signal::TERM).unwrap();
+    assert_eq!(watch.exit().exit_code, 137);
+    container.wait();
+}
+
+#[test]
+fn a_daemon_that_comes_back_finds_everything() {
+    let (mut container, watch) = Container::run(&sh("while :; do sleep 0.01; done"));
+    assert!(matches!(container.exec("e1", process(&["sleep", "100"]), false, false), Response::Pid(_)));
+    drop(watch);
+    let mut watch = container.watch();
+    let state = watch.state.clone();
+    assert_eq!((state.phase, state.execs.len(), state.paused), (Phase::Running, 1, false));
+    assert!(state.execs[0].running && state.started_at.is_some() && alive(state.pid.unwrap()));
+    assert_eq!(container.ask(&Request::Kill { session: None, signal: 9, all: false }), Response::Ok);
+    assert_eq!(watch.exec_exit("e1"), 137);
+    assert_eq!(watch.exit().exit_code, 137);
+    container.wait();
+}
+
+#[test]
+fn pause_stops_and_resume_continues() {
+    let (container, mut watch) = Container::run(&sh("while :; do :; done"));
+    let used = || match container.ask(&Request::Stats) {
+        Response::Stats(stats) => stats.cpu.total,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(container.ask(&Request::Pause), Response::Ok);
+    assert!(container.watch().state.paused);
+    let before = used();
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(used(), before);
+    let refused = container.exec("e1", process(&["true"]), false, false);
+    assert!(matches!(refused, Response::Error { kind: Kind::Conflict, .. }), "{refused:?}");
+    assert_eq!(container.ask(&Request::Resume), Response::Ok);
+    until("it to run on", || used() > before);
+    assert_eq!(container.ask(&Request::Pause), Response::Ok);
+    assert_eq!(container.ask(&Request::Kill { session: None, signal: 9, all: false }), Response::Ok);
+    assert_eq!(watch.exit().exit_code, 137);
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let (container, _watch) = Container::run(&sh("sleep 100"));
+    let limits =
+        serde_json::from_value(json!({"memory": {"limit": 33_554_432}, "pids": {"limit": 7}})).unwrap();
+    assert_eq!(container.ask(&Request::Update(Box::new(limits))), Response::Ok);
+    let Response::Stats(stats) = container.ask(&Request::Stats) else { panic!("no figures") };
+    assert_eq!((stats.memory.limit, stats.pids.limit, stats.pids.current), (Some(33_554_432), Some(7), 1));
+    let Response::Processes(pids) = container.ask(&Request::Processes) else { panic!("no processes") };
+    assert_eq!(pids, [container.watch().state.pid.unwrap()]);
+}
+
+#[test]
+fn a_memory_hog_is_told_as_such() {
+    let mut wanted = sh("dd if=/dev/zero of=/dev/null bs=64M count=1; exit $?");
+    wanted.resources = json!({"memory": {"limit": 16_777_216, "swap": 16_777_216}});
+    let (mut container, mut watch) = Container::run(&wanted);
+    watch.until(|event| matches!(event, Event::Oom).then_some(()));
+    let exit = watch.exit();
+    assert_eq!((exit.exit_code, exit.oom_killed), (137, true));
+    assert!(container.record().oom_killed);
+}
+
+#[test]
+fn in_the_hosts_pid_namespace_nobody_is_left() {
+    let mut wanted = sh("setsid sleep 100 & sleep 0.01; exit 3");
+    wanted.host_pids = true;
+    let (mut container, mut watch) = Container::run(&wanted);
+    assert_eq!(watch.exit().exit_code, 3);
+    assert!(container.groups().is_empty());
+    container.wait();
+}
+
+#[test]
+fn nonsense_is_answered_and_harms_nobody() {
+    let (container, mut watch) = Container::run(&sh("sleep 100"));
+    for bytes in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x02{}", b"\0\0\0\x04null"] {
+        let mut stream = container.connect();
+        std::io::Write::write_all(&mut stream, bytes).unwrap();
+        let answer: Response = tare_shim::protocol::read(&mut stream).unwrap();
+        assert!(matches!(answer, Response::Error { kind: Kind::InvalidInput, .. }), "{answer:?}");
+    }
+    let half = container.connect();
+    std::io::Write::write_all(&mut &half, b"\0\0\0\x09\"Wat").unwrap();
+    half.shutdown(Shutdown::Both).unwrap();
+    assert!(matches!(container.ask(&Request::Start), Response::Error { kind: Kind::NotModified, .. }));
+    let unknown = Request::Kill { session: Some("nobody".into()), signal: 9, all: false };
+    assert!(matches!(container.ask(&unknown), Response::Error { kind: Kind::NotFound, .. }));
+    assert_eq!(container.ask(&Request::Kill { session: None, signal: 9, all: true }), Response::Ok);
+    assert_eq!(watch.exit().exit_code, 137);
+}
