@@ -273,12 +273,21 @@ mod tests {
         assert_eq!((request.config.entrypoint, request.config.tty), (None, false));
         assert_eq!(request.host_config.memory, 1 << 20);
         assert_eq!(request.host_config.port_bindings.unwrap()["80/tcp"], None);
-        assert_eq!(serde_json::from_str::<ContainerCreateRequest>("{}").unwrap(), ContainerCreateRequest::default());
+        assert_eq!(
+            serde_json::from_str::<ContainerCreateRequest>("{}").unwrap(),
+            ContainerCreateRequest::default()
+        );
     }
 
     #[test]
     fn wrong_types_are_refused() {
-        for bad in [r#"{"Image":1}"#, r#"{"Cmd":{}}"#, r#"{"HostConfig":[]}"#, r#"{"HostConfig":{"Memory":"1g"}}"#, "[]"] {
+        for bad in [
+            r#"{"Image":1}"#,
+            r#"{"Cmd":{}}"#,
+            r#"{"HostConfig":[]}"#,
+            r#"{"HostConfig":{"Memory":"1g"}}"#,
+            "[]",
+        ] {
             assert!(serde_json::from_str::<ContainerCreateRequest>(bad).is_err(), "{bad}");
         }
     }

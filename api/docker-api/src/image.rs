@@ -128,6 +128,9 @@ mod tests {
             id: "abc".into(),
             ..ProgressMessage::default()
         };
-        assert_eq!(serde_json::to_string(&message).unwrap(), r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#);
+        assert_eq!(
+            serde_json::to_string(&message).unwrap(),
+            r#"{"status":"Waiting","progressDetail":{},"id":"abc"}"#
+        );
     }
 }

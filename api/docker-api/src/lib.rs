@@ -21,26 +21,27 @@ mod system;
 mod volume;
 
 pub use container::{
-    ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState, ContainerSummary,
-    ContainerSummaryHost, ContainerSummaryNetworks, ContainerTop, ContainerWait, ContainerWaitError, HealthConfig,
-    MountPoint, NetworkSettings, Port,
+    ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,
+    ContainerSummary, ContainerSummaryHost, ContainerSummaryNetworks, ContainerTop, ContainerWait,
+    ContainerWaitError, HealthConfig, MountPoint, NetworkSettings, Port,
 };
 pub use event::{Event, EventActor};
 pub use exec::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest};
 pub use host::{
-    BindOptions, DeviceMapping, DeviceRequest, DriverConfig, HostConfig, ImageOptions, LogConfig, Mount, PortBinding, PortMap,
-    RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
+    BindOptions, DeviceMapping, DeviceRequest, DriverConfig, HostConfig, ImageOptions, LogConfig, Mount,
+    PortBinding, PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 pub use image::{
-    ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, ProgressDetail,
-    ProgressMessage, RootFs,
+    ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
+    ProgressDetail, ProgressMessage, RootFs,
 };
 pub use network::{
-    ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer, NetworkingConfig,
+    ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
+    NetworkingConfig,
 };
 pub use system::{
-    AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName, PluginsInfo,
-    RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,
+    AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName,
+    PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,
 };
 pub use volume::{Volume, VolumeCreateRequest, VolumeList, VolumePrune, VolumeUsage};
 pub use wire::Empty;

@@ -4,8 +4,28 @@
 //! - **In**: HTTP requests of the docker CLI, of libraries and of `tare`.
 //! - **Out**: one engine call each, and its result in Docker's JSON.
 //! - **Leans on**: http, docker-api, and the engine's rooms.
-//! - **Never**: keeps state, touches the kernel or the disk, or decides what the engine can decide.
+//! - **Never**: keeps state, changes anything but through the engine, or decides what the engine can decide. Of the machine
+//!   it reads what `info` tells.
 //! - **Invariant**: input is checked here once; a handler that calls the engine holds a spec, not wire types.
+
+mod auth;
+mod body;
+mod check;
+mod container;
+mod error;
+mod event;
+mod exec;
+mod filter;
+mod image;
+mod machine;
+mod network;
+mod parameter;
+mod routes;
+mod stream;
+mod system;
+mod unsupported;
+mod version;
+mod volume;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +36,8 @@ use tare_image::Images;
 use tare_network::Networks;
 use tare_registry::Registry;
 use tare_volume::Volumes;
+
+pub use error::{Error, Result};
 
 /// What the daemon has opened, for the handlers.
 pub struct Rooms {
@@ -58,6 +80,9 @@ pub struct Daemon {
 
 /// The route table that [`tare_http::serve`] serves.
 pub fn router(rooms: Rooms) -> Router {
-    let _ = rooms;
-    Router::new()
+    let mut router = Router::new();
+    router.before(version::negotiate).after(version::sign).refuse_with(error::refusal);
+    routes::add(&mut router, &Arc::new(rooms));
+    unsupported::add(&mut router);
+    router
 }

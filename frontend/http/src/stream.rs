@@ -1,3 +1,4 @@
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -6,6 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+use crate::hangup::Hangup;
 
 /// How long a handed-over connection is read on after the last byte was written, so that bytes which nobody wants do
 /// not turn the close into a reset that eats what the client has yet to read.
@@ -29,6 +32,17 @@ impl Upgraded {
     /// `early` are bytes that the client sent behind its request.
     pub(crate) fn new(stream: Stream, early: Bytes) -> Self {
         Self { stream, early }
+    }
+
+    /// Resolves when the client has gone for good; a client that has only finished sending is still there.
+    pub fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let hangup = Hangup::of(&self.stream);
+        async {
+            match hangup {
+                Ok(hangup) => hangup.wait().await,
+                Err(_) => std::future::pending().await,
+            }
+        }
     }
 
     /// Ends the connection: closes our direction, then lets the client finish for a moment. Errors are the client's loss.

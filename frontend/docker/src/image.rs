@@ -1,0 +1,98 @@
+//! Images: what there is, where it comes from and how it goes.
+
+mod list;
+mod progress;
+mod pull;
+mod wire;
+
+use std::sync::Arc;
+
+use tare_container::{Event, EventKind, Status};
+use tare_docker_api::ImageDeleted;
+use tare_http::{Reply, Request, StatusCode};
+use tare_image::Removed;
+use tare_model::{Platform, Reference};
+
+pub(crate) use list::list;
+pub(crate) use pull::pull;
+
+use crate::version::Version;
+use crate::{Error, Result, Rooms, parameter};
+
+/// `GET /images/{name}/json`.
+pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let name = request.parameter("name");
+    let image = rooms.images.resolve(name)?;
+    if let Some(wanted) = parameter::text(&request.query, "platform") {
+        check_platform(name, &image.platform(), wanted)?;
+    }
+    Ok(Reply::json(StatusCode::OK, &wire::inspect(&image, Version::of(&request))))
+}
+
+/// The parameter is a JSON document here, `{"os":…,"architecture":…}`, and a text elsewhere.
+fn check_platform(name: &str, found: &Platform, wanted: &str) -> Result<()> {
+    let wanted: Platform = serde_json::from_str(wanted)
+        .or_else(|_| wanted.parse())
+        .map_err(|_| Error::invalid(format!("invalid platform: {wanted}")))?;
+    if found.satisfies(&wanted) {
+        return Ok(());
+    }
+    let message = format!(
+        "image with reference {name} was found but does not provide the specified platform ({wanted})"
+    );
+    Err(Error::Room { message, kind: tare_model::Kind::NotFound })
+}
+
+/// `GET /images/{name}/history`.
+pub(crate) async fn history(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let steps = rooms.images.history(request.parameter("name"))?;
+    Ok(Reply::json(StatusCode::OK, &steps.iter().map(wire::history).collect::<Vec<_>>()))
+}
+
+/// `POST /images/{name}/tag`.
+pub(crate) async fn tag(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let repository = parameter::text(&request.query, "repo").unwrap_or_default();
+    let mut target: Reference =
+        repository.parse().map_err(|why: tare_model::ReferenceError| Error::invalid(why.to_string()))?;
+    if let Some(tag) = parameter::text(&request.query, "tag") {
+        target = target.with_tag(tag).map_err(|why| Error::invalid(why.to_string()))?;
+    }
+    let target = target.or_latest();
+    let image = rooms.images.tag(request.parameter("name"), &target).await?;
+    publish(&rooms, "tag", &image.id.to_string(), &target.familiar());
+    Ok(Reply::empty(StatusCode::CREATED))
+}
+
+/// `DELETE /images/{name}`.
+pub(crate) async fn remove(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let query = &request.query;
+    let (force, prune) = (parameter::flag(query, "force"), !parameter::flag(query, "noprune"));
+    let engine = Arc::clone(&rooms.engine);
+    let running = move |holder: &str| {
+        let found = holder.strip_prefix("container/").and_then(|id| engine.inspect(id).ok());
+        found.is_some_and(|container| {
+            container.state.status.is_alive() || container.state.status == Status::Restarting
+        })
+    };
+    let name = request.parameter("name");
+    let id = rooms.images.resolve(name)?.id.to_string();
+    let removed = rooms.images.remove_knowing(name, force, prune, running).await?;
+    for gone in &removed {
+        match gone {
+            Removed::Untagged(name) => publish(&rooms, "untag", &id, name),
+            Removed::Deleted(deleted) => publish(&rooms, "delete", deleted, deleted),
+        }
+    }
+    Ok(Reply::json(StatusCode::OK, &removed.into_iter().map(deleted).collect::<Vec<_>>()))
+}
+
+fn deleted(removed: Removed) -> ImageDeleted {
+    match removed {
+        Removed::Untagged(untagged) => ImageDeleted { untagged, ..ImageDeleted::default() },
+        Removed::Deleted(deleted) => ImageDeleted { deleted, ..ImageDeleted::default() },
+    }
+}
+
+fn publish(rooms: &Rooms, action: &str, actor: &str, name: &str) {
+    rooms.engine.publish(Event::now(EventKind::Image, action, actor).with("name", name));
+}

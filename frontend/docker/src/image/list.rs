@@ -1,0 +1,110 @@
+use std::sync::Arc;
+
+use tare_docker_api::ImageSummary;
+use tare_http::{Reply, Request, StatusCode};
+use tare_image::Image;
+use tare_model::{Reference, Timestamp};
+
+use super::wire;
+use crate::filter::{Filters, glob_fits};
+use crate::version::Version;
+use crate::{Error, Result, Rooms, parameter};
+
+const KNOWN: [&str; 6] = ["before", "dangling", "label", "reference", "since", "until"];
+
+/// `GET /images/json`: the newest first.
+pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let filters = Filters::of(&request.query, &KNOWN)?;
+    let (version, dangling) = (Version::of(&request), filters.switch("dangling")?);
+    let bounds = Bounds::of(&rooms, &filters)?;
+    let shared = parameter::flag(&request.query, "shared-size");
+    let images = rooms.images.list()?;
+    let mut summaries: Vec<ImageSummary> = Vec::new();
+    for image in &images {
+        let labels = image.config.config.labels.clone().unwrap_or_default();
+        let fits = dangling.is_none_or(|wanted| wanted == image.tags.is_empty())
+            && filters.labels(&labels)
+            && bounds.fit(created(image))
+            && filters.any("reference", |pattern| image.tags.iter().any(|tag| reference_fits(pattern, tag)));
+        if !fits {
+            continue;
+        }
+        let mut summary = wire::summary(image, version);
+        if filters.values("reference").next().is_some() {
+            summary.repo_tags.retain(|tag| filters.any("reference", |pattern| text_fits(pattern, tag)));
+        }
+        if shared {
+            summary.shared_size = shared_size(image, &images);
+        }
+        summaries.push(summary);
+    }
+    summaries.sort_by_key(|summary| std::cmp::Reverse(summary.created));
+    Ok(Reply::json(StatusCode::OK, &summaries))
+}
+
+fn created(image: &Image) -> Timestamp {
+    image.config.created.unwrap_or(Timestamp::ZERO)
+}
+
+/// Creation times between which an image must lie.
+#[derive(Default)]
+struct Bounds {
+    after: Option<Timestamp>,
+    before: Option<Timestamp>,
+}
+
+impl Bounds {
+    fn of(rooms: &Rooms, filters: &Filters) -> Result<Self> {
+        let of_image = |key| {
+            filters
+                .values(key)
+                .next()
+                .map(|name| rooms.images.resolve(name).map(|image| created(&image)))
+                .transpose()
+        };
+        let moment = |text: &str| {
+            let parsed = Timestamp::from_unix_text(text).or_else(|_| text.parse());
+            parsed.map_err(|_| Error::invalid(format!("invalid filter 'until={text}'")))
+        };
+        let until = filters.values("until").next().map(moment).transpose()?;
+        Ok(Self { after: of_image("since")?, before: of_image("before")?.into_iter().chain(until).min() })
+    }
+
+    fn fit(&self, created: Timestamp) -> bool {
+        self.after.is_none_or(|after| created > after) && self.before.is_none_or(|before| created < before)
+    }
+}
+
+fn reference_fits(pattern: &str, reference: &Reference) -> bool {
+    text_fits(pattern, &reference.familiar())
+}
+
+/// A pattern fits the whole familiar name, or the name without the tag.
+fn text_fits(pattern: &str, familiar: &str) -> bool {
+    let untagged = familiar.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map(|(name, _)| name);
+    glob_fits(pattern, familiar) || untagged.is_some_and(|name| glob_fits(pattern, name))
+}
+
+/// Bytes of the layers that another image has too.
+fn shared_size(image: &Image, all: &[Image]) -> i64 {
+    let others = || all.iter().filter(|other| other.id != image.id);
+    let layers = image.layers.iter().zip(&image.layer_sizes);
+    let shared = layers
+        .filter(|(layer, _)| others().any(|other| other.layers.contains(layer)))
+        .map(|(_, size)| size)
+        .sum::<u64>();
+    i64::try_from(shared).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_patterns_fit_with_and_without_tag() {
+        let fits = |pattern: &str, name: &str| reference_fits(pattern, &name.parse().unwrap());
+        assert!(fits("debian", "debian:12") && fits("deb*", "debian:12") && fits("debian:1?", "debian:12"));
+        assert!(fits("127.0.0.1:5000/site", "127.0.0.1:5000/site:v1"));
+        assert!(!fits("ubuntu", "debian:12") && !fits("site", "127.0.0.1:5000/site:v1"));
+    }
+}
