@@ -1,1 +1,70 @@
-fn main() {}
+//! tared: the daemon. Reads what it is told, takes its data, finds its containers, serves its clients.
+
+mod given;
+mod listen;
+mod notify;
+mod place;
+mod rooms;
+mod settings;
+mod stop;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use settings::Settings;
+
+/// Threads that serve; what blocks has its own, which end when they are idle.
+const WORKERS: usize = 2;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tared: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
+    let settings = Settings::read(std::env::args_os())?;
+    if settings.validate_only {
+        println!("configuration OK");
+        return Ok(());
+    }
+    start_log(&settings);
+    let place = place::take(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(16)
+        .thread_keep_alive(std::time::Duration::from_secs(5))
+        .enable_all()
+        .build()
+        .context("cannot start the threads")?;
+    let served = runtime.block_on(serve(&settings));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    place.leave();
+    served
+}
+
+async fn serve(settings: &Settings) -> Result<()> {
+    let stop = stop::Stop::listen()?;
+    let listeners = listen::open(settings)?;
+    let rooms = rooms::open(settings).await?;
+    rooms.engine.reconcile().await.context("cannot take back what an earlier daemon left")?;
+    let router = tare_docker::router(rooms::for_clients(&rooms, settings)?);
+    tare_sys::heap::trim();
+    notify::ready();
+    tracing::info!("ready");
+    tare_http::serve(listeners, router, stop.wait()).await;
+    rooms::close(rooms).await
+}
+
+fn start_log(settings: &Settings) {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(settings.log_level)
+        .init();
+}

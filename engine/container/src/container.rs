@@ -161,6 +161,6 @@ impl Status {
 impl Container {
     /// Entrypoint and arguments together: what is executed, as far as it is known before the start.
     pub fn command_line(&self) -> Vec<String> {
-        let _ = &self.spec; Vec::new()
+        crate::plan::command_line(&self.spec.command, &self.image.config)
     }
 }

@@ -1,57 +1,419 @@
-#![allow(clippy::unused_async)]
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use futures_util::Stream;
+use tare_image::Images;
 use tare_model::{Id, Name, Signal, Timestamp};
+use tare_network::{Endpoint, Networks};
+use tare_snapshot::Snapshots;
+use tare_store::Store;
+use tare_volume::Volumes;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::*;
+use crate::attachment::Attachment;
+use crate::container::{Container, Status};
+use crate::error::Step;
+use crate::event::{Event, EventStream, Events};
+use crate::exec::Session;
+use crate::options::{AttachOptions, Counts, RemoveOptions, StopOptions, WaitCondition, WaitResult};
+use crate::spec::{LogSpec, Ulimit};
+use crate::task::{Ending, Input, Reply, Task};
+use crate::{Error, Result};
+
+/// Where container records are kept.
+pub(crate) const TABLE: &str = "container";
 
 /// What the daemon was configured with.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Everything that lasts.
     pub data_root: PathBuf,
+    /// What lasts as long as the machine is up.
+    pub exec_root: PathBuf,
+    /// The program `tare-runtime`.
+    pub runtime: PathBuf,
+    /// The program `tare-init`, statically linked.
+    pub init: PathBuf,
+    /// What containers get that do not say otherwise.
+    pub defaults: Defaults,
+}
+
+/// What containers get that do not say otherwise.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    /// The small init.
+    pub init: bool,
+    /// Limits of setrlimit(2).
+    pub ulimits: Vec<Ulimit>,
+    /// Name servers.
+    pub dns: Vec<IpAddr>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// resolv.conf(5) options.
+    pub dns_options: Vec<String>,
+    /// Where output goes; front ends begin their [`LogSpec`] with it.
+    pub log: LogSpec,
+}
+
+/// The rooms below.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Records and leases.
+    pub store: Arc<Store>,
+    /// Layers and writable trees.
+    pub snapshots: Arc<Snapshots>,
+    /// Images.
+    pub images: Arc<Images>,
+    /// Networks.
+    pub networks: Arc<Networks>,
+    /// Volumes.
+    pub volumes: Arc<Volumes>,
 }
 
 /// All containers of one daemon.
-pub struct Engine;
-
-#[allow(missing_docs, unused_variables)]
-impl Engine {
-    pub async fn create(&self, name: Option<Name>, spec: ContainerSpec) -> Result<Created> { panic!("stands soon") }
-    pub async fn start(&self, id: &str) -> Result<()> { panic!("stands soon") }
-    pub async fn stop(&self, id: &str, options: StopOptions) -> Result<()> { panic!("stands soon") }
-    pub async fn restart(&self, id: &str, options: StopOptions) -> Result<()> { panic!("stands soon") }
-    pub async fn kill(&self, id: &str, signal: Signal) -> Result<()> { panic!("stands soon") }
-    pub async fn pause(&self, id: &str) -> Result<()> { panic!("stands soon") }
-    pub async fn unpause(&self, id: &str) -> Result<()> { panic!("stands soon") }
-    pub async fn rename(&self, id: &str, name: Name) -> Result<()> { panic!("stands soon") }
-    pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<()> { panic!("stands soon") }
-    /// Registered when the outer future returns.
-    pub async fn wait(&self, id: &str, condition: WaitCondition) -> Result<impl Future<Output = WaitResult> + Send + 'static + use<>> { Ok(async { panic!("stands soon") }) }
-    pub fn inspect(&self, id: &str) -> Result<Arc<Container>> { panic!("stands soon") }
-    pub fn list(&self) -> Vec<Arc<Container>> { panic!("stands soon") }
-    /// tokio AsyncRead + AsyncWrite + Unpin + Send; may be asked before the start.
-    pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attachment> { panic!("stands soon") }
-    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<impl Stream<Item = Result<LogEntry>> + Send + 'static + use<>> { Ok(futures_util::stream::empty()) }
-    pub async fn resize(&self, id: &str, rows: u16, columns: u16) -> Result<()> { panic!("stands soon") }
-    pub async fn top(&self, id: &str, ps_args: &str) -> Result<Top> { panic!("stands soon") }
-    pub async fn exec_create(&self, id: &str, spec: ExecSpec) -> Result<Id> { panic!("stands soon") }
-    /// Attached when `options` asks for a stream, detached when it does not.
-    pub async fn exec_start(&self, exec: &str, options: AttachOptions, console_size: Option<(u16, u16)>) -> Result<Option<Attachment>> { panic!("stands soon") }
-    pub async fn exec_resize(&self, exec: &str, rows: u16, columns: u16) -> Result<()> { panic!("stands soon") }
-    pub fn exec_inspect(&self, exec: &str) -> Result<Exec> { panic!("stands soon") }
-    pub fn events(&self, since: Option<Timestamp>) -> EventStream { panic!("stands soon") }
-    pub fn publish(&self, event: Event) { panic!("stands soon") }
-    pub fn counts(&self) -> Counts { panic!("stands soon") }
-    pub fn endpoint(&self, id: &Id) -> Option<tare_network::Endpoint> { panic!("stands soon") }
-    pub fn config(&self) -> &Config { panic!("stands soon") }
-    pub fn images(&self) -> &Arc<tare_image::Images> { panic!("stands soon") }
-    pub fn networks(&self) -> &Arc<tare_network::Networks> { panic!("stands soon") }
-    pub fn volumes(&self) -> &Arc<tare_volume::Volumes> { panic!("stands soon") }
-    pub fn snapshots(&self) -> &Arc<tare_snapshot::Snapshots> { panic!("stands soon") }
+pub struct Engine {
+    pub(crate) config: Config,
+    pub(crate) rooms: Rooms,
+    pub(crate) sessions: Mutex<BTreeMap<Id, Arc<Session>>>,
+    events: Events,
+    index: RwLock<Index>,
+    /// The runtime's program, opened once through a mount that nobody can write to.
+    runtime: OwnedFd,
 }
 
-/// A raw stream to and from a program: `AsyncRead + AsyncWrite`.
-pub struct Attachment(tokio::net::UnixStream);
+#[derive(Default)]
+struct Index {
+    by_id: BTreeMap<Id, Handle>,
+    names: HashMap<Name, Id>,
+}
+
+/// How others reach a container's task.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub inbox: mpsc::UnboundedSender<Input>,
+    pub view: watch::Receiver<Arc<Container>>,
+}
+
+impl Engine {
+    /// Opens the engine of `config`, whose directories must exist. Containers of an earlier daemon are not known before
+    /// [`Engine::reconcile`].
+    pub async fn open(config: Config, rooms: Rooms) -> Result<Arc<Self>> {
+        use std::os::unix::fs::DirBuilderExt;
+        for dir in [config.exec_root.join("containers"), config.exec_root.join("seccomp"), config.data_root.join("containers")] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.step(|| format!("create {}", dir.display()))?;
+        }
+        let runtime = tare_runtime::protected_exe(&config.runtime).step(|| format!("open {}", config.runtime.display()))?;
+        // Above every number that a child's descriptors get, so that none of them takes its place before execve.
+        let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096).or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
+        let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
+        let (sessions, events, index) = (Mutex::default(), Events::new(), RwLock::default());
+        Ok(Arc::new(Self { config, rooms, sessions, events, index, runtime }))
+    }
+
+    /// Starts a container.
+    pub async fn start(&self, id: &str) -> Result<()> {
+        self.ask(id, Input::Start).await
+    }
+
+    /// Sends the stop signal, waits, kills. [`Error::Already`] when it does not run.
+    pub async fn stop(&self, id: &str, options: StopOptions) -> Result<()> {
+        self.ask(id, |reply| Input::Stop(options, reply)).await
+    }
+
+    /// Stops if it runs, and starts.
+    pub async fn restart(&self, id: &str, options: StopOptions) -> Result<()> {
+        self.ask(id, |reply| Input::Restart(options, reply)).await
+    }
+
+    /// Sends a signal to the container's program.
+    pub async fn kill(&self, id: &str, signal: Signal) -> Result<()> {
+        self.ask(id, |reply| Input::Kill(signal, reply)).await
+    }
+
+    /// Freezes every process of the container.
+    pub async fn pause(&self, id: &str) -> Result<()> {
+        self.ask(id, Input::Pause).await
+    }
+
+    /// Lets them go on.
+    pub async fn unpause(&self, id: &str) -> Result<()> {
+        self.ask(id, Input::Resume).await
+    }
+
+    /// Gives another name.
+    pub async fn rename(&self, id: &str, name: Name) -> Result<()> {
+        self.ask(id, |reply| Input::Rename(name, reply)).await
+    }
+
+    /// Removes a container and what it wrote.
+    pub async fn remove(&self, id: &str, options: RemoveOptions) -> Result<()> {
+        self.ask(id, |reply| Input::Remove(options, reply)).await
+    }
+
+    /// Registers a wait; it is in force when this returns, and the future it gives ends with the condition.
+    pub async fn wait(
+        &self,
+        id: &str,
+        condition: WaitCondition,
+    ) -> Result<impl Future<Output = WaitResult> + Send + 'static + use<>> {
+        let handle = self.find(id)?;
+        let (send, receive) = oneshot::channel();
+        handle.send(Input::Wait(condition, send), id)?;
+        let gone = || WaitResult { exit_code: 0, error: Some("the container was removed or the daemon ends".to_owned()) };
+        Ok(async move { receive.await.unwrap_or_else(|_| gone()) })
+    }
+
+    /// Joins the streams of the container's program. Asked before the start, the stream waits for it and loses nothing.
+    pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attachment> {
+        let handle = self.find(id)?;
+        let (send, receive) = oneshot::channel();
+        handle.send(Input::Attach(options, send), id)?;
+        receive.await.map_err(|_| Error::NoSuchContainer(id.to_owned()))
+    }
+
+    /// Changes the size of the container's terminal.
+    pub async fn resize(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let container = self.running(id)?;
+        let request = tare_shim::protocol::Request::Resize { session: None, rows, columns };
+        crate::shim::ask(&container.id, &self.exec_dir(&container.id), &request).await?;
+        Ok(())
+    }
+
+    /// The container of this id, beginning of an id, or name.
+    pub fn inspect(&self, id: &str) -> Result<Arc<Container>> {
+        Ok(self.find(id)?.container())
+    }
+
+    /// Every container, the newest first.
+    pub fn list(&self) -> Vec<Arc<Container>> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<Arc<Container>> = index.by_id.values().map(Handle::container).collect();
+        drop(index);
+        all.sort_by_key(|container| std::cmp::Reverse(container.created));
+        all
+    }
+
+    /// The container's place on its network, as long as it runs.
+    pub fn endpoint(&self, id: &Id) -> Option<Endpoint> {
+        self.rooms.networks.endpoint(id)
+    }
+
+    /// How many containers there are.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for container in self.list() {
+            counts.total += 1;
+            match container.state.status {
+                Status::Running | Status::Restarting => counts.running += 1,
+                Status::Paused => counts.paused += 1,
+                _ => counts.stopped += 1,
+            }
+        }
+        counts
+    }
+
+    /// Everything that happens from now on, after what is remembered since then.
+    pub fn events(&self, since: Option<Timestamp>) -> EventStream {
+        self.events.subscribe(since)
+    }
+
+    /// How many read events at the moment.
+    pub fn event_listeners(&self) -> usize {
+        self.events.listeners()
+    }
+
+    /// Tells those who read events; for what front ends do with images, networks and volumes.
+    pub fn publish(&self, event: Event) {
+        self.events.publish(event);
+    }
+
+    /// What the daemon was configured with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many processors the host has online.
+    pub fn cpus(&self) -> usize {
+        crate::host::cpus()
+    }
+
+    /// The images.
+    pub fn images(&self) -> &Arc<Images> {
+        &self.rooms.images
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> &Arc<Networks> {
+        &self.rooms.networks
+    }
+
+    /// The volumes.
+    pub fn volumes(&self) -> &Arc<Volumes> {
+        &self.rooms.volumes
+    }
+
+    /// The snapshots.
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.rooms.snapshots
+    }
+
+    /// Where the runs of a container lie.
+    pub(crate) fn exec_dir(&self, id: &Id) -> PathBuf {
+        self.config.exec_root.join("containers").join(id.as_str())
+    }
+
+    /// Where a container's log and network files lie.
+    pub(crate) fn data_dir(&self, id: &Id) -> PathBuf {
+        self.config.data_root.join("containers").join(id.as_str())
+    }
+
+    pub(crate) fn runtime_fd(&self) -> BorrowedFd<'_> {
+        self.runtime.as_fd()
+    }
+
+    /// The container, if its program runs.
+    pub(crate) fn running(&self, id: &str) -> Result<Arc<Container>> {
+        let container = self.inspect(id)?;
+        if container.state.status.is_alive() { Ok(container) } else { Err(Error::NotRunning(container.id.clone())) }
+    }
+
+    pub(crate) fn handle(&self, id: &Id) -> Option<Handle> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
+    }
+
+    pub(crate) fn find(&self, text: &str) -> Result<Handle> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let id = find_id(&index.by_id, &index.names, text)?;
+        index.by_id.get(&id).cloned().ok_or_else(|| Error::NoSuchContainer(text.to_owned()))
+    }
+
+    /// Keeps a name for a container that is being made.
+    pub(crate) fn reserve_name(&self, name: &Name, id: &Id) -> Result<()> {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        match index.names.get(name) {
+            Some(holder) => Err(Error::NameInUse { name: name.to_string(), holder: holder.clone() }),
+            None => {
+                index.names.insert(name.clone(), id.clone());
+                Ok(())
+            }
+        }
+    }
+
+    pub(crate) fn rename_in_index(&self, id: &Id, old: &Name, new: &Name) -> Result<()> {
+        if old == new {
+            return Err(Error::InvalidSpec("Renaming a container with the same name as its current name".to_owned()));
+        }
+        self.reserve_name(new, id)?;
+        self.release_name(old);
+        Ok(())
+    }
+
+    pub(crate) fn release_name(&self, name: &Name) {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).names.remove(name);
+    }
+
+    /// Takes a removed container out of the index; its id and name are free again.
+    pub(crate) fn forget(&self, id: &Id, name: &Name) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.by_id.remove(id);
+        index.names.remove(name);
+        drop(index);
+        self.forget_sessions_of(id);
+    }
+
+    /// Gives a container its task and makes it known.
+    pub(crate) fn adopt_record(self: &Arc<Self>, container: Container) {
+        let (id, name) = (container.id.clone(), container.name.clone());
+        let (inbox, received) = mpsc::unbounded_channel();
+        let (publisher, view) = watch::channel(Arc::new(container));
+        let task = Task {
+            engine: self.clone(),
+            view: publisher,
+            inbox: received,
+            run: None,
+            waiters: Vec::new(),
+            attaches: Vec::new(),
+            ending: Ending::default(),
+            restart_at: None,
+            restart_wait: None,
+            cleaning: None,
+        };
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        index.names.insert(name, id.clone());
+        index.by_id.insert(id, Handle { inbox, view });
+        drop(index);
+        tokio::spawn(task.run());
+    }
+
+    async fn ask<T>(&self, id: &str, input: impl FnOnce(Reply<T>) -> Input) -> Result<T> {
+        let handle = self.find(id)?;
+        let (send, receive) = oneshot::channel();
+        handle.send(input(send), id)?;
+        receive.await.unwrap_or_else(|_| Err(Error::NoSuchContainer(id.to_owned())))
+    }
+}
+
+impl Handle {
+    pub(crate) fn container(&self) -> Arc<Container> {
+        self.view.borrow().clone()
+    }
+
+    pub(crate) fn send(&self, input: Input, id: &str) -> Result<()> {
+        self.inbox.send(input).map_err(|_| Error::NoSuchContainer(id.to_owned()))
+    }
+}
+
+/// Under which name the store knows a container as the user of resources.
+pub(crate) fn holder(id: &Id) -> String {
+    format!("container/{id}")
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::ShuttingDown))
+}
+
+/// A whole id goes before a name, a name before the beginning of an id, as in Docker.
+fn find_id<T>(by_id: &BTreeMap<Id, T>, names: &HashMap<Name, Id>, text: &str) -> Result<Id> {
+    let text = text.strip_prefix('/').unwrap_or(text);
+    let whole = text.parse::<Id>().ok().filter(|id| by_id.contains_key(id));
+    let named = || text.parse::<Name>().ok().and_then(|name| names.get(&name).cloned());
+    if let Some(id) = whole.or_else(named) {
+        return Ok(id);
+    }
+    if text.is_empty() {
+        return Err(Error::NoSuchContainer(text.to_owned()));
+    }
+    let mut matching = by_id.keys().filter(|id| id.as_str().starts_with(text));
+    match (matching.next(), matching.next()) {
+        (Some(id), None) => Ok(id.clone()),
+        (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
+        (None, _) => Err(Error::NoSuchContainer(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_ids_and_beginnings_are_found() {
+        let id = |byte: u8| Id::from_random([byte; 32]);
+        let mut first = [0xab; 32];
+        first[31] = 1;
+        let by_id: BTreeMap<Id, ()> = [(Id::from_random(first), ()), (id(0xab), ()), (id(0xcd), ())].into();
+        let names: HashMap<Name, Id> = [("cdcd".parse().unwrap(), id(0xab))].into();
+        assert_eq!(find_id(&by_id, &names, "cdc").unwrap(), id(0xcd));
+        assert_eq!(find_id(&by_id, &names, "cdcd").unwrap(), id(0xab), "a name goes before the beginning of an id");
+        assert_eq!(find_id(&by_id, &names, "/cdcd").unwrap(), id(0xab));
+        assert_eq!(find_id(&by_id, &names, id(0xcd).as_str()).unwrap(), id(0xcd));
+        let error = find_id(&by_id, &names, "ab").unwrap_err();
+        assert_eq!(error.to_string(), "Multiple IDs found with provided prefix: ab");
+        for unknown in ["", "/", "ef", "nobody", "../cd"] {
+            assert!(matches!(find_id(&by_id, &names, unknown), Err(Error::NoSuchContainer(_))), "{unknown}");
+        }
+    }
+}

@@ -51,6 +51,14 @@ pub enum Error {
         /// 125, 126 or 127.
         exit_code: i32,
     },
+    /// A further process could not be started in a running container.
+    #[error("OCI runtime exec failed: exec failed: {message}: unknown")]
+    Exec {
+        /// The runtime's words.
+        message: String,
+        /// 125, 126 or 127.
+        exit_code: i32,
+    },
     /// The shim answered a request with an error.
     #[error("{message}")]
     Shim {
@@ -62,6 +70,9 @@ pub enum Error {
     /// The shim ended or broke off in the middle of a request.
     #[error("the shim of container {0} is gone: {1}")]
     ShimLost(Id, String),
+    /// The container writes no log that could be read.
+    #[error("configured logging driver does not support reading")]
+    NotReadable,
     /// The reader of events or logs was too slow; this many were dropped.
     #[error("{0} events were dropped because they were not read fast enough")]
     Lagged(u64),
@@ -92,10 +103,10 @@ impl HasKind for Error {
             Self::NoSuchContainer(_) | Self::NoSuchExec(_) => Kind::NotFound,
             Self::Ambiguous(_) | Self::InvalidSpec(_) | Self::User(_) => Kind::InvalidInput,
             Self::NameInUse { .. } | Self::NotRunning(_) | Self::State(_) => Kind::Conflict,
-            Self::NotSupported(_) => Kind::NotSupported,
+            Self::NotSupported(_) | Self::NotReadable => Kind::NotSupported,
             Self::Already(..) => Kind::NotModified,
-            Self::Start { exit_code: 126 | 127, .. } => Kind::InvalidInput,
-            Self::Start { .. } | Self::ShimLost(..) | Self::Lagged(_) => Kind::Internal,
+            Self::Start { exit_code: 126 | 127, .. } | Self::Exec { exit_code: 126 | 127, .. } => Kind::InvalidInput,
+            Self::Start { .. } | Self::Exec { .. } | Self::ShimLost(..) | Self::Lagged(_) => Kind::Internal,
             Self::Shim { kind, .. } | Self::Room { kind, .. } => *kind,
             Self::Io { source, .. } => HasKind::kind(source),
             Self::ShuttingDown => Kind::Unavailable,
@@ -113,7 +124,14 @@ macro_rules! from_room {
         }
     )*};
 }
-pub(crate) use from_room;
+
+from_room!(
+    tare_store::Error,
+    tare_snapshot::Error,
+    tare_image::Error,
+    tare_network::Error,
+    tare_volume::Error,
+);
 
 /// Names the step that a system call belonged to.
 pub(crate) trait Step<T> {

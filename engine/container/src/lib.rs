@@ -8,16 +8,36 @@
 //! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine
 //!   forgot by dying, [`Engine::reconcile`] finds again.
 
+mod attachment;
+mod check;
 mod container;
+mod create;
 mod engine;
 mod error;
 mod event;
+mod exec;
+mod exit;
+mod host;
+mod logs;
+mod name;
 mod options;
+mod plan;
+mod readiness;
+mod reconcile;
+mod remove;
+mod restart;
+mod run;
 mod seccomp;
+mod shim;
 mod spec;
+mod start;
+mod task;
+mod top;
+mod user;
 
+pub use attachment::Attachment;
 pub use container::{Container, ImageUse, MountKind, MountPoint, State, Status};
-pub use engine::{Attachment, Config, Engine};
+pub use engine::{Config, Defaults, Engine, Rooms};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, EventStream};
 pub use options::{

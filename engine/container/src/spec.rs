@@ -15,6 +15,8 @@ pub use limits::{BlockIoLimits, CpuLimits, DeviceRate, DeviceWeight, Limits, MIN
 pub use mount::{BindPropagation, MountSource, MountSpec, TmpfsOptions};
 pub use namespace::{IpcMode, NamespaceMode, NamespaceSpec};
 pub use network::{NetworkMode, NetworkSpec};
+pub(crate) use mount::{check_target, clean};
+pub(crate) use security::is_access;
 pub use security::{DeviceAccessRule, DeviceSpec, SeccompChoice, SecuritySpec};
 
 /// A container as asked for. Parsed fields are valid by their types; [`ContainerSpec::check`] holds the rules between

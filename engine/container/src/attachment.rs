@@ -1,0 +1,125 @@
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+
+/// A raw stream to and from a program, as the shim speaks it: multiplexed frames without a terminal, plain bytes with
+/// one. Asked for before the program runs, it waits for it: a read waits, a write waits, nothing is lost.
+#[derive(Debug)]
+pub struct Attachment(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Waiting(oneshot::Receiver<Joined>),
+    Joined(Joined),
+    /// The container was removed without ever being started.
+    Never,
+}
+
+/// A connection to the shim, and what came over it already.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    pub stream: UnixStream,
+    pub received: BytesMut,
+}
+
+impl Attachment {
+    pub(crate) fn waiting(joined: oneshot::Receiver<Joined>) -> Self {
+        Self(Inner::Waiting(joined))
+    }
+
+    pub(crate) fn joined(joined: Joined) -> Self {
+        Self(Inner::Joined(joined))
+    }
+
+    fn poll_joined(&mut self, context: &mut Context<'_>) -> Poll<Option<&mut Joined>> {
+        if let Inner::Waiting(waiting) = &mut self.0 {
+            self.0 = match ready!(Pin::new(waiting).poll(context)) {
+                Ok(joined) => Inner::Joined(joined),
+                Err(_) => Inner::Never,
+            };
+        }
+        Poll::Ready(match &mut self.0 {
+            Inner::Joined(joined) => Some(joined),
+            Inner::Waiting(_) | Inner::Never => None,
+        })
+    }
+}
+
+impl AsyncRead for Attachment {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Some(joined) = ready!(self.poll_joined(context)) else { return Poll::Ready(Ok(())) };
+        if joined.received.is_empty() {
+            return Pin::new(&mut joined.stream).poll_read(context, into);
+        }
+        let take = joined.received.len().min(into.remaining());
+        into.put_slice(&joined.received[..take]);
+        joined.received.advance(take);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Attachment {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match ready!(self.poll_joined(context)) {
+            Some(joined) => Pin::new(&mut joined.stream).poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.0 {
+            Inner::Joined(joined) => Pin::new(&mut joined.stream).poll_flush(context),
+            // Nothing was written yet, so nothing is to be flushed.
+            Inner::Waiting(_) | Inner::Never => Poll::Ready(Ok(())),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match ready!(self.poll_joined(context)) {
+            Some(joined) => Pin::new(&mut joined.stream).poll_shutdown(context),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_written_before_the_start_arrives_and_the_end_too() {
+        let (send, receive) = oneshot::channel();
+        let mut attachment = Attachment::waiting(receive);
+        let writer = tokio::spawn(async move {
+            attachment.write_all(b"early").await.unwrap();
+            attachment.shutdown().await.unwrap();
+            let mut all = Vec::new();
+            attachment.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        let (stream, mut shim) = UnixStream::pair().unwrap();
+        send.send(Joined { stream, received: BytesMut::from(&b"first "[..]) }).unwrap();
+        let mut stdin = Vec::new();
+        shim.read_to_end(&mut stdin).await.unwrap();
+        assert_eq!(stdin, b"early");
+        shim.write_all(b"second").await.unwrap();
+        drop(shim);
+        assert_eq!(writer.await.unwrap(), b"first second");
+    }
+
+    #[tokio::test]
+    async fn an_attachment_to_what_never_starts_ends() {
+        let (send, receive) = oneshot::channel();
+        let mut attachment = Attachment::waiting(receive);
+        drop(send);
+        assert_eq!(attachment.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        assert!(attachment.write_all(b"x").await.is_err());
+    }
+}

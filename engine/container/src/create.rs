@@ -1,0 +1,197 @@
+//! From a description to a container on disk. Whatever fails leaves nothing behind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tare_image::Image;
+use tare_model::{Digest, Id, Name};
+use tare_store::Batch;
+use tare_volume::Volume;
+
+use crate::container::{Container, ImageUse, MountKind, MountPoint, State};
+use crate::engine::{Engine, TABLE, blocking, holder};
+use crate::error::Step;
+use crate::event::{Event, EventKind};
+use crate::options::Created;
+use crate::spec::{ContainerSpec, MountSource, MountSpec, TmpfsOptions, check_target};
+use crate::start::now;
+use crate::{Error, Result, name};
+
+/// How often a random name is tried before one with a number is enough.
+const ATTEMPTS: u32 = 6;
+
+impl Engine {
+    /// Makes a container; it is durable when this returns. Without a name it gets one.
+    pub async fn create(self: &Arc<Self>, name: Option<Name>, spec: ContainerSpec) -> Result<Created> {
+        let warnings = spec.check(crate::host::cpus())?;
+        let image = self.rooms.images.resolve(&spec.image)?;
+        if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty) {
+            return Err(Error::InvalidSpec("no command specified".to_owned()));
+        }
+        let id = name::new_id()?;
+        let name = self.take_name(name, &id)?;
+        match self.make(&id, name.clone(), spec, &image).await {
+            Ok(container) => {
+                let event = Event::now(EventKind::Container, "create", id.as_str());
+                let event = event.with("image", container.spec.image.clone()).with("name", name.as_str());
+                let labels = container.spec.labels.clone();
+                self.adopt_record(container);
+                self.publish(labels.into_iter().fold(event, |event, (key, value)| event.with(key, value)));
+                Ok(Created { id, warnings })
+            }
+            Err(error) => {
+                self.release_name(&name);
+                self.unmake(&id).await;
+                Err(error)
+            }
+        }
+    }
+
+    fn take_name(&self, wanted: Option<Name>, id: &Id) -> Result<Name> {
+        if let Some(name) = wanted {
+            self.reserve_name(&name, id)?;
+            return Ok(name);
+        }
+        let mut last = Err(Error::ShuttingDown);
+        for attempt in 0..ATTEMPTS {
+            let name = name::invent(attempt)?;
+            last = self.reserve_name(&name, id).map(|()| name);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
+    }
+
+    async fn make(self: &Arc<Self>, id: &Id, name: Name, spec: ContainerSpec, image: &Image) -> Result<Container> {
+        let (engine, key, top) = (self.clone(), id.clone(), image.top_layer().copied());
+        let prepared = tokio::task::spawn_blocking(move || -> Result<()> {
+            engine.rooms.snapshots.prepare(key.as_str(), top.as_ref())?;
+            make_data_dir(&engine.data_dir(&key))
+        });
+        let mounts = self.mount_points(&spec, image).await;
+        prepared.await.unwrap_or(Err(Error::ShuttingDown))?;
+        let mounts = mounts?;
+        let log = self.data_dir(id).join(format!("{id}-json.log"));
+        let container = Container {
+            id: id.clone(),
+            name,
+            created: now(),
+            log_path: spec.lifecycle.log.enabled.then_some(log),
+            image: Arc::new(ImageUse { id: image.id, top, config: image.config.config.clone() }),
+            spec: Arc::new(spec),
+            mounts,
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+        };
+        self.record(&container, image).await?;
+        Ok(container)
+    }
+
+    async fn record(&self, container: &Container, image: &Image) -> Result<()> {
+        let mut batch = Batch::default();
+        let holder = holder(&container.id);
+        batch.put(TABLE, container.id.as_str(), container);
+        self.rooms.images.keep(&mut batch, &holder, image);
+        for mount in &container.mounts {
+            if let MountKind::Volume { name, .. } = &mount.kind {
+                // Removed or pruned since it was made: then the commit fails instead of leaving a lease on nothing.
+                batch.only_if("volume", name.as_str()).lease(&holder, &format!("volume/{name}"));
+            }
+        }
+        Ok(self.rooms.store.commit(batch).await?)
+    }
+
+    /// Takes back what a failed creation left.
+    async fn unmake(self: &Arc<Self>, id: &Id) {
+        let (engine, id) = (self.clone(), id.clone());
+        let undone = blocking(move || {
+            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
+            Ok(engine.rooms.snapshots.remove(id.as_str())?)
+        });
+        if let Err(error) = undone.await {
+            tracing::debug!("what a failed creation left is removed at the next start of the daemon: {error}");
+        }
+    }
+
+    /// Decides what is mounted where and makes the volumes that are missing.
+    async fn mount_points(self: &Arc<Self>, spec: &ContainerSpec, image: &Image) -> Result<Vec<MountPoint>> {
+        let mut points = Vec::new();
+        for mount in all_mounts(spec, image)? {
+            points.push(self.mount_point(mount, image).await?);
+        }
+        Ok(points)
+    }
+
+    async fn mount_point(self: &Arc<Self>, mount: MountSpec, image: &Image) -> Result<MountPoint> {
+        let MountSpec { target, source, read_only } = mount;
+        let mut propagation = String::new();
+        let kind = match source {
+            MountSource::Tmpfs(tmpfs) => MountKind::Tmpfs { options: tmpfs_words(&tmpfs) },
+            MountSource::Bind { path, create, propagation: wanted, non_recursive } => {
+                if !create && std::fs::symlink_metadata(&path).is_err() {
+                    let message = format!("invalid mount config for type \"bind\": bind source path does not exist: {}", path.display());
+                    return Err(Error::InvalidSpec(message));
+                }
+                propagation = wanted.word().to_owned();
+                MountKind::Bind { source: path, non_recursive }
+            }
+            MountSource::Volume { name, driver, options, labels, no_copy } => {
+                let anonymous = name.is_none();
+                let volume = self.rooms.volumes.create(name, driver.as_deref().unwrap_or("local"), options, labels).await?;
+                if !no_copy && let Some(top) = image.top_layer().copied() {
+                    self.populate(&volume, top, &target).await?;
+                }
+                MountKind::Volume { source: self.rooms.volumes.path(&volume), name: volume.name, anonymous }
+            }
+        };
+        Ok(MountPoint { target, kind, writable: !read_only, propagation })
+    }
+}
+
+impl Engine {
+    /// An empty volume begins with what the image has at the place where it is mounted.
+    async fn populate(self: &Arc<Self>, volume: &Volume, top: Digest, target: &Path) -> Result<()> {
+        let (engine, target) = (self.clone(), target.to_owned());
+        let directory = blocking(move || Ok(engine.rooms.snapshots.open_root(Some(&top))?.open_directory(&target)?)).await?;
+        if let Some(directory) = directory {
+            self.rooms.volumes.populate(volume, directory).await?;
+        }
+        Ok(())
+    }
+}
+
+fn make_data_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o710).create(dir).step(|| format!("create {}", dir.display()))
+}
+
+/// What the user asked for, and an anonymous volume for every place that the image declares one for and nothing else is
+/// mounted at. The image's paths are nobody's to trust (CVE-2022-23648): they are cleaned like the user's.
+fn all_mounts(spec: &ContainerSpec, image: &Image) -> Result<Vec<MountSpec>> {
+    let mut mounts: BTreeMap<PathBuf, MountSpec> = BTreeMap::new();
+    for target in image.config.config.volumes.iter().flatten().map(|(target, _)| target) {
+        let target = check_target(target)?;
+        let source = MountSource::Volume {
+            name: None,
+            driver: None,
+            options: BTreeMap::new(),
+            labels: BTreeMap::from([("com.docker.volume.anonymous".to_owned(), String::new())]),
+            no_copy: false,
+        };
+        mounts.insert(target.clone(), MountSpec { target, source, read_only: false });
+    }
+    for mount in &spec.mounts {
+        let target = check_target(&mount.target.to_string_lossy())?;
+        mounts.insert(target.clone(), MountSpec { target, ..mount.clone() });
+    }
+    Ok(mounts.into_values().collect())
+}
+
+fn tmpfs_words(tmpfs: &TmpfsOptions) -> Vec<String> {
+    let size = tmpfs.size.map(|size| format!("size={size}"));
+    let mode = tmpfs.mode.map(|mode| format!("mode={mode:o}"));
+    tmpfs.options.iter().cloned().chain(size).chain(mode).collect()
+}

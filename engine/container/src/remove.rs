@@ -1,0 +1,93 @@
+//! Removes a container: from the records first, so that a daemon killed in between finishes the work when it comes back.
+
+use tare_model::Name;
+use tare_shim::protocol::Request;
+use tare_store::Batch;
+
+use crate::container::{MountKind, Status};
+use crate::engine::{TABLE, blocking, holder};
+use crate::options::{RemoveOptions, WaitResult};
+use crate::task::{Reply, Task};
+use crate::{Error, Result};
+
+impl Task {
+    /// A removal that a client asked for. A running container's end is awaited without blocking other requests.
+    pub(crate) async fn remove(&mut self, options: RemoveOptions, reply: Reply<()>) {
+        let container = self.container();
+        if self.run.is_none() {
+            let _ = reply.send(self.remove_now(options).await);
+            return;
+        }
+        if !options.force {
+            let (state, advice) = match container.state.status {
+                Status::Paused => ("paused", "unpause and stop the container before removing or force remove"),
+                _ => ("running", "stop the container before removing or force remove"),
+            };
+            let message = format!("cannot remove container \"/{}\": container is {state}: {advice}", container.name);
+            let _ = reply.send(Err(Error::State(message)));
+            return;
+        }
+        self.change(|container| container.stopped_by_user = true);
+        self.ending.removes.push((options, reply));
+        let kill = Request::Kill { session: None, signal: tare_model::Signal::KILL.number(), all: true };
+        let killed = match &self.run {
+            Some(run) => run.ask(&kill).await.map(drop),
+            None => Ok(()),
+        };
+        if let Err(error) = killed {
+            tracing::debug!(container = %container.id, "cannot kill before a removal, its end is awaited: {error}");
+        }
+    }
+
+    /// Removes a container that does not run.
+    pub(crate) async fn remove_now(&mut self, options: RemoveOptions) -> Result<()> {
+        let container = self.container();
+        self.restart_at = None;
+        self.change(|container| container.state.status = Status::Removing);
+        if let Some(cleaning) = self.cleaning.take() {
+            let _ = cleaning.await;
+        }
+        let mut batch = Batch::default();
+        batch.delete(TABLE, container.id.as_str()).unlease_all(&holder(&container.id));
+        if let Err(error) = self.engine.rooms.store.commit(batch).await {
+            self.change(|container| {
+                container.state.status = Status::Dead;
+                container.state.error = error.to_string();
+            });
+            return Err(error.into());
+        }
+        let engine = self.engine.clone();
+        let id = container.id.clone();
+        let cleaned = blocking(move || {
+            let removed = engine.rooms.snapshots.remove(id.as_str());
+            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
+            let _ = std::fs::remove_dir_all(engine.exec_dir(&id));
+            Ok(removed?)
+        });
+        if let Err(error) = cleaned.await {
+            tracing::warn!(container = %container.id, "what is left of it is removed at the next start of the daemon: {error}");
+        }
+        if options.volumes || container.spec.lifecycle.auto_remove {
+            let anonymous = container.mounts.iter().filter_map(|mount| match &mount.kind {
+                MountKind::Volume { name, anonymous: true, .. } => Some(name.clone()),
+                _ => None,
+            });
+            self.remove_volumes(anonymous.collect()).await;
+        }
+        self.engine.forget(&container.id, &container.name);
+        self.publish("destroy", &[]);
+        for (_, waiter) in std::mem::take(&mut self.waiters) {
+            let _ = waiter.send(WaitResult { exit_code: container.state.exit_code, error: None });
+        }
+        Ok(())
+    }
+
+    async fn remove_volumes(&self, names: Vec<Name>) {
+        for name in names {
+            if let Err(error) = self.engine.rooms.volumes.remove(name.as_str(), true).await {
+                tracing::warn!(volume = %name, "cannot remove an anonymous volume: {error}");
+            }
+        }
+    }
+
+}

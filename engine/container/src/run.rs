@@ -1,0 +1,110 @@
+//! A run of a container: the shim's process, its directory and the connection that tells what happens.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use tare_model::Id;
+use tare_shim::protocol::{Event, Exit, Request, Response};
+
+use crate::attachment::Joined;
+use crate::error::Step;
+use crate::options::AttachOptions;
+use crate::shim::{self, Watch};
+use crate::{Error, Result};
+
+/// How long a shim that was told to end its container may take before it is killed itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One run.
+pub(crate) struct Run {
+    pub container: Id,
+    pub dir: PathBuf,
+    pub watch: Watch,
+    /// Our child; absent when an earlier daemon started it.
+    pub shim: Option<i32>,
+}
+
+impl Run {
+    pub(crate) async fn next_event(&mut self) -> Result<Option<Event>> {
+        self.watch.next().await
+    }
+
+    pub(crate) async fn ask(&self, request: &Request) -> Result<Response> {
+        shim::ask(&self.container, &self.dir, request).await
+    }
+
+    pub(crate) async fn attach(&self, options: AttachOptions) -> Result<Joined> {
+        attach(&self.container, &self.dir, None, options).await
+    }
+
+    /// Ends the container, whatever state it is in, and waits for its shim to have cleaned up.
+    pub(crate) async fn abort(mut self) {
+        let _ = self.ask(&Request::Kill { session: None, signal: Signal::KILL.as_raw(), all: true }).await;
+        let ended = async { while let Ok(Some(_)) = self.watch.next().await {} };
+        if tokio::time::timeout(PATIENCE, ended).await.is_err()
+            && let Some(pid) = self.shim.and_then(Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        reap(self.shim).await;
+    }
+
+    /// Lets the shim finish by itself, as it feeds attached clients to the last byte, and collects it.
+    pub(crate) fn let_go(mut self) {
+        tokio::spawn(async move {
+            while let Ok(Some(_)) = self.watch.next().await {}
+            reap(self.shim).await;
+        });
+    }
+}
+
+/// Joins the streams of the container's program, or of an exec session.
+pub(crate) async fn attach(container: &Id, dir: &Path, session: Option<&Id>, options: AttachOptions) -> Result<Joined> {
+    let AttachOptions { stdin, stdout, stderr } = options;
+    let session = session.map(ToString::to_string);
+    let connection = shim::connect(container, dir).await?;
+    let (stream, received) = connection.attach(&Request::Attach { session, stdin, stdout, stderr }).await?;
+    Ok(Joined { stream, received })
+}
+
+/// Starts `tare-runtime shim <dir>` with its socket and the container's reserved ports. Blocks until the program runs, a
+/// fraction of a millisecond.
+pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) -> Result<i32> {
+    let listener = shim::bind(dir)?;
+    let log = File::create(dir.join("shim.log")).step(|| format!("create {}/shim.log", dir.display()))?;
+    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::State(format!("{} holds a zero byte", dir.display())));
+    let program = tare_sys::spawn::Program {
+        path: &text(format!("/proc/self/fd/{}", runtime.as_raw_fd()).as_bytes())?,
+        args: &[c"tare-runtime".to_owned(), c"shim".to_owned(), text(dir.as_os_str().as_bytes())?],
+        env: &environment(),
+        stderr: log.as_fd(),
+        fds: &std::iter::once(listener.as_fd()).chain(reserved.iter().map(AsFd::as_fd)).collect::<Vec<_>>(),
+    };
+    tare_sys::spawn::spawn(&program).step(|| "start tare-runtime".to_owned())
+}
+
+/// What the shim needs of our environment: nothing but what helps to find a fault in it.
+fn environment() -> Vec<CString> {
+    let kept = ["RUST_BACKTRACE"];
+    let set = |name: &&str| std::env::var(name).ok().and_then(|value| CString::new(format!("{name}={value}")).ok());
+    kept.iter().filter_map(set).collect()
+}
+
+/// Collects our child once it has ended, so that it does not stay as a zombie.
+pub(crate) async fn reap(shim: Option<i32>) {
+    let Some(pid) = shim.and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
+    let Ok(pidfd) = crate::readiness::watch(pidfd) else { return };
+    let _ = pidfd.readable().await;
+    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+}
+
+/// How the container of `dir` ended, as its shim left it.
+pub(crate) fn read_exit(dir: &Path) -> Option<Exit> {
+    serde_json::from_slice(&std::fs::read(dir.join("exit.json")).ok()?).ok()
+}

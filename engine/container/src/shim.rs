@@ -1,0 +1,118 @@
+//! Speaks with a container's shim over its socket.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, BytesMut};
+use rustix::fs::{Mode, OFlags};
+use tare_model::Id;
+use tare_shim::protocol::{self, Event, Request, Response, State};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::error::Step;
+use crate::{Error, Result};
+
+/// The socket's name in the container's directory.
+const SOCKET: &str = "shim.sock";
+
+/// A connection over which one request follows the other.
+pub(crate) struct Connection {
+    container: Id,
+    stream: UnixStream,
+    received: BytesMut,
+}
+
+/// The connection over which the shim tells what happens.
+pub(crate) struct Watch(Connection);
+
+/// A path to the socket that is short enough for sun_path, however long the directory's is: unix(7) takes 107 bytes.
+fn short_path(dir: &Path) -> io::Result<(OwnedFd, PathBuf)> {
+    let fd = rustix::fs::open(dir, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}/{SOCKET}", fd.as_raw_fd()).into();
+    Ok((fd, path))
+}
+
+/// Binds the socket that the shim of `dir` will accept on.
+pub(crate) fn bind(dir: &Path) -> Result<UnixListener> {
+    let (_dir, path) = short_path(dir).step(|| format!("open {}", dir.display()))?;
+    UnixListener::bind(path).step(|| format!("bind {}/{SOCKET}", dir.display()))
+}
+
+/// Connects to the shim of `dir`.
+pub(crate) async fn connect(container: &Id, dir: &Path) -> Result<Connection> {
+    let lost = |error: io::Error| Error::ShimLost(container.clone(), error.to_string());
+    let (_dir, path) = short_path(dir).map_err(lost)?;
+    let stream = UnixStream::connect(path).await.map_err(lost)?;
+    Ok(Connection { container: container.clone(), stream, received: BytesMut::new() })
+}
+
+/// One request over a connection of its own.
+pub(crate) async fn ask(container: &Id, dir: &Path, request: &Request) -> Result<Response> {
+    connect(container, dir).await?.ask(request).await
+}
+
+impl Connection {
+    /// Sends a request and reads its answer; an error answer is an error.
+    pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
+        let bytes = protocol::encode(request).map_err(|error| self.lost(error))?;
+        self.stream.write_all(&bytes).await.map_err(|error| self.lost(error))?;
+        match self.receive().await? {
+            Some(Response::Error { message, kind, exit_code: Some(code) }) if kind != tare_model::Kind::Internal || code != 125 => {
+                Err(Error::Start { message, exit_code: code.into() })
+            }
+            Some(Response::Error { message, kind, .. }) => Err(Error::Shim { message, kind }),
+            Some(response) => Ok(response),
+            None => Err(self.lost("it hung up")),
+        }
+    }
+
+    /// Turns the connection into the one that events come over, with the state at this moment.
+    pub(crate) async fn watch(mut self) -> Result<(Watch, State)> {
+        match self.ask(&Request::Watch).await? {
+            Response::State(state) => Ok((Watch(self), state)),
+            other => Err(self.lost(format!("it answered {other:?} instead of its state"))),
+        }
+    }
+
+    /// Turns the connection into a raw stream. What was received beyond the answer comes with it.
+    pub(crate) async fn attach(mut self, request: &Request) -> Result<(UnixStream, BytesMut)> {
+        self.ask(request).await?;
+        Ok((self.stream, self.received))
+    }
+
+    /// The next message; nothing at the end. May be dropped at any time without losing a byte.
+    async fn receive(&mut self) -> Result<Option<Response>> {
+        loop {
+            if let Some((message, used)) = protocol::decode(&self.received).map_err(|error| self.lost(error))? {
+                self.received.advance(used);
+                return Ok(Some(message));
+            }
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(self.lost(error)),
+            }
+        }
+    }
+
+    fn lost(&self, why: impl ToString) -> Error {
+        Error::ShimLost(self.container.clone(), why.to_string())
+    }
+}
+
+impl Watch {
+    /// The next event; nothing when the shim has ended. Safe to drop at any time.
+    pub(crate) async fn next(&mut self) -> Result<Option<Event>> {
+        loop {
+            match self.0.receive().await? {
+                Some(Response::Event(event)) => return Ok(Some(event)),
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+}

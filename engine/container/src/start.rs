@@ -1,0 +1,340 @@
+//! From a created container to a running program: every step that leaves something behind has its inverse beside it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tare_model::{Id, Timestamp};
+use tare_network::{Endpoint, EndpointRequest};
+use tare_oci::runtime::Spec;
+use tare_runtime::RootMount;
+use tare_shim::protocol::{Event, Launch, LogFile, Request};
+
+use crate::container::{Container, Status};
+use crate::engine::Engine;
+use crate::error::Step;
+use crate::plan::{self, Files, Joined};
+use crate::run::{Run, reap, spawn_shim};
+use crate::spec::{NamespaceMode, NetworkMode};
+use crate::task::Task;
+use crate::user::{self, Accounts};
+use crate::{Error, Result, shim};
+
+/// What has been done of a start, so that a failing one can be undone backwards.
+#[derive(Default)]
+struct Undo {
+    network: bool,
+    dir: Option<PathBuf>,
+    /// The shim's process, as long as nobody watches it.
+    shim: Option<i32>,
+    run: Option<Run>,
+}
+
+impl Undo {
+    async fn undo(self, engine: &Engine, id: &Id) {
+        if let Some(run) = self.run {
+            run.abort().await;
+        }
+        // A shim that nobody ever watched ends by itself when its parent does not come.
+        if let Some(pid) = self.shim.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            reap(self.shim).await;
+        }
+        if self.network
+            && let Err(error) = engine.rooms.networks.release(id).await
+        {
+            tracing::warn!(container = %id, "cannot give back what a failed start had of the network: {error}");
+        }
+        if let Some(dir) = self.dir {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+}
+
+impl Task {
+    /// A start that a client asked for.
+    pub(crate) async fn start_by_hand(&mut self) -> Result<()> {
+        let container = self.container();
+        match container.state.status {
+            Status::Running => return Err(Error::Already(container.id.clone(), "running")),
+            Status::Paused => {
+                return Err(Error::State("cannot start a paused container, try unpause instead".to_owned()));
+            }
+            Status::Removing | Status::Dead => {
+                return Err(Error::State("container is marked for removal and cannot be started".to_owned()));
+            }
+            Status::Created | Status::Restarting | Status::Exited => {}
+        }
+        self.restart_at = None;
+        self.restart_wait = None;
+        self.start(0).await
+    }
+
+    /// Starts the program and records how that went. `restarts` = how many of its starts came from the policy.
+    pub(crate) async fn start(&mut self, restarts: u32) -> Result<()> {
+        if let Some(cleaning) = self.cleaning.take() {
+            let _ = cleaning.await;
+        }
+        let container = self.container();
+        let mut undo = Undo::default();
+        match launch(&self.engine, &container, &mut undo, &mut self.attaches).await {
+            Ok((pid, started_at)) => {
+                self.run = undo.run.take();
+                self.change(|container| {
+                    container.restart_count = restarts;
+                    container.stopped_by_user = false;
+                    let state = &mut container.state;
+                    (state.status, state.pid, state.started_at) = (Status::Running, Some(pid), started_at);
+                    (state.exit_code, state.oom_killed) = (0, false);
+                    state.error.clear();
+                });
+                self.publish("start", &[]);
+                Ok(())
+            }
+            Err(error) => {
+                undo.undo(&self.engine, &container.id).await;
+                self.record_failed_start(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn record_failed_start(&self, error: &Error) {
+        let exit_code = match error {
+            Error::Start { exit_code, .. } => *exit_code,
+            _ => 128,
+        };
+        self.change(|container| {
+            let state = &mut container.state;
+            (state.exit_code, state.error, state.pid) = (exit_code, error.to_string(), None);
+            if state.status != Status::Created {
+                state.status = Status::Exited;
+            }
+        });
+        self.publish("die", &[("exitCode", exit_code.to_string())]);
+    }
+}
+
+type Attaches = Vec<(crate::AttachOptions, tokio::sync::oneshot::Sender<crate::attachment::Joined>)>;
+
+async fn launch(
+    engine: &Arc<Engine>,
+    container: &Arc<Container>,
+    undo: &mut Undo,
+    attaches: &mut Attaches,
+) -> Result<(i32, Timestamp)> {
+    let networks = &engine.rooms.networks;
+    let joined = join(engine, container)?;
+    let dir = engine.exec_dir(&container.id);
+    let mut endpoint = None;
+    if let Some(request) = endpoint_request(container) {
+        undo.network = true;
+        endpoint = Some(networks.allocate(&container.id, request).await?);
+    }
+    let reserved = networks.take_reserved(&container.id);
+    undo.dir = Some(dir.clone());
+    let pid = {
+        let (engine, container, dir) = (engine.clone(), container.clone(), dir.clone());
+        let prepared = move || {
+            prepare(&engine, &container, &joined, endpoint.as_ref(), &dir, reserved.len())?;
+            spawn_shim(engine.runtime_fd(), &dir, &reserved)
+        };
+        crate::engine::blocking(prepared).await?
+    };
+    undo.shim = Some(pid);
+    let (watch, _) = shim::connect(&container.id, &dir).await?.watch().await?;
+    undo.shim = None;
+    let run = undo.run.insert(Run { container: container.id.clone(), dir, watch, shim: Some(pid) });
+    bring_up(engine, run, undo.network, attaches).await
+}
+
+/// Follows the shim through its events: the network is connected while init mounts its root.
+async fn bring_up(engine: &Engine, run: &mut Run, network: bool, attaches: &mut Attaches) -> Result<(i32, Timestamp)> {
+    let id = run.container.clone();
+    let pid = expect(run, |event| if let Event::Pid { pid } = event { Some(pid) } else { None }).await?;
+    let connect = async {
+        if network { engine.rooms.networks.connect(&id, pid).await.map_err(Error::from) } else { Ok(()) }
+    };
+    let (connected, ready) = tokio::join!(connect, expect(run, |event| matches!(event, Event::Ready).then_some(())));
+    ready?;
+    connected?;
+    for (options, waiting) in std::mem::take(attaches) {
+        if !waiting.is_closed() {
+            let _ = waiting.send(run.attach(options).await?);
+        }
+    }
+    run.ask(&Request::Start).await?;
+    let at = expect(run, |event| if let Event::Started { at } = event { Some(at) } else { None }).await?;
+    Ok((pid, at))
+}
+
+/// Reads events up to the wanted one; an error when the shim says that it cannot come any more.
+async fn expect<T>(run: &mut Run, wanted: impl Fn(Event) -> Option<T>) -> Result<T> {
+    loop {
+        match run.next_event().await? {
+            Some(Event::Failed { message, exit_code }) => return Err(Error::Start { message, exit_code: exit_code.into() }),
+            Some(Event::Exited(exit)) => {
+                let message = exit.error.unwrap_or_else(|| "the container ended before its program ran".to_owned());
+                return Err(Error::Start { message, exit_code: exit.exit_code });
+            }
+            Some(event) => {
+                if let Some(found) = wanted(event) {
+                    return Ok(found);
+                }
+            }
+            None => return Err(Error::ShimLost(run.container.clone(), last_words(&run.dir))),
+        }
+    }
+}
+
+/// The end of what the shim wrote to its standard error.
+fn last_words(dir: &Path) -> String {
+    let log = std::fs::read_to_string(dir.join("shim.log")).unwrap_or_default();
+    let words = log.trim().lines().last().unwrap_or_default().to_owned();
+    if words.is_empty() { "it ended without a word".to_owned() } else { words }
+}
+
+/// What the container asks of its network; nothing when it shares another's.
+fn endpoint_request(container: &Container) -> Option<EndpointRequest> {
+    let spec = &container.spec.network;
+    let network = match &spec.mode {
+        NetworkMode::Container(_) => return None,
+        mode => mode.to_string(),
+    };
+    Some(EndpointRequest {
+        network,
+        name: container.name.to_string(),
+        ip: spec.address,
+        mac: spec.mac.clone(),
+        ports: spec.published.clone(),
+        exposed: exposed(container),
+        publish_all: spec.publish_all,
+    })
+}
+
+fn exposed(container: &Container) -> Vec<(u16, tare_network::Protocol)> {
+    let of_image = container.image.config.exposed_ports.iter().flatten().filter_map(|(text, _)| {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        Some((port.parse().ok()?, protocol.parse().ok()?))
+    });
+    let mut ports: Vec<_> = container.spec.network.exposed.iter().copied().chain(of_image).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Finds the namespaces that the container shares with others, which must be running.
+fn join(engine: &Engine, container: &Container) -> Result<Joined> {
+    let mut joined = Joined::default();
+    let running = |name: &str| -> Result<Arc<Container>> {
+        let other = engine.inspect(name)?;
+        if other.state.pid.is_some() { Ok(other) } else { Err(Error::State(format!("cannot join namespaces of a non running container: {}", other.id))) }
+    };
+    let namespace = |other: &Container, kind| other.state.pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
+    if let NetworkMode::Container(name) = &container.spec.network.mode {
+        let other = running(name)?;
+        joined.network = namespace(&other, "net");
+        joined.hostname = Some(other.spec.identity.hostname.clone().unwrap_or_else(|| other.id.short().to_owned()));
+        joined.network_files = Some(engine.data_dir(&other.id));
+    }
+    if let NamespaceMode::Container(name) = &container.spec.namespaces.pid {
+        joined.pid = namespace(&*running(name)?, "pid");
+    }
+    Ok(joined)
+}
+
+/// Writes everything that the shim reads. Blocking.
+fn prepare(
+    engine: &Engine,
+    container: &Container,
+    joined: &Joined,
+    endpoint: Option<&Endpoint>,
+    dir: &Path,
+    reserved: usize,
+) -> Result<()> {
+    make_empty(dir)?;
+    let data = engine.data_dir(&container.id);
+    let mounts = engine.rooms.snapshots.mounts(container.id.as_str())?;
+    let accounts = accounts(engine, &container.id)?;
+    let wanted = container.spec.command.user.as_deref().unwrap_or(&container.image.config.user);
+    let user = user::resolve(wanted, &container.spec.security.groups, &accounts)?;
+    let host = crate::host::facts(&engine.config, &container.spec)?;
+    let network_files = joined.network_files.as_deref().unwrap_or(&data);
+    let files = Files {
+        root: dir.join("rootfs"),
+        hostname: network_files.join("hostname"),
+        hosts: network_files.join("hosts"),
+        resolv_conf: network_files.join("resolv.conf"),
+    };
+    let (id, spec) = (&container.id, &*container.spec);
+    let input = plan::Input { id, spec, image: &container.image, mounts: &container.mounts, user: &user, host: &host, files: &files, joined };
+    let config = plan::plan(&input)?;
+    if joined.network_files.is_none() {
+        crate::host::write_network_files(&engine.config, &files, &input, endpoint)?;
+    }
+    make_bind_sources(container)?;
+    write_bundle(engine, container, dir, &config, mounts, reserved)
+}
+
+fn make_empty(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(|| format!("empty {}", dir.display())),
+        _ => std::fs::DirBuilder::new().mode(0o700).create(dir).step(|| format!("create {}", dir.display())),
+    }
+}
+
+/// The user lists of the container's root, what it wrote into them in earlier runs included.
+fn accounts(engine: &Engine, id: &Id) -> Result<Accounts> {
+    let root = engine.rooms.snapshots.open_writable_root(id.as_str())?;
+    let read = |path: &str| root.read_file(Path::new(path), user::MAX_FILE as u64).map(Option::unwrap_or_default);
+    Ok(Accounts { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
+}
+
+/// `-v /missing:/x` makes the directory, as people are used to.
+fn make_bind_sources(container: &Container) -> Result<()> {
+    use crate::spec::MountSource;
+    for mount in &container.spec.mounts {
+        if let MountSource::Bind { path, create: true, .. } = &mount.source {
+            match std::fs::symlink_metadata(path) {
+                Ok(_) => {}
+                Err(_) => std::fs::create_dir_all(path).step(|| format!("create the bind source {}", path.display()))?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_bundle(
+    engine: &Engine,
+    container: &Container,
+    dir: &Path,
+    config: &Spec,
+    mounts: Vec<tare_snapshot::Mount>,
+    reserved: usize,
+) -> Result<()> {
+    let log = &container.spec.lifecycle.log;
+    let launch = Launch {
+        id: container.id.to_string(),
+        bundle: dir.to_owned(),
+        rootfs: mounts.into_iter().map(|m| RootMount { kind: m.kind, source: m.source, options: m.options }).collect(),
+        cgroup: plan::cgroup_path(&container.id, &container.spec),
+        log: container.log_path.clone().map(|path| LogFile { path, max_size: log.max_size, max_files: log.max_files }),
+        open_stdin: container.spec.streams.open_stdin,
+        stdin_once: container.spec.streams.stdin_once,
+        seccomp_cache: Some(engine.config.exec_root.join("seccomp")),
+        reserved_fds: u32::try_from(reserved).unwrap_or(u32::MAX),
+    };
+    write_json(&dir.join("config.json"), config)?;
+    write_json(&dir.join("launch.json"), &launch)
+}
+
+fn write_json<T: serde::Serialize>(path: &Path, document: &T) -> Result<()> {
+    let bytes = serde_json::to_vec(document).map_err(std::io::Error::from).step(|| format!("write {}", path.display()))?;
+    std::fs::write(path, bytes).step(|| format!("write {}", path.display()))
+}
+
+/// This moment.
+pub(crate) fn now() -> Timestamp {
+    SystemTime::now().into()
+}
