@@ -169,6 +169,11 @@ impl Given {
         found
     }
 
+    /// Whether this verb has the flag at all.
+    pub(crate) fn knows(&self, long: &str) -> bool {
+        self.flags().any(|flag| flag.long == long)
+    }
+
     /// Whether a switch holds.
     pub(crate) fn on(&self, long: &str) -> bool {
         let standing = matches!(self.known(long).map(|flag| flag.takes), Some(Takes::Nothing(true)));

@@ -1,6 +1,6 @@
 //! Standard output and error, where a reader that has gone away is no disaster.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use crate::failure::{Failure, Result};
 
@@ -24,11 +24,16 @@ pub(crate) fn say(text: impl AsRef<str>) {
 /// Tells a person what failed and what to do.
 pub(crate) fn complain(failure: &Failure) {
     if !failure.message.is_empty() {
-        say(format!("tare: {}", failure.message));
+        say(format!("tare: {}", harmless(&failure.message)));
     }
     if let Some(hint) = &failure.hint {
-        say(format!("hint: {hint}"));
+        say(format!("hint: {}", harmless(hint)));
     }
+}
+
+/// Messages may quote a registry or an image, which must not steer the terminal.
+fn harmless(text: &str) -> String {
+    text.trim_end().chars().map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter }).collect()
 }
 
 /// Does something to each operand as Docker does: the name of each that succeeds on standard output, the errors on
@@ -53,9 +58,4 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
-}
-
-/// Whether a person looks at standard error, where progress is shown.
-pub(crate) fn stdout_is_terminal() -> bool {
-    io::stdout().is_terminal()
 }

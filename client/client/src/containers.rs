@@ -1,5 +1,4 @@
 use http::Method;
-use serde_json::Value;
 use tare_docker_api::{ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerSummary, ContainerTop, ContainerWait};
 
 use crate::address::Address;
@@ -102,8 +101,8 @@ impl Client {
     }
 
     /// `GET /containers/{id}/json`, as the daemon wrote it.
-    pub async fn inspect_container_raw(&self, id: &str, size: bool) -> Result<Value> {
-        self.get(&container(id, "json").flag("size", size)).await
+    pub async fn inspect_container_raw(&self, id: &str, size: bool) -> Result<String> {
+        self.text(&container(id, "json").flag("size", size)).await
     }
 
     /// `GET /containers/{id}/json`

@@ -1,7 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use http::{HeaderName, HeaderValue, Method};
-use serde_json::Value;
 use tare_docker_api::{AuthConfig, ImageDeleted, ImageHistoryItem, ImageSummary};
 
 use crate::address::Address;
@@ -46,8 +45,8 @@ impl Client {
     }
 
     /// `GET /images/{name}/json`, as the daemon wrote it.
-    pub async fn inspect_image_raw(&self, name: &str, platform: Option<&str>) -> Result<Value> {
-        self.get(&image(name, "json").query_some("platform", platform)).await
+    pub async fn inspect_image_raw(&self, name: &str, platform: Option<&str>) -> Result<String> {
+        self.text(&image(name, "json").query_some("platform", platform)).await
     }
 
     /// `GET /images/{name}/history`

@@ -95,6 +95,12 @@ impl Client {
         self.send(Method::GET, address).await?.json().await
     }
 
+    /// Asks, and gives the answer's JSON as the daemon wrote it.
+    pub async fn text(&self, address: &Address) -> Result<String> {
+        let bytes = self.send(Method::GET, address).await?.bytes().await?;
+        String::from_utf8(bytes.into()).map_err(|error| Error::answer(address.as_str(), error))
+    }
+
     /// Orders something that answers nothing worth reading.
     pub async fn post(&self, address: &Address) -> Result<()> {
         self.send(Method::POST, address).await?.bytes().await.map(drop)

@@ -1,5 +1,4 @@
 use http::Method;
-use serde_json::Value;
 use tare_docker_api::{Network, Volume, VolumeCreateRequest, VolumeList, VolumePrune};
 
 use crate::address::Address;
@@ -18,8 +17,8 @@ impl Client {
     }
 
     /// `GET /volumes/{name}`, as the daemon wrote it.
-    pub async fn inspect_volume_raw(&self, name: &str) -> Result<Value> {
-        self.get(&Address::new("volumes").name(name)).await
+    pub async fn inspect_volume_raw(&self, name: &str) -> Result<String> {
+        self.text(&Address::new("volumes").name(name)).await
     }
 
     /// `DELETE /volumes/{name}`
@@ -39,7 +38,7 @@ impl Client {
     }
 
     /// `GET /networks/{id}`, as the daemon wrote it.
-    pub async fn inspect_network_raw(&self, id: &str, verbose: bool) -> Result<Value> {
-        self.get(&Address::new("networks").name(id).flag("verbose", verbose)).await
+    pub async fn inspect_network_raw(&self, id: &str, verbose: bool) -> Result<String> {
+        self.text(&Address::new("networks").name(id).flag("verbose", verbose)).await
     }
 }

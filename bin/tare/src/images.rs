@@ -1,0 +1,238 @@
+//! `images`, `history`, `rmi`, `tag`.
+
+use tare_docker_api::{ImageHistoryItem, ImageSummary};
+use tare_model::{Reference, Timestamp};
+
+use crate::failure::{Failure, Result};
+use crate::flags::{Flag, list, switch, switch_on, text};
+use crate::listing::{FILTER, FORMAT, JSON, Listing, NO_TRUNC, Row, ago, filters, format_of, moment, shortened, size_of};
+use crate::output::{self, line};
+use crate::ps::id;
+use crate::verbs::Call;
+
+pub(crate) const IMAGES: &[Flag] = &[
+    switch("all", "Show all images (default hides intermediate images)").short('a'),
+    switch("digests", "Show digests"),
+    FILTER,
+    FORMAT,
+    JSON,
+    NO_TRUNC,
+    switch("quiet", "Only show image IDs").short('q'),
+    switch("tree", "List multi-platform images as a tree").hidden(),
+];
+
+pub(crate) const HISTORY: &[Flag] = &[
+    FORMAT,
+    JSON,
+    switch_on("human", "Print sizes and dates in human readable format").short('H'),
+    NO_TRUNC,
+    text("platform", "string", "Show history for the given platform (os[/arch[/variant]])"),
+    switch("quiet", "Only show image IDs").short('q'),
+];
+
+pub(crate) const RMI: &[Flag] = &[
+    switch("force", "Force removal of the image").short('f'),
+    switch("no-prune", "Do not delete untagged parents"),
+    list("platform", "strings", "Remove only the given platform variant").hidden(),
+];
+
+const TITLES: &[(&str, &str)] = &[
+    ("Repository", "REPOSITORY"),
+    ("Tag", "TAG"),
+    ("Digest", "DIGEST"),
+    ("ID", "IMAGE ID"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("Size", "SIZE"),
+    ("Containers", "CONTAINERS"),
+    ("VirtualSize", "SIZE"),
+    ("SharedSize", "SHARED SIZE"),
+    ("UniqueSize", "UNIQUE SIZE"),
+];
+
+const NONE: &str = "<none>";
+
+/// `tare images`
+pub(crate) async fn images(call: Call) -> Result<u8> {
+    let given = &call.given;
+    if given.on("tree") {
+        return Err(Failure::not_supported("--tree"));
+    }
+    let mut wanted = given.list("filter");
+    wanted.extend(given.operands.first().map(|name| format!("reference={name}")));
+    let images = call.client.images(given.on("all"), filters(&wanted)?.as_deref()).await?;
+    let (format, full, digests) = (format_of(given), given.on("no-trunc"), given.on("digests"));
+    let names = |image: &ImageSummary| named(image, digests);
+    if given.on("quiet") && format.is_none() {
+        for image in &images {
+            names(image).iter().try_for_each(|_| line(image_id(&image.id, full)))?;
+        }
+        return Ok(0);
+    }
+    let rows = images.iter().flat_map(|image| names(image).into_iter().map(move |name| row(image, name, full))).collect();
+    let columns = match digests {
+        true => vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
+        false => vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
+    };
+    Listing { titles: TITLES, columns, rows }.print(format.as_deref())?;
+    Ok(0)
+}
+
+/// One line of the list: repository, tag and digest.
+#[derive(Debug, PartialEq)]
+struct Named {
+    repository: String,
+    tag: String,
+    digest: String,
+}
+
+/// The lines that an image has: one a tag, else one a repository, else one of no name at all.
+fn named(image: &ImageSummary, digests: bool) -> Vec<Named> {
+    let digest_of = |repository: &str| {
+        let known = image.repo_digests.iter().filter_map(|full| full.split_once('@'));
+        known.filter(|(name, _)| *name == repository).map(|(_, digest)| digest.to_owned()).next()
+    };
+    let tags = image.repo_tags.iter().filter_map(|full| full.rsplit_once(':')).filter(|(name, _)| *name != NONE);
+    let mut lines: Vec<Named> = tags
+        .map(|(name, tag)| Named {
+            repository: name.to_owned(),
+            tag: tag.to_owned(),
+            digest: digest_of(name).filter(|_| digests).unwrap_or_else(|| NONE.into()),
+        })
+        .collect();
+    if lines.is_empty() {
+        let repositories = image.repo_digests.iter().filter_map(|full| full.split_once('@')).filter(|(name, _)| *name != NONE);
+        let untagged = repositories.map(|(name, digest)| Named { repository: name.into(), tag: NONE.into(), digest: digest.into() });
+        lines.extend(untagged);
+    }
+    if lines.is_empty() {
+        lines.push(Named { repository: NONE.into(), tag: NONE.into(), digest: NONE.into() });
+    }
+    lines
+}
+
+fn image_id(full_id: &str, full: bool) -> &str {
+    if full { full_id } else { id(full_id.strip_prefix("sha256:").unwrap_or(full_id), false) }
+}
+
+fn row(image: &ImageSummary, name: Named, full: bool) -> Row {
+    let created = Timestamp { seconds: image.created, nanoseconds: 0 };
+    let count = |number: i64| if number < 0 { "N/A".into() } else { number.to_string() };
+    Row::new([
+        ("Repository", name.repository),
+        ("Tag", name.tag),
+        ("Digest", name.digest),
+        ("ID", image_id(&image.id, full).to_owned()),
+        ("CreatedSince", if image.created > 0 { format!("{} ago", ago(image.created)) } else { "N/A".into() }),
+        ("CreatedAt", moment(created)),
+        ("Size", size_of(image.size)),
+        ("VirtualSize", size_of(image.size)),
+        ("SharedSize", size_of(image.shared_size)),
+        ("UniqueSize", if image.shared_size < 0 { "N/A".into() } else { size_of(image.size - image.shared_size) }),
+        ("Containers", count(image.containers)),
+    ])
+}
+
+const HISTORY_TITLES: &[(&str, &str)] = &[
+    ("ID", "IMAGE"),
+    ("CreatedSince", "CREATED"),
+    ("CreatedAt", "CREATED AT"),
+    ("CreatedBy", "CREATED BY"),
+    ("Size", "SIZE"),
+    ("Comment", "COMMENT"),
+];
+
+/// `tare history`
+pub(crate) async fn history(call: Call) -> Result<u8> {
+    let given = &call.given;
+    let items = call.client.image_history(&given.operands[0], given.text("platform")).await?;
+    let (full, human) = (given.on("no-trunc"), given.on("human"));
+    if given.on("quiet") {
+        items.iter().try_for_each(|item| line(image_id(&item.id, full)))?;
+        return Ok(0);
+    }
+    let created = if human { "CreatedSince" } else { "CreatedAt" };
+    let columns = vec!["ID", created, "CreatedBy", "Size", "Comment"];
+    let rows = items.iter().map(|item| step(item, full, human)).collect();
+    Listing { titles: HISTORY_TITLES, columns, rows }.print(format_of(given).as_deref())?;
+    Ok(0)
+}
+
+fn step(item: &ImageHistoryItem, full: bool, human: bool) -> Row {
+    let created_by = item.created_by.replace('\t', " ");
+    let known = item.created > 0;
+    Row::new([
+        ("ID", image_id(&item.id, full).to_owned()),
+        ("CreatedSince", if known { format!("{} ago", ago(item.created)) } else { "N/A".into() }),
+        ("CreatedAt", Timestamp { seconds: item.created, nanoseconds: 0 }.to_string()),
+        ("CreatedBy", if full { created_by } else { shortened(&created_by, 45) }),
+        ("Size", if human { size_of(item.size) } else { item.size.to_string() }),
+        ("Comment", item.comment.clone()),
+    ])
+}
+
+/// `tare rmi`
+pub(crate) async fn remove(call: Call) -> Result<u8> {
+    let given = &call.given;
+    if given.has("platform") {
+        return Err(Failure::not_supported("--platform"));
+    }
+    let (force, keep_parents) = (given.on("force"), given.on("no-prune"));
+    let mut code = 0;
+    for name in &given.operands {
+        match call.client.remove_image(name, force, keep_parents).await {
+            Ok(removed) => {
+                for one in removed {
+                    if !one.untagged.is_empty() {
+                        line(format!("Untagged: {}", one.untagged))?;
+                    }
+                    if !one.deleted.is_empty() {
+                        line(format!("Deleted: {}", one.deleted))?;
+                    }
+                }
+            }
+            Err(error) => {
+                code = if force && error.status() == Some(404) { code } else { 1 };
+                output::complain(&error.into());
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// `tare tag`
+pub(crate) async fn tag(call: Call) -> Result<u8> {
+    let [source, target] = &call.given.operands[..] else { return Ok(1) };
+    let reference = target.parse::<Reference>().map_err(|error| Failure::new(error.to_string()))?;
+    if reference.digest().is_some() {
+        return Err(Failure::new("refusing to create a tag with a digest reference"));
+    }
+    let reference = reference.or_latest();
+    call.client.tag_image(source, &reference.repository().familiar(), reference.tag().unwrap_or("latest")).await?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As Docker's client 28.2 shows them.
+    #[test]
+    fn an_image_has_a_line_for_every_name() {
+        let digest = |name: &str| format!("{name}@sha256:{}", "11".repeat(32));
+        let mut image = ImageSummary {
+            repo_tags: vec!["nginx:latest".into(), "127.0.0.1:5000/web:v1".into()],
+            repo_digests: vec![digest("nginx")],
+            ..ImageSummary::default()
+        };
+        let lines = |image: &ImageSummary, digests| -> Vec<String> {
+            named(image, digests).iter().map(|n| format!("{} {} {}", n.repository, n.tag, &n.digest[..6])).collect()
+        };
+        assert_eq!(lines(&image, true), ["nginx latest sha256", "127.0.0.1:5000/web v1 <none>"]);
+        assert_eq!(lines(&image, false), ["nginx latest <none>", "127.0.0.1:5000/web v1 <none>"]);
+        image.repo_tags.clear();
+        assert_eq!(lines(&image, false), ["nginx <none> sha256"]);
+        image.repo_digests.clear();
+        assert_eq!(lines(&image, false), ["<none> <none> <none>"]);
+    }
+}

@@ -1,0 +1,168 @@
+//! Lists of things, in the form that `--format` asks for.
+
+mod table;
+mod words;
+
+use serde_json::{Map, Value};
+
+pub(crate) use table::{align, align_to};
+pub(crate) use words::{ago, labels, moment, shortened, size_of};
+
+use crate::failure::{Failure, Result};
+use crate::flags::{Flag, Given, list, switch, text};
+use crate::output;
+use crate::template::Template;
+
+pub(crate) const FORMAT: Flag =
+    text("format", "string", "Format output: 'table' (default), 'table TEMPLATE', 'json', or a Go TEMPLATE");
+pub(crate) const JSON: Flag = switch("json", "Print in JSON format, as --format json");
+pub(crate) const FILTER: Flag = list("filter", "filter", "Filter output based on conditions provided").short('f');
+pub(crate) const NO_TRUNC: Flag = switch("no-trunc", "Don't truncate output");
+
+/// One thing of a list: what its columns show.
+#[derive(Debug, Default)]
+pub(crate) struct Row {
+    fields: Map<String, Value>,
+    labels: Map<String, Value>,
+}
+
+/// A list and how it is shown.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    /// What each column is called: its field and its title.
+    pub(crate) titles: &'static [(&'static str, &'static str)],
+    /// The fields that a table has unless told otherwise.
+    pub(crate) columns: Vec<&'static str>,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Row {
+    pub(crate) fn new(fields: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let fields = fields.into_iter().map(|(name, text)| (name.to_owned(), text.into())).collect();
+        Self { fields, labels: Map::new() }
+    }
+
+    /// What `.Label "name"` finds.
+    pub(crate) fn labelled<'a>(mut self, labels: impl IntoIterator<Item = (&'a String, &'a String)>) -> Self {
+        self.labels = labels.into_iter().map(|(name, text)| (name.clone(), text.clone().into())).collect();
+        self
+    }
+
+    fn data(&self) -> Value {
+        let mut data = self.fields.clone();
+        data.insert("Label".into(), self.labels.clone().into());
+        data.into()
+    }
+}
+
+/// What `--format` and `--json` ask for.
+pub(crate) fn format_of(given: &Given) -> Option<String> {
+    if given.on("json") {
+        return Some("json".into());
+    }
+    given.text("format").map(str::to_owned)
+}
+
+/// Reads a template; the message says where it came from.
+pub(crate) fn template(text: &str) -> Result<Template> {
+    Template::new(text).map_err(|why| Failure::usage(format!("template parsing error: {why}")).hint("see the field names with --format json"))
+}
+
+/// Applies a template; the message says what it was applied to.
+pub(crate) fn applied(result: std::result::Result<String, String>) -> Result<String> {
+    result.map_err(|why| Failure::new(format!("template error: {why}")).hint("see the field names with --format json"))
+}
+
+impl Listing {
+    /// Prints the list.
+    pub(crate) fn print(&self, format: Option<&str>) -> Result<()> {
+        output::print(self.render(format)?)
+    }
+
+    /// The list as text, each line ended.
+    pub(crate) fn render(&self, format: Option<&str>) -> Result<String> {
+        match format.map(str::trim) {
+            None | Some("" | "table") => Ok(self.table()),
+            Some("json") => Ok(self.rows.iter().map(|row| format!("{}\n", Value::from(row.fields.clone()))).collect()),
+            Some(format) => match format.strip_prefix("table") {
+                Some(columns) if columns.starts_with([' ', '\t', '\\', '{']) => self.templated(columns.trim_matches(' '), true),
+                _ => self.templated(format, false),
+            },
+        }
+    }
+
+    fn table(&self) -> String {
+        let title = |column: &&str| self.titles.iter().find(|(field, _)| field == column).map_or("", |(_, title)| title);
+        let mut lines = vec![self.columns.iter().map(title).collect::<Vec<_>>().join("\t")];
+        for row in &self.rows {
+            let cell = |column: &&str| row.fields.get(*column).and_then(Value::as_str).unwrap_or_default().replace('\t', " ");
+            lines.push(self.columns.iter().map(cell).collect::<Vec<_>>().join("\t"));
+        }
+        align(&lines.join("\n")) + "\n"
+    }
+
+    fn templated(&self, text: &str, table: bool) -> Result<String> {
+        let template = template(&text.replace("\\t", "\t").replace("\\n", "\n"))?;
+        let mut lines = Vec::with_capacity(self.rows.len() + 1);
+        if table {
+            let titles: Map<String, Value> = self.titles.iter().map(|(field, title)| ((*field).into(), (*title).into())).collect();
+            lines.push(applied(template.apply_to_titles(&titles.into()))?);
+        }
+        for row in &self.rows {
+            lines.push(applied(template.apply(&row.data()))?);
+        }
+        let text: String = lines.into_iter().map(|line| line + "\n").collect();
+        Ok(if table { align(&text) } else { text })
+    }
+}
+
+/// `--filter key=value` as the API takes it.
+pub(crate) fn filters(given: &[String]) -> Result<Option<String>> {
+    let mut filters: Map<String, Value> = Map::new();
+    for filter in given {
+        let (key, value) = filter.split_once('=').ok_or_else(|| {
+            Failure::new(format!("invalid filter '{filter}'")).hint("a filter is key=value, as in --filter status=running")
+        })?;
+        let values = filters.entry(key.trim().to_lowercase()).or_insert_with(|| Value::Array(Vec::new()));
+        if let Value::Array(values) = values {
+            values.push(value.trim().into());
+        }
+    }
+    Ok((!filters.is_empty()).then(|| Value::from(filters).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing() -> Listing {
+        let labels = std::collections::BTreeMap::from([("a.x-y".to_owned(), "1".to_owned())]);
+        Listing {
+            titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES")],
+            columns: vec!["ID", "Names"],
+            rows: vec![Row::new([("ID", "abababababab".into()), ("Names", "web".into())]).labelled(&labels)],
+        }
+    }
+
+    #[test]
+    fn every_format_shows_the_list() {
+        let list = listing();
+        assert_eq!(list.render(None).unwrap(), "CONTAINER ID   NAMES\nabababababab   web\n");
+        assert_eq!(list.render(Some("json")).unwrap(), "{\"ID\":\"abababababab\",\"Names\":\"web\"}\n");
+        assert_eq!(list.render(Some("{{.ID}}\\t{{.Names}}")).unwrap(), "abababababab\tweb\n");
+        assert_eq!(
+            list.render(Some("table {{.ID}}\\t{{.Label \"a.x-y\"}}\\t{{.Names}}")).unwrap(),
+            "CONTAINER ID   x y       NAMES\nabababababab   1         web\n"
+        );
+        assert!(list.render(Some("{{.Nmaes}}")).unwrap_err().message.contains("Nmaes"));
+        assert!(list.render(Some("{{.ID")).unwrap_err().message.starts_with("template parsing error: "));
+    }
+
+    #[test]
+    fn filters_of_one_key_are_alternatives() {
+        let json = filters(&["status=exited".into(), "Status=created".into(), "label=a=b".into()]).unwrap().unwrap();
+        assert_eq!(json, r#"{"label":["a=b"],"status":["exited","created"]}"#);
+        assert_eq!(filters(&[]).unwrap(), None);
+        assert!(filters(&["status".into()]).is_err());
+    }
+}

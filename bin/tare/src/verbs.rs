@@ -1,0 +1,163 @@
+//! Every verb: its names, what it takes, and the function that does it.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tare_client::Client;
+
+use crate::failure::Result;
+use crate::flags::{Flag, Given};
+use crate::{attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, run, system, volume};
+
+/// A command line that is to be carried out.
+pub(crate) struct Call {
+    pub(crate) client: Client,
+    pub(crate) given: Given,
+    /// The directory of Docker's configuration, where one is named.
+    pub(crate) config: Option<String>,
+}
+
+type Carried = Pin<Box<dyn Future<Output = Result<u8>>>>;
+
+/// One verb.
+pub(crate) struct Verb {
+    /// In a group, as in `container ls`. Empty for what belongs to none.
+    pub(crate) group: &'static str,
+    /// Its name in the group; further ones are other spellings.
+    pub(crate) names: &'static [&'static str],
+    /// Its name without a group; empty where it has none.
+    pub(crate) short: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) flags: &'static [&'static [Flag]],
+    /// What it takes beside flags, in words.
+    pub(crate) operands: &'static str,
+    /// How many at least and at most.
+    pub(crate) count: (usize, usize),
+    /// Whether everything from the first operand on is an operand.
+    pub(crate) verbatim: bool,
+    pub(crate) carry_out: fn(Call) -> Carried,
+}
+
+/// Groups and what they are about.
+pub(crate) const GROUPS: [(&str, &str); 5] = [
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("network", "Manage networks"),
+    ("volume", "Manage volumes"),
+    ("system", "Manage Tare"),
+];
+
+const ANY: usize = usize::MAX;
+
+macro_rules! verb {
+    ($group:literal $names:expr, $short:literal, $about:literal, $flags:expr, $operands:literal, $count:expr, $verbatim:literal, $function:path) => {
+        Verb {
+            group: $group,
+            names: &$names,
+            short: $short,
+            about: $about,
+            flags: &$flags,
+            operands: $operands,
+            count: $count,
+            verbatim: $verbatim,
+            carry_out: |call| Box::pin($function(call)),
+        }
+    };
+}
+
+/// All of them, in the order in which help shows them.
+#[rustfmt::skip]
+pub(crate) static VERBS: &[Verb] = &[
+    verb!("container" ["run"], "run", "Create and run a new container from an image", [create::CREATE, create::RUN], "IMAGE [COMMAND] [ARG...]", (1, ANY), true, run::run),
+    verb!("container" ["exec"], "exec", "Execute a command in a running container", [attach::EXEC], "CONTAINER COMMAND [ARG...]", (2, ANY), true, attach::exec),
+    verb!("container" ["ls", "list", "ps"], "ps", "List containers", [ps::PS], "", (0, 0), false, ps::ps),
+    verb!("image" ["pull"], "pull", "Download an image from a registry", [pull::PULL], "NAME[:TAG|@DIGEST]", (1, 1), false, pull::pull),
+    verb!("image" ["ls", "list"], "images", "List images", [images::IMAGES], "[REPOSITORY[:TAG]]", (0, 1), false, images::images),
+    verb!("" [], "login", "Authenticate to a registry", [login::LOGIN], "[SERVER]", (0, 1), false, login::login),
+    verb!("" [], "logout", "Log out from a registry", [], "[SERVER]", (0, 1), false, login::logout),
+    verb!("" [], "version", "Show the Tare version information", [system::FORMATTED], "", (0, 0), false, system::version),
+    verb!("system" ["info"], "info", "Display system-wide information", [system::FORMATTED], "", (0, 0), false, system::info),
+    verb!("container" ["attach"], "attach", "Attach local standard input, output, and error streams to a running container", [attach::ATTACH], "CONTAINER", (1, 1), false, attach::attach),
+    verb!("container" ["create"], "create", "Create a new container", [create::CREATE], "IMAGE [COMMAND] [ARG...]", (1, ANY), true, run::create),
+    verb!("" [], "daemon", "Run the daemon in the foreground; takes the flags of tared", [], "[FLAGS...]", (0, ANY), true, daemon::daemon),
+    verb!("system" ["events"], "events", "Get real time events from the server", [events::EVENTS], "", (0, 0), false, events::events),
+    verb!("image" ["history"], "history", "Show the history of an image", [images::HISTORY], "IMAGE", (1, 1), false, images::history),
+    verb!("" [], "inspect", "Return low-level information on Tare objects", [inspect::INSPECT], "NAME|ID [NAME|ID...]", (1, ANY), false, inspect::any),
+    verb!("container" ["kill"], "kill", "Kill one or more running containers", [lifecycle::KILL], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::kill),
+    verb!("container" ["logs"], "logs", "Fetch the logs of a container", [logs::LOGS], "CONTAINER", (1, 1), false, logs::logs),
+    verb!("container" ["pause"], "pause", "Pause all processes within one or more containers", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::pause),
+    verb!("container" ["port"], "port", "List port mappings or a specific mapping for the container", [], "CONTAINER [PRIVATE_PORT[/PROTO]]", (1, 2), false, port::port),
+    verb!("container" ["rename"], "rename", "Rename a container", [], "CONTAINER NEW_NAME", (2, 2), false, lifecycle::rename),
+    verb!("container" ["restart"], "restart", "Restart one or more containers", [lifecycle::STOP], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::restart),
+    verb!("container" ["rm", "remove"], "rm", "Remove one or more containers", [lifecycle::RM], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::remove),
+    verb!("image" ["rm", "remove"], "rmi", "Remove one or more images", [images::RMI], "IMAGE [IMAGE...]", (1, ANY), false, images::remove),
+    verb!("container" ["start"], "start", "Start one or more stopped containers", [attach::START], "CONTAINER [CONTAINER...]", (1, ANY), false, attach::start),
+    verb!("container" ["stop"], "stop", "Stop one or more running containers", [lifecycle::STOP], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::stop),
+    verb!("image" ["tag"], "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", [], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, 2), false, images::tag),
+    verb!("container" ["top"], "top", "Display the running processes of a container", [], "CONTAINER [ps OPTIONS]", (1, ANY), true, logs::top),
+    verb!("container" ["unpause"], "unpause", "Unpause all processes within one or more containers", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::unpause),
+    verb!("container" ["wait"], "wait", "Block until one or more containers stop, then print their exit codes", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::wait),
+    verb!("container" ["inspect"], "", "Display detailed information on one or more containers", [inspect::CONTAINER], "CONTAINER [CONTAINER...]", (1, ANY), false, inspect::container),
+    verb!("image" ["inspect"], "", "Display detailed information on one or more images", [inspect::IMAGE], "IMAGE [IMAGE...]", (1, ANY), false, inspect::image),
+    verb!("network" ["inspect"], "", "Display detailed information on one or more networks", [inspect::NETWORK], "NETWORK [NETWORK...]", (1, ANY), false, inspect::network),
+    verb!("network" ["ls", "list"], "", "List networks", [volume::NETWORKS], "", (0, 0), false, volume::list_networks),
+    verb!("volume" ["create"], "", "Create a volume", [volume::CREATE], "[VOLUME]", (0, 1), false, volume::create),
+    verb!("volume" ["inspect"], "", "Display detailed information on one or more volumes", [inspect::VOLUME], "VOLUME [VOLUME...]", (1, ANY), false, inspect::volume),
+    verb!("volume" ["ls", "list"], "", "List volumes", [volume::LIST], "", (0, 0), false, volume::list_volumes),
+    verb!("volume" ["prune"], "", "Remove unused local volumes", [volume::PRUNE], "", (0, 0), false, volume::prune),
+    verb!("volume" ["rm", "remove"], "", "Remove one or more volumes", [volume::REMOVE], "VOLUME [VOLUME...]", (1, ANY), false, volume::remove),
+    verb!("" [], "completion", "Print the completions of a shell (bash, zsh, fish, elvish, powershell)", [], "SHELL", (1, 1), false, manual::completion),
+    verb!("" [], "man", "Write the manual pages into a directory", [], "DIRECTORY", (1, 1), false, manual::man),
+];
+
+/// Docker's other words, so that they are not taken for slips of the pen.
+const OTHERS: [&str; 38] = [
+    "build", "builder", "buildx", "bake", "checkpoint", "commit", "compose", "config", "context", "cp", "diff", "export", "import", "load",
+    "manifest", "node", "plugin", "prune", "push", "save", "search", "secret", "service", "stack", "stats", "swarm", "trust", "update", "df",
+    "connect", "disconnect", "network", "volume", "image", "container", "system", "create", "rm",
+];
+
+/// Whether Docker has such a word and Tare does not yet.
+pub(crate) fn is_dockers(word: &str) -> bool {
+    OTHERS.contains(&word)
+}
+
+impl Verb {
+    /// Whether `group word` means this verb; an empty group for words that stand alone.
+    pub(crate) fn is(&self, group: &str, word: &str) -> bool {
+        if group.is_empty() { !self.short.is_empty() && self.short == word } else { self.group == group && self.names.contains(&word) }
+    }
+
+    /// Its name in messages, without `tare`.
+    pub(crate) fn name_in(&self, group: &str) -> &'static str {
+        if group.is_empty() { self.short } else { self.names[0] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_name_means_one_verb() {
+        let mut seen = BTreeSet::new();
+        for verb in VERBS {
+            assert!(verb.short.is_empty() || seen.insert(verb.short.to_owned()), "{}", verb.short);
+            for name in verb.names {
+                assert!(seen.insert(format!("{} {name}", verb.group)), "{} {name}", verb.group);
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_of_a_verb_means_one_thing() {
+        for verb in VERBS {
+            let (mut longs, mut shorts) = (BTreeSet::new(), BTreeSet::new());
+            for flag in verb.flags.iter().flat_map(|table| table.iter()) {
+                assert!(longs.insert(flag.long), "--{} of {}", flag.long, verb.short);
+                assert!(flag.short.is_none_or(|short| shorts.insert(short)), "-{:?} of {}", flag.short, verb.short);
+            }
+        }
+    }
+}
