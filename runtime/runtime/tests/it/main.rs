@@ -1,0 +1,99 @@
+//! Containers on the real kernel, each in a temporary directory, with busybox as their whole userland.
+//!
+//! `clone3` needs a caller of one thread, so these tests run one after the other on a harness of a few lines.
+
+mod begin;
+mod confine;
+mod devices;
+mod enter;
+mod files;
+mod world;
+
+use std::panic::catch_unwind;
+use std::process::ExitCode;
+
+/// One test: its name and what it does.
+type Test = (&'static str, fn());
+
+macro_rules! tests {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        [$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn())),*]
+    };
+}
+
+fn all() -> Vec<Test> {
+    tests![
+        begin::init_is_pid_1_with_its_own_names_and_no_other_process,
+        begin::exit_codes_and_signals_come_out,
+        begin::a_missing_command_is_127_in_dockers_words,
+        begin::what_is_not_executable_is_126_in_dockers_words,
+        begin::a_working_directory_is_made_and_entered,
+        begin::home_comes_from_passwd_unless_given,
+        begin::a_failing_mount_names_its_step_and_leaves_nothing,
+        begin::a_container_that_is_never_started_goes_with_its_creator,
+        begin::output_survives_and_nothing_waits_before_start,
+        begin::a_terminal_is_the_containers_own,
+        begin::a_network_namespace_is_joined_and_left,
+        begin::clocks_are_set_off,
+        confine::capabilities_are_exactly_those_asked_and_none_inheritable,
+        confine::user_and_groups_are_exact,
+        confine::masked_paths_read_as_nothing,
+        confine::readonly_paths_refuse_writes,
+        confine::descriptors_are_the_three_and_those_preserved,
+        confine::init_holds_nothing_of_the_caller_before_start,
+        confine::a_working_directory_through_a_descriptor_is_refused,
+        confine::dev_proc_and_sys_as_links_are_refused,
+        confine::a_link_in_the_image_keeps_a_mount_inside,
+        confine::a_false_null_device_hides_nothing_and_is_refused,
+        confine::seccomp_denies_with_and_without_new_privileges,
+        confine::a_user_namespace_maps_ids,
+        confine::sysctls_are_the_containers_only,
+        confine::limits_are_set_or_warned_about,
+        confine::nothing_of_the_host_is_mounted_inside,
+        confine::the_runtime_cannot_be_written_through_proc,
+        devices::dev_holds_the_default_nodes_and_links,
+        devices::more_devices_are_made_with_their_owner,
+        enter::exec_joins_everything,
+        enter::exec_has_the_same_errors,
+        enter::exec_gets_a_terminal,
+        enter::exec_into_a_user_namespace,
+        enter::exec_cannot_leave_through_its_working_directory,
+        files::layers_are_stacked_unseen_by_the_host,
+        files::hundreds_of_layers_work,
+        files::binds_of_files_and_directories,
+        files::a_readonly_root_stays_so,
+        files::cgroups_show_the_container_itself,
+    ]
+    .to_vec()
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
+    let exact = arguments.iter().any(|a| a == "--exact");
+    let wanted = |test: &Test| {
+        names.is_empty() || names.iter().any(|name| if exact { test.0 == *name } else { test.0.contains(name.as_str()) })
+    };
+    let tests: Vec<Test> = all().into_iter().filter(wanted).collect();
+    if arguments.iter().any(|a| a == "--list") {
+        let ignored = arguments.iter().any(|a| a == "--ignored");
+        tests.iter().filter(|_| !ignored).for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() || world::busybox().is_none() {
+        println!("skipped: needs root and /bin/busybox (busybox-static)");
+        return ExitCode::SUCCESS;
+    }
+    let failed = tests.iter().filter(|(name, test)| {
+        let failed = catch_unwind(test).is_err();
+        println!("test {name} ... {}", if failed { "FAILED" } else { "ok" });
+        failed
+    });
+    match failed.count() {
+        0 => ExitCode::SUCCESS,
+        some => {
+            println!("{some} of {} failed", tests.len());
+            ExitCode::FAILURE
+        }
+    }
+}
