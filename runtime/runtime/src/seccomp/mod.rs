@@ -1,6 +1,17 @@
 //! seccomp profiles: from the names of config.json to the kernel's instructions.
+//!
+//! `policy` reads and checks a profile, `syscalls` knows the numbers, `program` lays out the instructions, `cache` keeps
+//! what was compiled.
 
 pub mod cache;
+mod policy;
+mod program;
+mod syscalls;
+
+#[cfg(test)]
+mod interpreter;
+#[cfg(test)]
+mod tests;
 
 use tare_oci::runtime::Seccomp;
 use tare_sys::seccomp::Instruction;
@@ -17,15 +28,35 @@ pub struct Filter {
     pub flags: u32,
 }
 
-/// Why a profile cannot be compiled.
-#[derive(Debug, Error)]
-#[error("{0}")]
-pub struct SeccompError(pub String);
+/// Why a profile cannot be compiled: the field and the rule that it breaks.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("linux.seccomp.{field}: {rule}")]
+pub struct SeccompError {
+    field: String,
+    rule: String,
+}
 
-/// Compiles a profile.
+/// The most instructions that the kernel takes (`BPF_MAXINSNS`).
+const MOST_INSTRUCTIONS: usize = 4096;
+
+/// Compiles a profile for this machine.
+///
+/// Calls that the profile does not name get its default action, except that with `SCMP_ACT_ERRNO` those newer than every
+/// call it names get `ENOSYS`: C libraries try new calls and fall back on that answer alone (runc does the same).
+/// Entry by an architecture that the profile does not list ends the process.
 ///
 /// # Errors
 /// Names the field and the rule that it breaks.
-pub fn compile(_profile: &Seccomp) -> Result<Filter, SeccompError> {
-    panic!("stands soon")
+pub fn compile(profile: &Seccomp) -> Result<Filter, SeccompError> {
+    compile_for(policy::Host::this()?, profile)
+}
+
+fn compile_for(host: policy::Host, profile: &Seccomp) -> Result<Filter, SeccompError> {
+    let policy = policy::read(host, profile)?;
+    let instructions = program::lay_out(&policy);
+    if instructions.len() > MOST_INSTRUCTIONS {
+        let rule = format!("{} instructions come of it, {MOST_INSTRUCTIONS} are the most", instructions.len());
+        return Err(SeccompError { field: "syscalls".to_owned(), rule });
+    }
+    Ok(Filter { instructions, flags: policy.flags })
 }
