@@ -29,7 +29,8 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let snapshots = Snapshots::open(&data.join("snapshots"), store.clone()).context("cannot open the snapshots")?;
     let mut image_settings = ImageSettings::default();
     image_settings.downloads = settings.downloads.unwrap_or(image_settings.downloads).max(1);
-    let images = Images::open_with(&data.join("content"), store.clone(), snapshots.clone(), registry.clone(), image_settings);
+    let content = data.join("content");
+    let images = Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), image_settings);
     let networks = Networks::open(settings.network.clone(), store.clone(), &settings.exec_root);
     let (images, networks) = tokio::join!(images, networks);
     let volumes = Volumes::open(&data.join("volumes"), store.clone()).context("cannot open the volumes")?;

@@ -18,8 +18,6 @@ pub(crate) struct Settings {
     pub exec_root: PathBuf,
     pub pidfile: PathBuf,
     pub group: Option<String>,
-    /// Tells this daemon's bridge and firewall table from those of others on the machine.
-    pub instance: String,
     pub network: tare_network::Config,
     pub registry: tare_registry::Config,
     pub downloads: Option<usize>,
@@ -77,6 +75,7 @@ fn places() -> Places {
 fn check(given: Given, places: &Places) -> Result<Settings> {
     let data_root = absolute(given.data_root.as_ref().unwrap_or(&places.data_root))?;
     let exec_root = absolute(given.exec_root.as_ref().unwrap_or(&places.exec_root))?;
+    // Tells this daemon's bridge and firewall table from those of others on the machine.
     let instance = instance(&data_root, places);
     let pidfile = given.pidfile.as_ref().map_or_else(|| Ok(exec_root.join("tared.pid")), absolute)?;
     let hosts = match given.hosts.is_empty() {
@@ -89,7 +88,7 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         mirrors: given.registry_mirrors.clone(),
         ..tare_registry::Config::default()
     };
-    let network = tare_network::Config { instance: instance.clone(), bridge: given.network.bridge.clone(), subnet, mtu: given.network.mtu };
+    let network = tare_network::Config { instance, bridge: given.network.bridge.clone(), subnet, mtu: given.network.mtu };
     Ok(Settings {
         containers: containers(&given)?,
         log_level: log_level(&given)?,
@@ -98,7 +97,6 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         exec_root,
         pidfile,
         group: given.group,
-        instance,
         network,
         registry,
         downloads: given.max_concurrent_downloads,
