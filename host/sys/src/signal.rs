@@ -16,15 +16,25 @@ pub fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Takes the next pending signal's number off a descriptor of [`signal_fd`]; none where none is pending.
-pub fn next_signal(fd: impl AsFd) -> io::Result<Option<i32>> {
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its number.
+    pub number: i32,
+    /// Whether the kernel sent it: a terminal's go to its whole foreground process group.
+    pub from_kernel: bool,
+}
+
+/// Takes the next pending signal off a descriptor of [`signal_fd`]; none where none is pending.
+pub fn next_signal(fd: impl AsFd) -> io::Result<Option<Received>> {
     let mut info = MaybeUninit::<libc::signalfd_siginfo>::uninit();
     let size = size_of::<libc::signalfd_siginfo>();
     // SAFETY: the buffer has the size that is given.
     let read = unsafe { libc::read(fd.as_fd().as_raw_fd(), info.as_mut_ptr().cast(), size) };
     if read == size as isize {
         // SAFETY: the kernel has filled it whole.
-        return Ok(Some(unsafe { info.assume_init() }.ssi_signo as i32));
+        let info = unsafe { info.assume_init() };
+        return Ok(Some(Received { number: info.ssi_signo as i32, from_kernel: info.ssi_code == libc::SI_KERNEL }));
     }
     match io::Error::last_os_error() {
         e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(None),

@@ -12,7 +12,7 @@ impl Shim {
         while let Some(signal) =
             tare_sys::signal::next_signal(&self.signals).map_err(|e| Error::system("read a signal", e))?
         {
-            match signal {
+            match signal.number {
                 libc::SIGCHLD => {}
                 // Terminals and sessions are none of ours.
                 libc::SIGHUP => continue,

@@ -74,16 +74,16 @@ impl Shim {
             signals,
             parent,
         };
-        shim.create(launch);
+        shim.create(&launch);
         Ok(shim)
     }
 
-    fn create(&mut self, launch: Launch) {
+    fn create(&mut self, launch: &Launch) {
         match launch.log.clone().map(Log::open).transpose() {
             Ok(log) => self.log = log,
             Err(error) => return self.fail((error.to_string(), 125)),
         }
-        match self.container.create(&launch) {
+        match self.container.create(launch) {
             Ok(session) => {
                 let pid = session.pid;
                 self.sessions.push(session);

@@ -98,7 +98,7 @@ fn a_terminal_is_raw_and_can_be_resized_and_left() {
     watch.until_ready();
     let mut stream = container.attach(None);
     container.ask(&Request::Start);
-    expect(&mut stream, "0 0\r\n");
+    expect(&mut stream, "24 80\r\n");
     assert_eq!(container.ask(&Request::Resize { session: None, rows: 40, columns: 120 }), Response::Ok);
     send(&mut stream, "hello\n");
     let seen = expect(&mut stream, "got hello\r\n");

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
-use tare_oci::runtime::Process;
+use tare_oci::runtime::{ConsoleSize, Process};
 use tare_shim::protocol::{self, Event, Exit, Launch, LogFile, Phase, Request, Response, State};
 
 /// A container that is launched and removed again.
@@ -55,6 +55,8 @@ fn make_root(root: &Path) {
         fs::create_dir_all(root.join(below)).unwrap();
     }
     fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is not installed");
+    fs::write(root.join("etc/garbage"), [0x7f, b'n', b'o']).unwrap();
+    fs::set_permissions(root.join("etc/garbage"), fs::Permissions::from_mode(0o755)).unwrap();
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
@@ -72,6 +74,7 @@ fn spec(wanted: &Wanted) -> Value {
     let args: Vec<&str> = wanted.args.iter().map(String::as_str).collect();
     let mut process = process(&args);
     process.terminal = wanted.terminal;
+    process.console_size = Some(ConsoleSize { height: 24, width: 80 });
     let kinds = ["pid", "mount", "network", "ipc", "uts", "cgroup"];
     let namespaces: Vec<Value> = kinds
         .iter()
@@ -130,7 +133,7 @@ impl Container {
         kill_process(Pid::from_raw(self.shim).unwrap(), Signal::TERM).unwrap();
         self.wait();
         fs::remove_file(self.dir.join("shim.sock")).unwrap();
-        fs::remove_file(self.dir.join("exit.json")).unwrap();
+        let _ = fs::remove_file(self.dir.join("exit.json"));
         fs::create_dir(small).unwrap();
         rustix::mount::mount("tmpfs", small, "tmpfs", rustix::mount::MountFlags::empty(), c"size=64k")
             .unwrap();

@@ -35,7 +35,9 @@ fn a_program_runs_and_its_end_is_told_and_recorded() {
 
 #[test]
 fn a_signal_ends_it_with_128_and_more() {
-    let (mut container, mut watch) = Container::run(&sh("trap 'exit 5' TERM; while :; do sleep 0.01; done"));
+    let (mut container, mut watch) =
+        Container::run(&sh("trap 'exit 5' TERM; : > /tmp/ready; while :; do sleep 0.01; done"));
+    until("the trap", || container.dir.join("root/tmp/ready").exists());
     let kill = |signal| container.ask(&Request::Kill { session: None, signal, all: false });
     assert_eq!(kill(15), Response::Ok);
     assert_eq!(watch.exit().exit_code, 5);
@@ -55,19 +57,28 @@ fn a_program_that_is_not_there_is_127() {
     wanted.args = vec!["nothing-here".to_owned()];
     let mut container = Container::launch(&wanted);
     let mut watch = container.watch();
-    watch.until_ready();
-    let Response::Error { message, exit_code, .. } = container.ask(&Request::Start) else {
-        panic!("it started")
-    };
+    // The runtime looks for the program while it prepares: no start is needed.
+    let exit = watch.exit();
+    let message = exit.error.clone().unwrap();
     assert!(message.contains("nothing-here") && message.contains("executable file not found"), "{message}");
-    assert_eq!(exit_code, Some(127));
-    let failed = watch.until(|event| match event {
-        Event::Failed { exit_code, .. } => Some(*exit_code),
-        _ => None,
-    });
-    assert_eq!((failed, watch.exit().exit_code), (127, 127));
-    let exit = container.record();
-    assert_eq!((exit.exit_code, exit.error), (127, Some(message)));
+    assert_eq!(exit.exit_code, 127);
+    assert_eq!(container.record(), exit);
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_fails_at_the_start() {
+    let mut wanted = sh("");
+    // Executable by its mode, and no program: only execve finds out.
+    wanted.args = vec!["/etc/garbage".to_owned()];
+    let mut container = Container::launch(&wanted);
+    let mut watch = container.watch();
+    watch.until_ready();
+    let started = container.ask(&Request::Start);
+    let Response::Error { message, exit_code: Some(126), .. } = started else { panic!("{started:?}") };
+    let exit = watch.exit();
+    assert_eq!((exit.exit_code, exit.error), (126, Some(message)));
+    container.wait();
+    assert!(container.groups().is_empty());
 }
 
 #[test]

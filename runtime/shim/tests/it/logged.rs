@@ -67,7 +67,7 @@ fn a_full_disk_loses_lines_and_says_so_once() {
     watch.until_ready();
     container.ask(&tare_shim::protocol::Request::Start);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !container.dir.join("root/tmp/full").exists() {
+    while container.complaints().is_empty() || !container.dir.join("root/tmp/full").exists() {
         assert!(std::time::Instant::now() < deadline);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
