@@ -35,7 +35,7 @@ impl Task {
         self.forget_execs();
         let attributes = [("exitCode", exit.exit_code.to_string()), ("execDuration", ran_for.as_secs().to_string())];
         self.publish("die", &attributes);
-        self.notify_stopped(WaitResult { exit_code: exit.exit_code, error: exit.error });
+        self.notify_stopped(&WaitResult { exit_code: exit.exit_code, error: exit.error });
         self.clean_exec_dir();
         if ending.is_wanted() || !ending.restarts.is_empty() {
             self.publish("stop", &[]);
@@ -121,7 +121,7 @@ impl Task {
                 self.restart_wait = Some(wait);
                 self.restart_at = Some(Instant::now() + wait);
             } else {
-                self.notify_stopped(WaitResult { exit_code: container.state.exit_code, error: Some(error.to_string()) });
+                self.notify_stopped(&WaitResult { exit_code: container.state.exit_code, error: Some(error.to_string()) });
             }
         }
     }

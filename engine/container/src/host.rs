@@ -29,15 +29,23 @@ pub(crate) fn cpus() -> usize {
 
 /// Everything about the host that decides about a container.
 pub(crate) fn facts(config: &Config, spec: &ContainerSpec) -> Result<Host> {
+    let uname = rustix::system::uname();
     Ok(Host {
         cpus: cpus(),
-        hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        kernel: kernel(&uname.release().to_string_lossy()),
+        hostname: uname.nodename().to_string_lossy().into_owned(),
         init: config.init.clone(),
         init_by_default: config.defaults.init,
         ulimits: config.defaults.ulimits.clone(),
         devices: devices(spec)?,
         block_devices: block_devices(spec)?,
     })
+}
+
+/// The first two numbers of a release such as `6.18.3-arch1`; what cannot be read counts as old.
+fn kernel(release: &str) -> (u32, u32) {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn devices(spec: &ContainerSpec) -> Result<Vec<HostDevice>> {
@@ -175,7 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn there_is_a_processor() {
+    fn the_host_is_known() {
         assert!(cpus() >= 1);
+        assert_eq!(kernel("6.18.3-arch1"), (6, 18));
+        assert_eq!(kernel("nonsense"), (0, 0));
     }
 }

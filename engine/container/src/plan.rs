@@ -11,7 +11,7 @@ use tare_model::Id;
 use tare_oci::runtime::{Linux, Namespace, NamespaceKind, Root, Spec};
 
 use crate::container::{ImageUse, MountPoint};
-use crate::spec::{ContainerSpec, IpcMode, NamespaceMode, NetworkMode, SeccompChoice, Ulimit};
+use crate::spec::{ContainerSpec, IpcMode, NamespaceMode, NetworkMode, Ulimit};
 use crate::user::ResolvedUser;
 use crate::{Error, Result};
 
@@ -38,6 +38,8 @@ pub(crate) struct Input<'a> {
 pub(crate) struct Host {
     /// Online processors.
     pub cpus: usize,
+    /// Version and major revision of the kernel.
+    pub kernel: (u32, u32),
     /// The host's own name.
     pub hostname: String,
     /// The small init, bound into containers that ask for it.
@@ -138,11 +140,7 @@ fn linux(input: &Input, capabilities: &[tare_model::Capability]) -> Result<Linux
         devices: resources::devices(input),
         cgroups_path: Some(cgroup_path(input.id, input.spec)),
         resources: Some(resources::resources(input)),
-        seccomp: match &security.seccomp {
-            SeccompChoice::Custom(profile) => Some((**profile).clone()),
-            SeccompChoice::Default if !privileged => Some(crate::seccomp::default_profile(capabilities)),
-            SeccompChoice::Default | SeccompChoice::Unconfined => None,
-        },
+        seccomp: crate::seccomp::filter(&security.seccomp, privileged, capabilities, input.host.kernel)?,
         sysctl: resources::sysctls(input),
         masked_paths: or_default(&security.masked_paths, masked_paths(input.host.cpus)),
         readonly_paths: or_default(&security.readonly_paths, READONLY_PATHS.iter().map(PathBuf::from).collect()),

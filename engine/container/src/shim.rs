@@ -99,7 +99,7 @@ impl Connection {
         }
     }
 
-    fn lost(&self, why: impl ToString) -> Error {
+    fn lost(&self, why: impl std::fmt::Display) -> Error {
         Error::ShimLost(self.container.clone(), why.to_string())
     }
 }

@@ -239,7 +239,7 @@ impl Task {
                 container.state.status = Status::Exited;
                 container.stopped_by_user = true;
             });
-            self.notify_stopped(WaitResult { exit_code: container.state.exit_code, error: None });
+            self.notify_stopped(&WaitResult { exit_code: container.state.exit_code, error: None });
             return Err(Error::Already(container.id.clone(), "stopped"));
         }
         if self.run.is_none() || !container.state.status.is_alive() {
@@ -327,7 +327,7 @@ impl Task {
     }
 
     /// Tells those who wait for the end of a run.
-    pub(crate) fn notify_stopped(&mut self, result: WaitResult) {
+    pub(crate) fn notify_stopped(&mut self, result: &WaitResult) {
         let (stopped, rest) = std::mem::take(&mut self.waiters)
             .into_iter()
             .partition(|(condition, _): &(WaitCondition, _)| *condition != WaitCondition::Removed);

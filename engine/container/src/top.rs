@@ -51,7 +51,7 @@ fn row(pid: i32, names: &HashMap<u32, String>, boot: u64) -> Option<Vec<String>>
     let started = boot + stat.started / ticks;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let (used, age) = (stat.used / ticks, now.saturating_sub(started));
-    let share = if age == 0 { 0 } else { (used * 100 / age).min(99) };
+    let share = (used * 100).checked_div(age).unwrap_or(0).min(99);
     Some(vec![
         names.get(&uid).cloned().unwrap_or_else(|| uid.to_string()),
         pid.to_string(),
