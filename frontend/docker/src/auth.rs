@@ -27,6 +27,13 @@ const STANDARD: GeneralPurpose = GeneralPurpose::new(
 /// `POST /auth`.
 pub(crate) async fn login(rooms: Arc<Rooms>, mut request: Request) -> Result<Reply> {
     let given: AuthConfig = body::json(&mut request).await?;
+    let given_nothing =
+        given.username.is_empty() && given.identity_token.is_empty() && given.registry_token.is_empty();
+    if given_nothing {
+        return Err(Error::invalid(
+            "no credentials given: the field username or identitytoken must not be empty",
+        ));
+    }
     let server = if given.server_address.is_empty() { HUB.to_owned() } else { given.server_address.clone() };
     let result = rooms.registry.check_login(&server, &credentials(given)).await?;
     let answer = AuthResponse { status: result.status, identity_token: result.identity_token };

@@ -54,11 +54,9 @@ impl Version {
 }
 
 /// Takes `/v1.47` off the path, and refuses versions that are not spoken here.
-pub(crate) fn negotiate(request: &mut Request) -> Result<(), Reply> {
-    let Some((text, rest)) = split_prefix(&request.path) else {
-        return Ok(());
-    };
-    let refused = |why: String| Err(refusal(StatusCode::BAD_REQUEST, why));
+pub(crate) fn negotiate(request: &mut Request) -> Option<Reply> {
+    let (text, rest) = split_prefix(&request.path)?;
+    let refused = |why: String| Some(refusal(StatusCode::BAD_REQUEST, why));
     let Some(version) = Version::parse(text) else {
         return refused(format!("invalid API version \"{text}\" in the path"));
     };
@@ -75,7 +73,7 @@ pub(crate) fn negotiate(request: &mut Request) -> Result<(), Reply> {
     let path = rest.to_owned();
     request.extensions.insert(version);
     request.path = path;
-    Ok(())
+    None
 }
 
 /// `/v1.47/info` → `1.47` and `/info`.
@@ -104,8 +102,8 @@ mod tests {
     fn negotiated(path: &str) -> Result<(String, Version), String> {
         let mut request = Request::test(Method::GET, path).unwrap();
         match negotiate(&mut request) {
-            Ok(()) => Ok((request.path.clone(), Version::of(&request))),
-            Err(reply) => Err(String::from_utf8_lossy(reply.whole_body().unwrap()).into_owned()),
+            None => Ok((request.path.clone(), Version::of(&request))),
+            Some(reply) => Err(String::from_utf8_lossy(reply.whole_body().unwrap()).into_owned()),
         }
     }
 

@@ -1,8 +1,8 @@
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Extensions, HeaderMap, Method, request::Parts};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
 use crate::query::Query;
@@ -10,6 +10,8 @@ use crate::{Error, Result};
 
 /// How long a whole body that a handler waits for may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bytes over a handler's limit that are read without being kept.
+const DISCARDED_MAX: usize = 16 << 20;
 
 /// A request whose path is clean and whose place in the route table is found.
 #[derive(Debug)]
@@ -68,13 +70,8 @@ impl Request {
         let Some(body) = self.body.take() else {
             return Ok(Bytes::new());
         };
-        let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect());
-        match collected.await {
-            Err(_) => Err(Error::BodyTimeout),
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(failed)) if failed.is::<LengthLimitError>() => Err(Error::BodyTooLarge(limit)),
-            Ok(Err(failed)) => Err(Error::Body(failed.to_string())),
-        }
+        let collected = tokio::time::timeout(BODY_TIMEOUT, collect(body, limit));
+        collected.await.unwrap_or(Err(Error::BodyTimeout))
     }
 
     /// The body as it comes, for handlers that stream it.
@@ -95,4 +92,24 @@ impl Request {
             body: None,
         })
     }
+}
+
+/// What is over the limit is still read for a while and thrown away: a client that is cut off while it sends never reads
+/// why.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes> {
+    let mut whole = BytesMut::new();
+    let mut over = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|failed| Error::Body(failed.to_string()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if over == 0 && whole.len() + data.len() <= limit {
+            whole.extend_from_slice(&data);
+            continue;
+        }
+        over += data.len();
+        if over > DISCARDED_MAX {
+            break;
+        }
+    }
+    if over == 0 { Ok(whole.freeze()) } else { Err(Error::BodyTooLarge(limit)) }
 }

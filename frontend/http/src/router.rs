@@ -11,7 +11,7 @@ use crate::request::Request;
 
 type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
 type Handler = Arc<dyn Fn(Request) -> Answer + Send + Sync>;
-type Before = Box<dyn Fn(&mut Request) -> Result<(), Reply> + Send + Sync>;
+type Before = Box<dyn Fn(&mut Request) -> Option<Reply> + Send + Sync>;
 type After = Box<dyn Fn(&mut Reply) + Send + Sync>;
 
 /// Which handler answers which method and path.
@@ -62,10 +62,10 @@ impl Router {
         self
     }
 
-    /// What looks at, and may change, every request before its route is sought.
+    /// What looks at, and may change, every request before its route is sought. A reply of its own ends the request.
     pub fn before(
         &mut self,
-        look: impl Fn(&mut Request) -> Result<(), Reply> + Send + Sync + 'static,
+        look: impl Fn(&mut Request) -> Option<Reply> + Send + Sync + 'static,
     ) -> &mut Self {
         self.before = Some(Box::new(look));
         self
@@ -106,7 +106,7 @@ impl Router {
     }
 
     async fn dispatch(&self, mut request: Request) -> Reply {
-        if let Some(Err(refused)) = self.before.as_ref().map(|before| before(&mut request)) {
+        if let Some(refused) = self.before.as_ref().and_then(|before| before(&mut request)) {
             return refused;
         }
         let handler = match self.find(&mut request) {

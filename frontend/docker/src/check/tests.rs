@@ -55,7 +55,7 @@ fn each_wrong_field_is_named() {
         (r#""Volumes":{"data":{}}"#, "must be absolute"),
         (r#""HostConfig":{"PortBindings":{"99999/tcp":[{}]}}"#, "invalid port specification"),
         (r#""HostConfig":{"CapAdd":["NOPE"]}"#, "invalid CapAdd: unknown capability \"NOPE\""),
-        (r#""HostConfig":{"Binds":["relative:x"]}"#, "must be absolute"),
+        (r#""HostConfig":{"Binds":["sub/dir:/x"]}"#, "includes invalid characters for a local volume name"),
         (r#""HostConfig":{"RestartPolicy":{"Name":"sometimes"}}"#, "unknown policy 'sometimes'"),
         (
             r#""HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":1}}"#,

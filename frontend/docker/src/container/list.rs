@@ -18,7 +18,7 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
         .and_then(|limit| usize::try_from(limit).ok());
     let wanted = Wanted::of(&rooms, query, parameter::flag(query, "all") || limit.is_some())?;
     let mut containers = rooms.engine.list();
-    containers.sort_by(|a, b| b.created.cmp(&a.created));
+    containers.sort_by_key(|container| std::cmp::Reverse(container.created));
     let chosen = containers
         .into_iter()
         .filter(|container| wanted.fits(&rooms, container))

@@ -116,3 +116,100 @@ async fn copy_piped(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWri
     let _ = to.shutdown().await;
     InputEnd::Finished
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use tare_http::{Listener, Method, Router};
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// A client and a program, joined over a real socket.
+    async fn joined(tty: bool, stdin: bool) -> (UnixStream, DuplexStream, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("s");
+        let (ours, theirs) = duplex(64 << 10);
+        let theirs = Mutex::new(Some(theirs));
+        let mut router = Router::new();
+        router.route(Method::POST, "/attach", move |request: Request| {
+            let program = theirs.lock().unwrap().take().unwrap();
+            let session = Session {
+                tty,
+                stdin,
+                keys: DetachKeys::parse("").unwrap(),
+                first: vec![Bytes::from_static(b"log ")],
+            };
+            async move { hijack(&request, "application/x-raw", session, program) }
+        });
+        let listener = Listener::unix(&socket, None).unwrap();
+        tokio::spawn(tare_http::serve(vec![listener], router, std::future::pending()));
+        let mut client = UnixStream::connect(&socket).await.unwrap();
+        client
+            .write_all(b"POST /attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+            .await
+            .unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\nlog ") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        (client, ours, directory)
+    }
+
+    async fn all(from: &mut (impl AsyncRead + Unpin)) -> String {
+        let mut text = String::new();
+        let read = from.read_to_string(&mut text);
+        tokio::time::timeout(Duration::from_secs(5), read).await.expect("it ends").unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn a_pipes_end_reaches_the_program_which_still_answers() {
+        let (mut client, mut program, _directory) = joined(false, true).await;
+        client.write_all(b"one\ntwo\n").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(all(&mut program).await, "one\ntwo\n");
+        program.write_all(b"2 lines").await.unwrap();
+        drop(program);
+        assert_eq!(all(&mut client).await, "2 lines");
+    }
+
+    #[tokio::test]
+    async fn the_detach_keys_leave_the_program_alone() {
+        let (mut client, mut program, _directory) = joined(true, true).await;
+        client.write_all(b"ls\n\x10\x11more").await.unwrap();
+        assert_eq!(all(&mut program).await, "ls\n");
+        assert_eq!(all(&mut client).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_only_reads_may_close_its_side() {
+        let (mut client, mut program, _directory) = joined(true, false).await;
+        client.shutdown().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        program.write_all(b"later").await.unwrap();
+        drop(program);
+        assert_eq!(all(&mut client).await, "later");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_has_gone_frees_a_silent_program() {
+        for tty in [false, true] {
+            let (client, mut program, _directory) = joined(tty, false).await;
+            drop(client);
+            assert_eq!(all(&mut program).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn input_that_nobody_reads_does_not_spoil_the_output() {
+        let (mut client, mut program, _directory) = joined(false, true).await;
+        client.write_all(&vec![b'x'; 200 << 10]).await.unwrap();
+        program.write_all(b"done").await.unwrap();
+        drop(program);
+        assert_eq!(all(&mut client).await, "done");
+    }
+}
