@@ -34,10 +34,16 @@ pub(crate) fn allocate(state: &State, container: &Id, request: &EndpointRequest)
     Ok(endpoint)
 }
 
-fn place(state: &State, endpoints: &Endpoints, request: &EndpointRequest, endpoint: &mut Endpoint) -> Result<()> {
+fn place(
+    state: &State,
+    endpoints: &Endpoints,
+    request: &EndpointRequest,
+    endpoint: &mut Endpoint,
+) -> Result<()> {
     let subnet = state.subnet;
     let used = |address| endpoints.by_container.values().any(|other| other.address == address);
-    let no_address = || Error::NoAddress { network: endpoint.network.clone(), subnet: subnet.network().to_string() };
+    let no_address =
+        || Error::NoAddress { network: endpoint.network.clone(), subnet: subnet.network().to_string() };
     endpoint.address = match request.ip {
         None => plan::next_address(subnet, endpoints.last, used).ok_or_else(no_address)?,
         Some(address) if plan::is_free(subnet, address, used) => address,

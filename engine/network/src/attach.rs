@@ -25,7 +25,13 @@ pub(crate) fn namespace_of(pid: i32) -> Result<File> {
 }
 
 /// Makes the pair of links. The host's end is up and on the bridge when this returns.
-pub(crate) fn make_link(socket: &mut Socket, endpoint: &Endpoint, master: u32, mtu: Option<u32>, namespace: &File) -> Result<()> {
+pub(crate) fn make_link(
+    socket: &mut Socket,
+    endpoint: &Endpoint,
+    master: u32,
+    mtu: Option<u32>,
+    namespace: &File,
+) -> Result<()> {
     let name = plan::link_name(&endpoint.id);
     let pair = route::VethPair {
         name: &name,
@@ -40,6 +46,17 @@ pub(crate) fn make_link(socket: &mut Socket, endpoint: &Endpoint, master: u32, m
     socket.execute(&requests).map_err(|cause| Error::Kernel { what: format!("making link {name}"), cause })
 }
 
+/// Makes the kernel take notice that the link's other end is up, and with it the bridge, which it would else do on a
+/// worker when it finds time: until then both drop what they should send, and a container's first packet waits a second
+/// for its repetition. A question about one link does it since Linux 6.8; before, it is only a question.
+pub(crate) fn settle(socket: &mut Socket, endpoint: &Endpoint, bridge: &str) -> Result<()> {
+    for name in [&plan::link_name(&endpoint.id), bridge] {
+        route::link_named(socket, name)
+            .map_err(|cause| Error::Kernel { what: format!("looking at link {name}"), cause })?;
+    }
+    Ok(())
+}
+
 /// Takes a link away whose container could not be connected.
 pub(crate) fn remove_link(socket: &mut Socket, endpoint: &Endpoint) {
     let name = plan::link_name(&endpoint.id);
@@ -50,7 +67,8 @@ pub(crate) fn remove_link(socket: &mut Socket, endpoint: &Endpoint) {
 
 /// Gives the container's end its address and routes, and switches it on, loopback too.
 pub(crate) fn configure_inside(endpoint: &Endpoint, namespace: BorrowedFd<'_>) -> Result<()> {
-    let failed = |cause| Error::Kernel { what: format!("configuring {INSIDE} with {}", endpoint.address), cause };
+    let failed =
+        |cause| Error::Kernel { what: format!("configuring {INSIDE} with {}", endpoint.address), cause };
     let work = || {
         bridge::disable_ipv6(INSIDE)?;
         let mut socket = Socket::route().map_err(failed)?;

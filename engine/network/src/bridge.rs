@@ -34,8 +34,14 @@ pub(crate) fn ensure(socket: &mut Socket, names: &Names, subnet: Ipv4Net, mtu: O
     let name = names.bridge.as_str();
     let failed = |cause| Error::Kernel { what: format!("bridge {name}"), cause };
     match route::link_named(socket, name).map_err(failed)? {
-        Some(link) if link.kind == "bridge" => configure(socket, name, link.index, subnet).map(|()| link.index),
-        Some(_) => Err(Error::Name { what: "bridge", name: name.to_owned(), rule: "a link of this name exists and is no bridge" }),
+        Some(link) if link.kind == "bridge" => {
+            configure(socket, name, link.index, subnet).map(|()| link.index)
+        }
+        Some(_) => Err(Error::Name {
+            what: "bridge",
+            name: name.to_owned(),
+            rule: "a link of this name exists and is no bridge",
+        }),
         None => create(socket, name, subnet, mtu),
     }
 }
@@ -48,7 +54,9 @@ fn create(socket: &mut Socket, name: &str, subnet: Ipv4Net, mtu: Option<u32>) ->
     }
     socket.execute(&[route::create_bridge(name, plan::mac_of(subnet.address()), mtu)]).map_err(failed)?;
     let link = route::link_named(socket, name).map_err(failed)?;
-    let index = link.map(|link| link.index).ok_or_else(|| failed(tare_netlink::Error::Malformed("the new bridge is gone")))?;
+    let index = link
+        .map(|link| link.index)
+        .ok_or_else(|| failed(tare_netlink::Error::Malformed("the new bridge is gone")))?;
     configure(socket, name, index, subnet).inspect_err(|_| {
         // The first error is the one to tell.
         let _ = socket.execute(&[route::delete_link(index)]);
@@ -75,7 +83,9 @@ pub(crate) fn disable_ipv6(link: &str) -> Result<()> {
     let path = Path::new("/proc/sys/net/ipv6/conf").join(link).join("disable_ipv6");
     match std::fs::write(&path, "1") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // a kernel without IPv6
-        result => result.map_err(|cause| Error::Sysctl { path: path.display().to_string(), value: "1", cause }),
+        result => {
+            result.map_err(|cause| Error::Sysctl { path: path.display().to_string(), value: "1", cause })
+        }
     }
 }
 

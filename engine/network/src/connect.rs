@@ -10,7 +10,8 @@ use crate::{Endpoint, Error, Protocol, Result, attach, bridge};
 
 /// Brings the container's endpoint into the kernel: link, address, routes, ports. What a failing step leaves is removed.
 pub(crate) fn connect(state: &State, container: &Id, pid: i32) -> Result<()> {
-    let endpoint = state.endpoint(container).ok_or_else(|| Error::NoEndpoint(container.short().to_owned()))?;
+    let endpoint =
+        state.endpoint(container).ok_or_else(|| Error::NoEndpoint(container.short().to_owned()))?;
     match endpoint.network.as_str() {
         "host" => Ok(()),
         "none" => attach::loopback_up(attach::namespace_of(pid)?.as_fd()),
@@ -20,8 +21,12 @@ pub(crate) fn connect(state: &State, container: &Id, pid: i32) -> Result<()> {
 
 fn connect_to_bridge(state: &State, endpoint: &Endpoint, namespace: &File) -> Result<()> {
     make_link(state, endpoint, namespace)?;
-    let inside = attach::configure_inside(endpoint, namespace.as_fd());
-    inside.and_then(|()| publish(state, endpoint)).inspect_err(|_| {
+    let rest = || {
+        attach::configure_inside(endpoint, namespace.as_fd())?;
+        attach::settle(&mut state.links().socket, endpoint, &state.names.bridge)?;
+        publish(state, endpoint)
+    };
+    rest().inspect_err(|_| {
         let _ = state.firewall().withdraw(&elements_of(endpoint));
         attach::remove_link(&mut state.links().socket, endpoint);
     })
@@ -60,7 +65,8 @@ fn publish(state: &State, endpoint: &Endpoint) -> Result<()> {
     let mut firewall = state.firewall();
     firewall.publish(elements_of(endpoint))?;
     for port in endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
-        let flows = Flows { protocol: port.protocol.number(), answered_by: None, to_port: Some(port.host_port) };
+        let flows =
+            Flows { protocol: port.protocol.number(), answered_by: None, to_port: Some(port.host_port) };
         forget(firewall.socket(), &flows);
     }
     Ok(())

@@ -18,7 +18,9 @@ pub enum Error {
     #[error("invalid proto: {0}")]
     Protocol(String),
     /// Not six hexadecimal octets, or a group address.
-    #[error("invalid MAC address \"{0}\": six hexadecimal octets of a single station are wanted, as in 02:42:ac:1e:00:02")]
+    #[error(
+        "invalid MAC address \"{0}\": six hexadecimal octets of a single station are wanted, as in 02:42:ac:1e:00:02"
+    )]
     Mac(String),
     /// The instance or the bridge's name cannot name a link.
     #[error("invalid {what} \"{name}\": {rule}")]
@@ -79,7 +81,9 @@ pub enum Error {
     #[error("no free private subnet: the machine has routes into all that were tried; choose one with --bip")]
     NoSubnet,
     /// The subnet that the store remembers was taken by someone else meanwhile.
-    #[error("subnet {subnet} of bridge {bridge} overlaps {other}, which the machine already routes; choose another with --bip")]
+    #[error(
+        "subnet {subnet} of bridge {bridge} overlaps {other}, which the machine already routes; choose another with --bip"
+    )]
     SubnetInUse {
         /// Ours.
         subnet: String,
@@ -101,7 +105,9 @@ pub enum Error {
         port: String,
     },
     /// The port cannot be bound for another reason, such as an address that the host does not have.
-    #[error("driver failed programming external connectivity on endpoint {endpoint}: Bind for {ip}:{port} failed: {cause}")]
+    #[error(
+        "driver failed programming external connectivity on endpoint {endpoint}: Bind for {ip}:{port} failed: {cause}"
+    )]
     Bind {
         /// The container's name and endpoint id.
         endpoint: String,
@@ -113,7 +119,9 @@ pub enum Error {
         cause: std::io::Error,
     },
     /// A kernel setting that the bridge needs cannot be written.
-    #[error("cannot write {value} to {path}: {cause}; set it by hand or run the daemon with /proc/sys writable")]
+    #[error(
+        "cannot write {value} to {path}: {cause}; set it by hand or run the daemon with /proc/sys writable"
+    )]
     Sysctl {
         /// The file below /proc/sys.
         path: String,

@@ -22,7 +22,12 @@ const FALLBACK_SERVERS: [&str; 2] = ["8.8.8.8", "8.8.4.4"];
 pub fn resolv_conf(host_text: &str, overrides: &DnsOverrides) -> String {
     let host = HostResolver::read(host_text);
     let mut servers: Vec<String> = match overrides.servers.as_slice() {
-        [] => host.servers.iter().filter(|server| !is_loopback(server)).map(|server| (*server).to_owned()).collect(),
+        [] => host
+            .servers
+            .iter()
+            .filter(|server| !is_loopback(server))
+            .map(|server| (*server).to_owned())
+            .collect(),
         given => given.iter().map(IpAddr::to_string).collect(),
     };
     if servers.is_empty() {
@@ -132,7 +137,10 @@ mod tests {
     #[test]
     fn a_host_without_a_reachable_server_falls_back() {
         for host in ["", "nameserver 127.0.0.1\n", "nameserver"] {
-            assert_eq!(resolv_conf(host, &DnsOverrides::default()), "nameserver 8.8.8.8\nnameserver 8.8.4.4\n");
+            assert_eq!(
+                resolv_conf(host, &DnsOverrides::default()),
+                "nameserver 8.8.8.8\nnameserver 8.8.4.4\n"
+            );
         }
     }
 

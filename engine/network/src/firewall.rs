@@ -65,7 +65,8 @@ impl Firewall {
         let table = self.names.table.clone();
         let mut batch = Batch::new(&table);
         for map in [PORTS, WILDCARD_PORTS] {
-            let keys: Vec<_> = open.iter().filter(|(name, _)| *name == map).map(|(_, key)| key.clone()).collect();
+            let keys: Vec<_> =
+                open.iter().filter(|(name, _)| *name == map).map(|(_, key)| key.clone()).collect();
             batch.delete_elements(map, &keys);
         }
         self.change(&batch)
@@ -106,7 +107,9 @@ impl Firewall {
     fn retry(&mut self, batch: &Batch<'_>) -> Result<()> {
         for _ in 0..ATTEMPTS {
             let now = generation(&mut self.socket).map_err(|cause| self.failed(cause))?;
-            if rules(&mut self.socket, &self.names.table).ok() != Some(ruleset::rule_counts(&self.names, self.subnet)) {
+            if rules(&mut self.socket, &self.names.table).ok()
+                != Some(ruleset::rule_counts(&self.names, self.subnet))
+            {
                 return self.rebuild();
             }
             match commit(&mut self.socket, batch, Some(now)) {

@@ -19,7 +19,10 @@ impl Ipv4Net {
     /// Joins both; `prefix` is 0 to 32.
     pub fn new(address: Ipv4Addr, prefix: u8) -> Result<Self, Error> {
         if prefix > 32 {
-            return Err(Error::Subnet { text: format!("{address}/{prefix}"), reason: "the prefix is longer than 32" });
+            return Err(Error::Subnet {
+                text: format!("{address}/{prefix}"),
+                reason: "the prefix is longer than 32",
+            });
         }
         Ok(Self { address, prefix })
     }
@@ -65,10 +68,15 @@ impl FromStr for Ipv4Net {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let bad = |reason| Error::Subnet { text: text.to_owned(), reason };
-        let (address, prefix) = text.split_once('/').ok_or_else(|| bad("ADDRESS/PREFIX is wanted, as in 172.30.0.1/16"))?;
+        let (address, prefix) =
+            text.split_once('/').ok_or_else(|| bad("ADDRESS/PREFIX is wanted, as in 172.30.0.1/16"))?;
         let address = address.parse().map_err(|_| bad("the part before the slash is no IPv4 address"))?;
         let digits = !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
-        let prefix = prefix.parse().ok().filter(|_| digits).ok_or_else(|| bad("the part after the slash is no number"))?;
+        let prefix = prefix
+            .parse()
+            .ok()
+            .filter(|_| digits)
+            .ok_or_else(|| bad("the part after the slash is no number"))?;
         Self::new(address, prefix)
     }
 }
@@ -124,7 +132,17 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/+8", "10.0.0/8", "::1/64", "10.0.0.0/", "10.0.0.0/8/8"] {
+        for bad in [
+            "",
+            "10.0.0.0",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0/8",
+            "::1/64",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
+        ] {
             assert!(bad.parse::<Ipv4Net>().is_err(), "{bad}");
         }
     }

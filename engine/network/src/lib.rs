@@ -119,7 +119,10 @@ impl Networks {
         self.run(reconcile::teardown).await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&State) -> Result<T> + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&State) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let state = Arc::clone(&self.state);
         on_a_thread(move || work(&state)).await
     }

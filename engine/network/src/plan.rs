@@ -25,10 +25,13 @@ pub(crate) fn names(config: &Config) -> Result<Names> {
         let rule = "at most 8 characters of [a-z0-9]";
         return Err(Error::Name { what: "instance", name: instance.clone(), rule });
     }
-    let with_instance = |name: &str| if instance.is_empty() { name.to_owned() } else { format!("{name}-{instance}") };
+    let with_instance =
+        |name: &str| if instance.is_empty() { name.to_owned() } else { format!("{name}-{instance}") };
     let bridge = match &config.bridge {
         None => with_instance("tare0"),
-        Some(name) if name == "none" => return Err(Error::NotYet("a daemon without a default bridge (--bridge none)".to_owned())),
+        Some(name) if name == "none" => {
+            return Err(Error::NotYet("a daemon without a default bridge (--bridge none)".to_owned()));
+        }
         Some(name) => checked_link_name(name)?,
     };
     Ok(Names { bridge, table: with_instance("tare"), exclusive: config.bridge.is_none() })
@@ -55,9 +58,11 @@ pub(crate) const LINK_PREFIX: &str = "tv";
 /// that two that have not made their bridges yet rarely choose alike.
 fn pools(instance: &str) -> Vec<Ipv4Net> {
     let net = |a, b, c, prefix| Ipv4Net::new(Ipv4Addr::new(a, b, c, 0), prefix).ok();
-    let mut large: Vec<Ipv4Net> = [30, 31].into_iter().chain(18..30).filter_map(|b| net(172, b, 0, 16)).collect();
+    let mut large: Vec<Ipv4Net> =
+        [30, 31].into_iter().chain(18..30).filter_map(|b| net(172, b, 0, 16)).collect();
     if !instance.is_empty() {
-        let spread = instance.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        let spread =
+            instance.bytes().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
         large[1..].rotate_left(spread % 13);
         large.rotate_left(1);
     }
@@ -92,11 +97,18 @@ pub(crate) fn with_gateway(subnet: Ipv4Net) -> Result<Ipv4Net> {
 
 /// The next address after `last` that is not `used`, going round. An address that was given back a moment ago thus
 /// comes up again only when all others had their turn: nobody's cached neighbour or flow meets a new container.
-pub(crate) fn next_address(subnet: Ipv4Net, last: Ipv4Addr, used: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
+pub(crate) fn next_address(
+    subnet: Ipv4Net,
+    last: Ipv4Addr,
+    used: impl Fn(Ipv4Addr) -> bool,
+) -> Option<Ipv4Addr> {
     let first = subnet.network().address().to_bits() + 1;
     let end = subnet.last().to_bits();
     let start = if subnet.contains(last) { last.to_bits() + 1 } else { first };
-    (start..end).chain(first..start.min(end)).map(Ipv4Addr::from_bits).find(|&address| is_free(subnet, address, &used))
+    (start..end)
+        .chain(first..start.min(end))
+        .map(Ipv4Addr::from_bits)
+        .find(|&address| is_free(subnet, address, &used))
 }
 
 /// Whether a container can have this address.
@@ -119,7 +131,9 @@ pub(crate) fn parse_mac(text: &str) -> Result<Mac> {
     let bad = || Error::Mac(text.to_owned());
     let octets: Vec<u8> = text
         .split(':')
-        .map(|octet| u8::from_str_radix(octet, 16).ok().filter(|_| octet.len() == 2 && !octet.starts_with('+')))
+        .map(|octet| {
+            u8::from_str_radix(octet, 16).ok().filter(|_| octet.len() == 2 && !octet.starts_with('+'))
+        })
         .collect::<Option<_>>()
         .ok_or_else(bad)?;
     let mac: Mac = octets.try_into().map_err(|_| bad())?;
@@ -189,7 +203,15 @@ mod tests {
     fn the_bridge_has_the_given_or_the_first_address() {
         assert_eq!(with_gateway(net("10.1.0.0/24")).unwrap(), net("10.1.0.1/24"));
         assert_eq!(with_gateway(net("10.1.0.77/24")).unwrap(), net("10.1.0.77/24"));
-        for bad in ["10.0.0.0/31", "10.0.0.1/32", "127.0.0.1/8", "224.0.0.1/16", "10.1.0.255/24", "10.0.0.0/7", "0.0.0.0/8"] {
+        for bad in [
+            "10.0.0.0/31",
+            "10.0.0.1/32",
+            "127.0.0.1/8",
+            "224.0.0.1/16",
+            "10.1.0.255/24",
+            "10.0.0.0/7",
+            "0.0.0.0/8",
+        ] {
             assert!(with_gateway(net(bad)).is_err(), "{bad}");
         }
     }
@@ -223,7 +245,15 @@ mod tests {
     fn hardware_addresses_read_and_write() {
         assert_eq!(format_mac(mac_of(ip("172.30.0.2"))), "02:42:ac:1e:00:02");
         assert_eq!(parse_mac("02:42:AC:1e:00:02").unwrap(), mac_of(ip("172.30.0.2")));
-        for bad in ["", "02:42:ac:1e:00", "02:42:ac:1e:00:02:03", "01:00:5e:00:00:01", "0:1:2:3:4:5", "00:00:00:00:00:00", "+2:42:ac:1e:00:02"] {
+        for bad in [
+            "",
+            "02:42:ac:1e:00",
+            "02:42:ac:1e:00:02:03",
+            "01:00:5e:00:00:01",
+            "0:1:2:3:4:5",
+            "00:00:00:00:00:00",
+            "+2:42:ac:1e:00:02",
+        ] {
             assert!(parse_mac(bad).is_err(), "{bad}");
         }
     }

@@ -27,9 +27,16 @@ fn all_requests(request: &EndpointRequest) -> Vec<PortRequest> {
     }
     if request.publish_all {
         for &(container_port, protocol) in &request.exposed {
-            let is_named = all.iter().any(|port| (port.container_port, port.protocol) == (container_port, protocol));
+            let is_named =
+                all.iter().any(|port| (port.container_port, port.protocol) == (container_port, protocol));
             if !is_named {
-                all.push(PortRequest { container_port, protocol, host_ip: None, host_port: None, host_port_range: None });
+                all.push(PortRequest {
+                    container_port,
+                    protocol,
+                    host_ip: None,
+                    host_port: None,
+                    host_port_range: None,
+                });
             }
         }
     }
@@ -114,7 +121,10 @@ mod tests {
         let port = ports[0].host_port;
         assert!(port > 0);
         assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_err());
-        assert!(matches!(reserve_ports(vec![on_loopback(Some(port), Protocol::Tcp)]), Err(Error::PortInUse { .. })));
+        assert!(matches!(
+            reserve_ports(vec![on_loopback(Some(port), Protocol::Tcp)]),
+            Err(Error::PortInUse { .. })
+        ));
         drop(reserved);
         reserve_ports(vec![on_loopback(Some(port), Protocol::Tcp)]).unwrap();
     }
@@ -123,7 +133,10 @@ mod tests {
     fn a_range_gives_its_first_free_port() {
         let (ports, _reserved) = reserve_ports(vec![on_loopback(None, Protocol::Udp)]).unwrap();
         let taken = ports[0].host_port;
-        let ranged = |first, last| PortRequest { host_port_range: Some((first, last)), ..on_loopback(None, Protocol::Udp) };
+        let ranged = |first, last| PortRequest {
+            host_port_range: Some((first, last)),
+            ..on_loopback(None, Protocol::Udp)
+        };
         if taken < u16::MAX - 20 {
             let (found, _more) = reserve_ports(vec![ranged(taken, taken + 20)]).unwrap();
             assert!(found[0].host_port > taken);
@@ -148,7 +161,8 @@ mod tests {
 
     #[test]
     fn addresses_that_are_not_ours_are_refused() {
-        let elsewhere = PortRequest { host_ip: Some("192.0.2.1".parse().unwrap()), ..on_loopback(None, Protocol::Tcp) };
+        let elsewhere =
+            PortRequest { host_ip: Some("192.0.2.1".parse().unwrap()), ..on_loopback(None, Protocol::Tcp) };
         assert!(matches!(reserve_ports(vec![elsewhere]), Err(Error::Bind { .. })));
         let six = PortRequest { host_ip: Some("::1".parse().unwrap()), ..on_loopback(None, Protocol::Tcp) };
         assert!(matches!(reserve_ports(vec![six]), Err(Error::NotYet(_))));

@@ -20,7 +20,8 @@ pub(crate) fn reconcile(state: &State, live: &BTreeSet<Id>) -> Result<()> {
 
 fn drop_dead(state: &State, live: &BTreeSet<Id>) -> Vec<Endpoint> {
     let mut endpoints = state.endpoints();
-    let dead: Vec<Id> = endpoints.by_container.keys().filter(|container| !live.contains(container)).cloned().collect();
+    let dead: Vec<Id> =
+        endpoints.by_container.keys().filter(|container| !live.contains(container)).cloned().collect();
     for container in dead {
         endpoints.by_container.remove(&container);
         endpoints.reserved.remove(&container);
@@ -31,12 +32,16 @@ fn drop_dead(state: &State, live: &BTreeSet<Id>) -> Vec<Endpoint> {
 
 /// A link outlives its container only where something else holds the container's namespace.
 fn remove_stale_links(state: &State, live: &[Endpoint]) -> Result<()> {
-    let failed = |cause| Error::Kernel { what: format!("removing stale ports of {}", state.names.bridge), cause };
+    let failed =
+        |cause| Error::Kernel { what: format!("removing stale ports of {}", state.names.bridge), cause };
     let mut links = state.links();
-    let Some(bridge) = route::link_named(&mut links.socket, &state.names.bridge).map_err(failed)? else { return Ok(()) };
+    let Some(bridge) = route::link_named(&mut links.socket, &state.names.bridge).map_err(failed)? else {
+        return Ok(());
+    };
     let names: BTreeSet<String> = live.iter().map(|endpoint| plan::link_name(&endpoint.id)).collect();
     for link in route::links(&mut links.socket).map_err(failed)? {
-        let is_ours = link.master == Some(bridge.index) && link.kind == "veth" && link.name.starts_with(LINK_PREFIX);
+        let is_ours =
+            link.master == Some(bridge.index) && link.kind == "veth" && link.name.starts_with(LINK_PREFIX);
         if is_ours && !names.contains(&link.name) {
             match links.socket.execute(&[route::delete_link(link.index)]) {
                 Err(error) if !error.is_missing() => return Err(failed(error)),

@@ -54,7 +54,10 @@ pub(crate) fn endpoints(store: &Store) -> Result<BTreeMap<Id, Endpoint>> {
 /// The address of `subnet` that was given last; the network's own where none was.
 pub(crate) fn last_address(store: &Store, subnet: Ipv4Net) -> Result<Ipv4Addr> {
     let last = store.get::<LastAddress>(ADDRESSES, "bridge").map_err(Error::Store)?;
-    Ok(last.map(|record| record.last).filter(|last| subnet.contains(*last)).unwrap_or(subnet.network().address()))
+    Ok(last
+        .map(|record| record.last)
+        .filter(|last| subnet.contains(*last))
+        .unwrap_or(subnet.network().address()))
 }
 
 /// Keeps an endpoint. Nobody waits: what the caller commits next is durable only after this.
@@ -77,6 +80,7 @@ pub(crate) fn forget_endpoint(store: &Store, container: &Id) {
 /// A new identifier.
 pub(crate) fn random_id() -> Result<Id> {
     let mut bytes = [0; 32];
-    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty()).map_err(|_| Error::Worker)?;
+    rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
+        .map_err(|_| Error::Worker)?;
     Ok(Id::from_random(bytes))
 }

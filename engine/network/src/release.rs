@@ -24,7 +24,8 @@ fn close_ports(state: &State, endpoint: &Endpoint) -> Result<()> {
     let mut firewall = state.firewall();
     firewall.withdraw(&elements_of(endpoint))?;
     if endpoint.ports.iter().any(|port| port.protocol == Protocol::Udp) {
-        let flows = Flows { protocol: Protocol::Udp.number(), answered_by: Some(endpoint.address), to_port: None };
+        let flows =
+            Flows { protocol: Protocol::Udp.number(), answered_by: Some(endpoint.address), to_port: None };
         forget(firewall.socket(), &flows);
     }
     Ok(())

@@ -7,7 +7,6 @@
 //! output       the same for what the machine sends to itself, 127.0.0.1 included
 //! postrouting  what leaves the subnet goes out under the machine's address
 //! forward      to the bridge comes what is published, asked for, or from the bridge itself
-//! redirects    what the machine must not tell the bridge
 //! ```
 //! Every chain accepts by default and drops only what is the bridge's: other tables' drops stay drops, and other
 //! tables' traffic is none of our business.
@@ -15,7 +14,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use tare_netlink::nft::{Batch, Chain, DataType, Expression, Field, Hook, Key, Map, Register, Rules, Verdict, link_name};
+use tare_netlink::nft::{
+    Batch, Chain, DataType, Expression, Field, Hook, Key, Map, Register, Rules, Verdict, link_name,
+};
 
 use crate::plan::Names;
 use crate::{Ipv4Net, Port};
@@ -36,13 +37,12 @@ const PRIORITY_DNAT: i32 = -100;
 const PRIORITY_FILTER: i32 = 0;
 const PRIORITY_SNAT: i32 = 100;
 
-const BASE_CHAINS: [Chain<'static>; 6] = [
+const BASE_CHAINS: [Chain<'static>; 5] = [
     Chain { name: "guard", base: Some(("filter", Hook::Prerouting, PRIORITY_RAW)) },
     Chain { name: "prerouting", base: Some(("nat", Hook::Prerouting, PRIORITY_DNAT)) },
     Chain { name: "output", base: Some(("nat", Hook::Output, PRIORITY_DNAT)) },
     Chain { name: "postrouting", base: Some(("nat", Hook::Postrouting, PRIORITY_SNAT)) },
     Chain { name: "forward", base: Some(("filter", Hook::Forward, PRIORITY_FILTER)) },
-    Chain { name: "redirects", base: Some(("filter", Hook::Output, PRIORITY_FILTER)) },
 ];
 const PUBLISH: &str = "publish";
 const TO_CONTAINERS: &str = "to_containers";
@@ -112,7 +112,11 @@ fn outside<'a>(field: Field, network: &'a [u8], mask: [u8; 4]) -> [Expression<'a
 }
 
 fn any_bit(key: Key, bits: u32) -> [Expression<'static>; 3] {
-    [Expression::LoadKey(key, FIRST), Expression::Mask(FIRST, bits.to_ne_bytes()), Expression::Unequal(FIRST, &[0; 4])]
+    [
+        Expression::LoadKey(key, FIRST),
+        Expression::Mask(FIRST, bits.to_ne_bytes()),
+        Expression::Unequal(FIRST, &[0; 4]),
+    ]
 }
 
 /// Hands every rule, chain by chain, to `add`.
@@ -122,7 +126,8 @@ fn with_rules(names: &Names, subnet: Ipv4Net, mut add: impl FnMut(&str, &[Expres
     let mask = subnet.mask().to_be_bytes();
     let arrived = [Expression::LoadKey(Key::ArrivalLink, FIRST), Expression::Equal(FIRST, &bridge)];
     let leaves = [Expression::LoadKey(Key::DepartureLink, FIRST), Expression::Equal(FIRST, &bridge)];
-    let leaves_elsewhere = [Expression::LoadKey(Key::DepartureLink, FIRST), Expression::Unequal(FIRST, &bridge)];
+    let leaves_elsewhere =
+        [Expression::LoadKey(Key::DepartureLink, FIRST), Expression::Unequal(FIRST, &bridge)];
     let mut rule = |chain: &str, parts: &[&[Expression<'_>]]| add(chain, &parts.concat());
 
     // The bridge may carry packets of 127.0.0.0/8 outwards (route_localnet); inwards they would reach services that
@@ -143,30 +148,36 @@ fn with_rules(names: &Names, subnet: Ipv4Net, mut add: impl FnMut(&str, &[Expres
         rule(chain, &[&local, &[Expression::Verdict(Verdict::Jump(PUBLISH))]]);
     }
     let translate = Expression::TranslateDestination(FIRST, SECOND);
-    rule(PUBLISH, &[
-        &[Expression::Load(Field::Destination, FIRST), Expression::LoadKey(Key::TransportProtocol, SECOND)],
-        &[Expression::Load(Field::DestinationPort, THIRD), Expression::Lookup(PORTS, FIRST), translate],
-    ]);
-    rule(PUBLISH, &[
-        &[Expression::LoadKey(Key::TransportProtocol, FIRST), Expression::Load(Field::DestinationPort, SECOND)],
-        &[Expression::Lookup(WILDCARD_PORTS, FIRST), translate],
-    ]);
+    rule(
+        PUBLISH,
+        &[
+            &[
+                Expression::Load(Field::Destination, FIRST),
+                Expression::LoadKey(Key::TransportProtocol, SECOND),
+            ],
+            &[Expression::Load(Field::DestinationPort, THIRD), Expression::Lookup(PORTS, FIRST), translate],
+        ],
+    );
+    rule(
+        PUBLISH,
+        &[
+            &[
+                Expression::LoadKey(Key::TransportProtocol, FIRST),
+                Expression::Load(Field::DestinationPort, SECOND),
+            ],
+            &[Expression::Lookup(WILDCARD_PORTS, FIRST), translate],
+        ],
+    );
 
     // A container that uses a published port of its own network must get its answer by way of this machine, too.
     let from_subnet = within(Field::Source, &network, mask);
     let translated = any_bit(Key::FlowStatus, Key::DESTINATION_CHANGED);
-    rule("postrouting", &[&leaves, &within(Field::Source, &LOOPBACK, LOOPBACK_MASK), &[Expression::Masquerade]]);
+    rule(
+        "postrouting",
+        &[&leaves, &within(Field::Source, &LOOPBACK, LOOPBACK_MASK), &[Expression::Masquerade]],
+    );
     rule("postrouting", &[&leaves, &from_subnet, &translated, &[Expression::Masquerade]]);
     rule("postrouting", &[&from_subnet, &leaves_elsewhere, &[Expression::Masquerade]]);
-
-    // A packet that turns round on the bridge looks to the kernel as if its sender should talk to the target by itself.
-    let redirect = [
-        Expression::LoadKey(Key::TransportProtocol, FIRST),
-        Expression::Equal(FIRST, &ICMP),
-        Expression::Load(Field::IcmpType, FIRST),
-        Expression::Equal(FIRST, &ICMP_REDIRECT),
-    ];
-    rule("redirects", &[&leaves, &redirect, &[DROP]]);
 
     rule("forward", &[&leaves, &[Expression::Verdict(Verdict::Jump(TO_CONTAINERS))]]);
     rule(TO_CONTAINERS, &[&any_bit(Key::FlowState, Key::ESTABLISHED | Key::RELATED), &[ACCEPT]]);
@@ -175,8 +186,6 @@ fn with_rules(names: &Names, subnet: Ipv4Net, mut add: impl FnMut(&str, &[Expres
     rule(TO_CONTAINERS, &[&[Expression::Count, DROP]]);
 }
 
-const ICMP: [u8; 1] = [1];
-const ICMP_REDIRECT: [u8; 1] = [5];
 const LOCAL: [u8; 4] = Key::LOCAL.to_ne_bytes();
 
 #[cfg(test)]
@@ -185,7 +194,12 @@ mod tests {
     use crate::Protocol;
 
     fn port(host_ip: &str) -> Port {
-        Port { container_port: 80, protocol: Protocol::Tcp, host_ip: host_ip.parse().unwrap(), host_port: 8080 }
+        Port {
+            container_port: 80,
+            protocol: Protocol::Tcp,
+            host_ip: host_ip.parse().unwrap(),
+            host_port: 8080,
+        }
     }
 
     #[test]
@@ -207,6 +221,6 @@ mod tests {
         assert_eq!(table(&names, subnet, &elements).messages().len(), without + 1);
         let counts = rule_counts(&names, subnet);
         assert_eq!(counts["guard"], 2);
-        assert_eq!(counts.len(), 8, "every chain has rules: {counts:?}");
+        assert_eq!(counts.len(), 7, "every chain has rules: {counts:?}");
     }
 }

@@ -48,12 +48,17 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl State {
     pub(crate) fn open(config: &Config, store: Arc<Store>, exec_root: &Path) -> Result<Self> {
         let names = plan::names(config)?;
-        let mut socket = Socket::route().map_err(|cause| Error::Kernel { what: "opening rtnetlink".to_owned(), cause })?;
+        let mut socket =
+            Socket::route().map_err(|cause| Error::Kernel { what: "opening rtnetlink".to_owned(), cause })?;
         let by_container = records::endpoints(&store)?;
         let mut default = records::network(&store, "bridge", "bridge")?;
         let subnet = subnet_for(config, &names, &default, &mut socket, by_container.is_empty())?;
         describe_bridge(&mut default, &names, subnet, config.mtu);
-        let networks = vec![default, records::network(&store, "host", "host")?, records::network(&store, "none", "null")?];
+        let networks = vec![
+            default,
+            records::network(&store, "host", "host")?,
+            records::network(&store, "none", "null")?,
+        ];
         records::save_networks(&store, &networks)?;
         let last = records::last_address(&store, subnet)?;
         Ok(Self {
@@ -92,7 +97,9 @@ impl State {
     /// The network of this name or id; `default` and nothing at all are the bridge.
     pub(crate) fn network(&self, name_or_id: &str) -> Result<&Network> {
         let name = if matches!(name_or_id, "" | "default") { "bridge" } else { name_or_id };
-        if let Some(network) = self.networks.iter().find(|network| network.name == name || network.id.as_str() == name) {
+        if let Some(network) =
+            self.networks.iter().find(|network| network.name == name || network.id.as_str() == name)
+        {
             return Ok(network);
         }
         let mut starting = self.networks.iter().filter(|network| network.id.as_str().starts_with(name));
@@ -106,16 +113,26 @@ impl State {
 
 /// What the bridge's subnet is: as configured, as the bridge that the administrator named has it, as it was before, or
 /// the first free one. A remembered one that someone else routes by now is given up while no container lives on it.
-fn subnet_for(config: &Config, names: &Names, known: &Network, socket: &mut Socket, unused: bool) -> Result<Ipv4Net> {
+fn subnet_for(
+    config: &Config,
+    names: &Names,
+    known: &Network,
+    socket: &mut Socket,
+    unused: bool,
+) -> Result<Ipv4Net> {
     if let Some(subnet) = config.subnet {
         return plan::with_gateway(subnet);
     }
-    if !names.exclusive && let Some(present) = bridge::address_of(socket, &names.bridge)? {
+    if !names.exclusive
+        && let Some(present) = bridge::address_of(socket, &names.bridge)?
+    {
         return plan::with_gateway(present);
     }
     let taken = bridge::routed_networks(socket, &names.bridge)?;
     match known.subnet {
-        Some(before) if !unused || !taken.iter().any(|other| other.overlaps(&before)) => plan::with_gateway(before),
+        Some(before) if !unused || !taken.iter().any(|other| other.overlaps(&before)) => {
+            plan::with_gateway(before)
+        }
         _ => plan::choose_subnet(&config.instance, &taken),
     }
 }

@@ -34,7 +34,8 @@ pub struct Flows {
 /// Makes the kernel forget the flows: the next packet of each is translated afresh. Returns how many there were.
 pub fn forget(socket: &mut Socket, flows: &Flows) -> Result<usize, Error> {
     let objects = socket.dump(&Message::new(GET, flag::DUMP, &header()))?;
-    let requests: Vec<Message> = objects.iter().filter_map(|object| deletion(object.get(4..)?, flows)).collect();
+    let requests: Vec<Message> =
+        objects.iter().filter_map(|object| deletion(object.get(4..)?, flows)).collect();
     for request in &requests {
         match socket.execute(std::slice::from_ref(request)) {
             Err(error) if !error.is_missing() => return Err(error),

@@ -204,7 +204,8 @@ mod tests {
         assert_eq!(bytes, wanted);
         let received = split(&bytes).next().unwrap().unwrap();
         assert_eq!((received.kind, received.flags), (16, 0x405));
-        let found: Vec<_> = attributes(&received.payload[4..]).map(|(kind, value)| (kind, value.len())).collect();
+        let found: Vec<_> =
+            attributes(&received.payload[4..]).map(|(kind, value)| (kind, value.len())).collect();
         assert_eq!(found, [(3, 3), (18, 8)]);
         assert_eq!(read_text(find(&received.payload[4..], 3).unwrap()), "ab");
         assert_eq!(read_be32(find(find(&received.payload[4..], 18).unwrap(), 1).unwrap()), 7);

@@ -162,7 +162,8 @@ pub fn create_veth(pair: &VethPair<'_>) -> Message {
         info.text(link::INFO_KIND, "veth").nest(link::INFO_DETAILS, |details| {
             details.nest(link::VETH_PEER, |peer| {
                 peer.raw(&link_header(0, 0, 0)).text(link::NAME, pair.peer_name);
-                peer.attribute(link::ADDRESS, &pair.peer_mac).descriptor(link::NAMESPACE_FD, pair.peer_namespace);
+                peer.attribute(link::ADDRESS, &pair.peer_mac)
+                    .descriptor(link::NAMESPACE_FD, pair.peer_namespace);
                 if let Some(mtu) = pair.mtu {
                     peer.u32(link::MTU, mtu);
                 }
@@ -267,7 +268,10 @@ fn parse_link(object: &[u8]) -> Option<Link> {
     let index = read_u32(object.get(4..8)?);
     let up = read_u32(object.get(8..12)?) & UP != 0;
     let rest = object.get(LINK_HEADER..)?;
-    let kind = find(rest, link::INFO).and_then(|info| find(info, link::INFO_KIND)).map(read_text).unwrap_or_default();
+    let kind = find(rest, link::INFO)
+        .and_then(|info| find(info, link::INFO_KIND))
+        .map(read_text)
+        .unwrap_or_default();
     Some(Link {
         index,
         name: find(rest, link::NAME).map(read_text)?,

@@ -4,7 +4,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{Timeout, set_socket_send_buffer_size_force, set_socket_timeout};
-use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, sendto, socket_with};
+use rustix::net::{
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink, recv, sendto,
+    socket_with,
+};
 
 use crate::Error;
 use crate::message::{Message, Received, attributes, read_text, read_u32, split};
@@ -48,10 +51,12 @@ impl Socket {
 
     fn open(protocol: Option<Protocol>) -> Result<Self, Error> {
         let failed = |cause: Errno| Error::Socket { action: "open", cause: cause.into() };
-        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol).map_err(failed)?;
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)
+            .map_err(failed)?;
         bind(&fd, &SocketAddrNetlink::new(0, 0)).map_err(failed)?;
         set_socket_timeout(&fd, Timeout::Recv, Some(PATIENCE)).map_err(failed)?;
-        tare_sys::netlink::explain_errors(fd.as_fd()).map_err(|cause| Error::Socket { action: "open", cause })?;
+        tare_sys::netlink::explain_errors(fd.as_fd())
+            .map_err(|cause| Error::Socket { action: "open", cause })?;
         Ok(Self { fd, sequence: 0, buffer: vec![0; READ_SIZE] })
     }
 

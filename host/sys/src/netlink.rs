@@ -20,6 +20,8 @@ fn enable(socket: BorrowedFd<'_>, option: i32) -> io::Result<()> {
     let on: libc::c_int = 1;
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the option's value is read from `on`, which lives across the call and is as long as `length` says.
-    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), length) };
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_NETLINK, option, (&raw const on).cast(), length)
+    };
     check(result.into()).map(drop)
 }

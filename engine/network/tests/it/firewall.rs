@@ -35,7 +35,6 @@ fn the_table_is_what_nft_reads() {
         r#"oifname "tare0" ip saddr 127.0.0.0/8 masquerade"#,
         r#"oifname "tare0" ip saddr 172.30.0.0/16 ct status dnat masquerade"#,
         r#"ip saddr 172.30.0.0/16 oifname != "tare0" masquerade"#,
-        r#"oifname "tare0" icmp type redirect drop"#,
         r#"oifname "tare0" jump to_containers"#,
         "ct state established,related accept",
         "ct status dnat accept",
@@ -76,7 +75,11 @@ fn a_flushed_ruleset_is_put_back_with_the_next_container() {
     ] {
         world.host.shell(damage);
         let _other = daemon.container(vec![]);
-        assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), Some(NEIGHBOUR.to_owned()), "after {damage}");
+        assert_eq!(
+            world.neighbour.ask(&format!("{HOST}:8080")),
+            Some(NEIGHBOUR.to_owned()),
+            "after {damage}"
+        );
         world.host.shell("nft list chain ip tare to_containers | grep -q drop");
     }
     // Between a flush and the next container, releasing and publishing find their way, too.
@@ -111,14 +114,21 @@ fn two_daemons_live_side_by_side() {
     let world = World::new();
     let main = world.daemon();
     let other = world.daemon_with(Config { instance: "1f2e".to_owned(), ..Config::default() });
-    let (a, b) = (main.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]), other.container(vec![publish("0.0.0.0", 8081, 80, Tcp)]));
+    let (a, b) = (
+        main.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]),
+        other.container(vec![publish("0.0.0.0", 8081, 80, Tcp)]),
+    );
     a.inside.serve("0.0.0.0:80");
     b.inside.serve("0.0.0.0:80");
     assert_ne!(a.endpoint.gateway, b.endpoint.gateway);
     let seen = [world.neighbour.ask(&format!("{HOST}:8080")), world.neighbour.ask(&format!("{HOST}:8081"))];
     assert_eq!(seen, [Some(NEIGHBOUR.to_owned()), Some(NEIGHBOUR.to_owned())]);
     assert_eq!(a.inside.ask(&b.at(80)), None, "bridges are apart");
-    assert_eq!(a.inside.ask(&format!("{HOST}:8081")), Some(b.endpoint.gateway.to_string()), "but for what is published");
+    assert_eq!(
+        a.inside.ask(&format!("{HOST}:8081")),
+        Some(b.endpoint.gateway.to_string()),
+        "but for what is published"
+    );
     other.reconcile(&[&b.id]);
     main.teardown();
     assert!(world.neighbour.ask(&format!("{HOST}:8081")).is_some());

@@ -4,7 +4,7 @@ use tare_model::{HasKind, Kind};
 use tare_network::Protocol::{Tcp, Udp};
 use tare_network::{Config, EndpointRequest, Error};
 
-use crate::world::{Namespace, World, publish, random_id};
+use crate::world::{Namespace, World, eventually, publish, random_id};
 
 fn on(network: &str) -> EndpointRequest {
     EndpointRequest { network: network.to_owned(), ..EndpointRequest::default() }
@@ -23,10 +23,17 @@ fn an_address_that_was_given_back_is_not_given_next() {
         })
         .collect();
     assert_eq!(addresses, ["172.30.0.2", "172.30.0.3", "172.30.0.4"]);
-    let wanted = EndpointRequest { ip: Some("172.30.9.9".parse().unwrap()), mac: Some("06:00:00:00:00:01".to_owned()), ..on("bridge") };
+    let wanted = EndpointRequest {
+        ip: Some("172.30.9.9".parse().unwrap()),
+        mac: Some("06:00:00:00:00:01".to_owned()),
+        ..on("bridge")
+    };
     let (first, second) = (random_id(), random_id());
     let endpoint = daemon.try_allocate(&first, wanted.clone()).unwrap();
-    assert_eq!((endpoint.address.to_string().as_str(), endpoint.mac.as_str()), ("172.30.9.9", "06:00:00:00:00:01"));
+    assert_eq!(
+        (endpoint.address.to_string().as_str(), endpoint.mac.as_str()),
+        ("172.30.9.9", "06:00:00:00:00:01")
+    );
     assert!(matches!(daemon.try_allocate(&second, wanted), Err(Error::AddressInUse(_))));
     let outside = EndpointRequest { ip: Some("10.0.0.1".parse().unwrap()), ..on("bridge") };
     assert_eq!(daemon.try_allocate(&second, outside).unwrap_err().kind(), Kind::InvalidInput);
@@ -56,18 +63,29 @@ fn a_port_that_is_taken_is_a_conflict_that_leaves_nothing() {
     let daemon = world.daemon();
     world.host.serve("127.0.0.1:8080");
     let (id, name) = (random_id(), "web".to_owned());
-    let request = EndpointRequest { name, ports: vec![publish("0.0.0.0", 8081, 80, Tcp), publish("0.0.0.0", 8080, 80, Tcp)], ..on("") };
+    let request = EndpointRequest {
+        name,
+        ports: vec![publish("0.0.0.0", 8081, 80, Tcp), publish("0.0.0.0", 8080, 80, Tcp)],
+        ..on("")
+    };
     let error = daemon.try_allocate(&id, request).unwrap_err();
     assert_eq!(error.kind(), Kind::Conflict);
-    assert!(error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"), "{error}");
+    assert!(
+        error.to_string().ends_with("Bind for 0.0.0.0:8080 failed: port is already allocated"),
+        "{error}"
+    );
     assert!(daemon.networks.endpoint(&id).is_none());
     let first = daemon.container(vec![publish("0.0.0.0", 8081, 80, Tcp)]);
     let request = EndpointRequest { ports: vec![publish("127.0.0.1", 8081, 80, Tcp)], ..on("") };
     assert_eq!(daemon.try_allocate(&id, request.clone()).unwrap_err().kind(), Kind::Conflict);
     daemon.release(&first.id);
-    assert_eq!(daemon.try_allocate(&id, request.clone()).unwrap_err().kind(), Kind::Conflict, "the sockets are still open");
+    assert_eq!(
+        daemon.try_allocate(&id, request.clone()).unwrap_err().kind(),
+        Kind::Conflict,
+        "the sockets are still open"
+    );
     drop(first.reserved);
-    daemon.try_allocate(&id, request).unwrap();
+    eventually(|| daemon.try_allocate(&id, request.clone()).ok()).expect("nobody has the port any more");
 }
 
 #[test]
@@ -161,7 +179,9 @@ fn a_failed_connect_leaves_nothing() {
     let world = World::new();
     let daemon = world.daemon();
     let id = random_id();
-    daemon.try_allocate(&id, EndpointRequest { ports: vec![publish("0.0.0.0", 8080, 80, Tcp)], ..on("") }).unwrap();
+    daemon
+        .try_allocate(&id, EndpointRequest { ports: vec![publish("0.0.0.0", 8080, 80, Tcp)], ..on("") })
+        .unwrap();
     let inside = Namespace::new();
     inside.shell("ip link add eth0 type veth peer name eth1");
     assert!(daemon.try_connect(&id, inside.pid).is_err());

@@ -1,8 +1,9 @@
 //! Who reaches whom, and who must not.
 
+use tare_network::EndpointRequest;
 use tare_network::Protocol::{Tcp, Udp};
 
-use crate::world::{HOST, NEIGHBOUR, World, publish};
+use crate::world::{HOST, NEIGHBOUR, Namespace, World, publish, random_id};
 
 #[test]
 fn a_container_has_an_address_a_route_and_loopback() {
@@ -10,12 +11,31 @@ fn a_container_has_an_address_a_route_and_loopback() {
     let daemon = world.daemon();
     let container = daemon.container(vec![]);
     assert_eq!(container.endpoint.address.to_string(), "172.30.0.2");
-    let links = container.inside.shell("ip -br link show up; ip -4 -br addr; ip route; ip -6 addr show dev eth0");
+    let links =
+        container.inside.shell("ip -br link show up; ip -4 -br addr; ip route; ip -6 addr show dev eth0");
     assert!(links.contains("02:42:ac:1e:00:02"), "{links}");
     assert!(links.contains("eth0") && links.contains("172.30.0.2/16"), "{links}");
     assert!(links.contains("default via 172.30.0.1 dev eth0"), "{links}");
     assert!(links.contains("127.0.0.1/8"), "{links}");
     assert!(!links.contains("inet6"), "IPv6 is off where no rule of ours guards it: {links}");
+}
+
+#[test]
+fn packets_pass_as_soon_as_a_container_is_connected() {
+    for _ in 0..5 {
+        let world = World::new();
+        let daemon = world.daemon();
+        let (id, inside) = (random_id(), Namespace::new());
+        let endpoint = daemon.try_allocate(&id, EndpointRequest::default()).unwrap();
+        let server = inside.udp("0.0.0.0:53");
+        let client = world.host.udp("0.0.0.0:0");
+        daemon.try_connect(&id, inside.pid).unwrap();
+        client.send_to(b"first", (endpoint.address, 53)).unwrap();
+        let mut bytes = [0; 8];
+        let (_, from) = server.recv_from(&mut bytes).expect("the first packet to the container arrives");
+        server.send_to(b"answer", from).unwrap();
+        client.recv_from(&mut bytes).expect("and the first one from it");
+    }
 }
 
 #[test]
@@ -31,7 +51,9 @@ fn the_same_where_bridges_bypass_the_firewall() {
 /// `bridged`: whether frames between ports of a bridge pass the IP hooks, `net.bridge.bridge-nf-call-iptables`.
 fn reached_from_everywhere(bridged: &str) {
     let world = World::new();
-    world.host.shell(&format!("s=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $s ] || echo {bridged} > $s"));
+    world.host.shell(&format!(
+        "s=/proc/sys/net/bridge/bridge-nf-call-iptables; [ ! -e $s ] || echo {bridged} > $s"
+    ));
     let daemon = world.daemon();
     let web = daemon.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]);
     let other = daemon.container(vec![]);
@@ -41,7 +63,11 @@ fn reached_from_everywhere(bridged: &str) {
     assert_eq!(world.host.ask("127.0.0.1:8080"), from_bridge, "through 127.0.0.1");
     assert_eq!(world.host.ask("127.0.0.9:8080"), from_bridge, "through any loopback address");
     assert_eq!(world.host.ask(&format!("{HOST}:8080")), Some(HOST.to_owned()));
-    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), Some(NEIGHBOUR.to_owned()), "the client's address is kept");
+    assert_eq!(
+        world.neighbour.ask(&format!("{HOST}:8080")),
+        Some(NEIGHBOUR.to_owned()),
+        "the client's address is kept"
+    );
     assert_eq!(other.inside.ask(&web.at(80)), Some(other.endpoint.address.to_string()));
     assert_eq!(other.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin");
     assert_eq!(other.inside.ask("172.30.0.1:8080"), from_bridge, "hairpin by the gateway");
@@ -76,9 +102,11 @@ fn what_is_published_on_loopback_stays_on_this_machine() {
     world.host.shell("echo 1 > /proc/sys/net/ipv4/conf/lan/route_localnet");
     world.neighbour.shell(
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
-         ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
-         ip route add 127.0.0.0/8 via 10.9.0.1 src 10.9.0.2; ip route add 172.30.0.0/16 via 10.9.0.1",
+         ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via 10.9.0.1 src 10.9.0.2
+         ip route add 172.30.0.0/16 via 10.9.0.1",
     );
+    world.host.serve("127.0.0.1:9000");
+    assert!(world.neighbour.ask("127.0.0.1:9000").is_some(), "the attack works where nothing guards");
     assert_eq!(world.neighbour.ask("127.0.0.1:8080"), None);
     assert_eq!(world.neighbour.ask(&web.at(80)), None);
 }
@@ -92,7 +120,11 @@ fn what_is_not_published_is_not_reached_by_routing() {
     web.inside.serve("0.0.0.0:81");
     world.neighbour.shell("ip route add 172.30.0.0/16 via 10.9.0.1");
     assert_eq!(world.neighbour.ask(&web.at(81)), None);
-    assert_eq!(world.neighbour.ask(&web.at(80)), None, "published is the machine's port, not the container's");
+    assert_eq!(
+        world.neighbour.ask(&web.at(80)),
+        None,
+        "published is the machine's port, not the container's"
+    );
     assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
     assert!(world.host.ask(&web.at(81)).is_some());
 }
@@ -106,7 +138,14 @@ fn containers_reach_out_under_the_machines_address() {
     assert_eq!(container.inside.ask(&format!("{NEIGHBOUR}:80")), Some(HOST.to_owned()));
     let notices = daemon.networks.notices();
     assert!(notices.len() == 1 && notices[0].contains("ip_forward"), "{notices:?}");
-    assert_eq!(world.daemon_with(tare_network::Config { instance: "b".to_owned(), ..Default::default() }).networks.notices().len(), 0);
+    assert_eq!(
+        world
+            .daemon_with(tare_network::Config { instance: "b".to_owned(), ..Default::default() })
+            .networks
+            .notices()
+            .len(),
+        0
+    );
 }
 
 #[test]
@@ -118,8 +157,7 @@ fn the_machines_loopback_services_are_not_the_containers() {
     world.host.serve("0.0.0.0:9001");
     container.inside.shell(
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
-         ip route del local 127.0.0.0/8 dev lo table local; ip route del local 127.0.0.1 dev lo table local
-         ip route add 127.0.0.0/8 via 172.30.0.1 src 172.30.0.2",
+         ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via 172.30.0.1 src 172.30.0.2",
     );
     assert_eq!(container.inside.ask("127.0.0.1:9000"), None);
     assert!(container.inside.ask("172.30.0.1:9001").is_some(), "what listens on every address is reached");
@@ -144,13 +182,22 @@ fn datagrams_follow_the_container_that_has_the_port_now() {
         })
     };
     // A flow that began before the port was published must not stick to the machine itself.
+    let _other = daemon.container(vec![]);
     client.send_to(b"early", format!("{HOST}:5353")).unwrap();
     let first = daemon.container(vec![publish("0.0.0.0", 5353, 53, Udp)]);
     let server = first.inside.udp("0.0.0.0:53");
     assert_eq!(exchange(&server), Some(format!("{HOST}:5353")));
     daemon.release(&first.id);
     drop(first);
+    // Nor to the container that is gone, once the machine has a server of its own there.
+    let own = world.host.udp("0.0.0.0:5353");
+    assert_eq!(exchange(&own), Some(format!("{HOST}:5353")));
+    drop(own);
     let second = daemon.container(vec![publish("0.0.0.0", 5353, 53, Udp)]);
     let server = second.inside.udp("0.0.0.0:53");
-    assert_eq!(exchange(&server), Some(format!("{HOST}:5353")), "the same client goes on with the new container");
+    assert_eq!(
+        exchange(&server),
+        Some(format!("{HOST}:5353")),
+        "the same client goes on with the new container"
+    );
 }

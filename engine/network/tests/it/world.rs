@@ -32,7 +32,10 @@ impl Namespace {
         let (work, orders) = channel::<Work>();
         let (report, born) = channel();
         let thread = std::thread::spawn(move || {
-            #[allow(deprecated, reason = "its successor is unsafe only because of other flags than this one")]
+            #[allow(
+                deprecated,
+                reason = "its successor is unsafe only because of other flags than this one"
+            )]
             rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNET).unwrap();
             report.send(rustix::thread::gettid().as_raw_nonzero().get()).unwrap();
             orders.into_iter().for_each(|order| order());
@@ -88,7 +91,8 @@ impl Namespace {
     /// Opens a datagram socket.
     pub(crate) fn udp(&self, address: &str) -> UdpSocket {
         let address: SocketAddr = address.parse().unwrap();
-        let socket = self.run(move || UdpSocket::bind(address)).unwrap();
+        let socket =
+            self.run(move || eventually(|| UdpSocket::bind(address).ok())).expect("the port is free");
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket
     }
@@ -121,6 +125,8 @@ impl World {
             neighbour.pid
         ));
         neighbour.shell(&format!("ip addr add {NEIGHBOUR}/24 dev lan; ip link set lan up"));
+        // To be asked for makes the kernel notice now that the other end is up.
+        host.shell("ip link show dev lan");
         Self { host, neighbour, directory: tempfile::tempdir().unwrap() }
     }
 
@@ -150,7 +156,11 @@ impl<'a> Daemon<'a> {
         Self { host, networks }
     }
 
-    pub(crate) fn try_allocate(&self, container: &Id, request: EndpointRequest) -> tare_network::Result<Endpoint> {
+    pub(crate) fn try_allocate(
+        &self,
+        container: &Id,
+        request: EndpointRequest,
+    ) -> tare_network::Result<Endpoint> {
         let (networks, container) = (Arc::clone(&self.networks), container.clone());
         self.host.run(move || runtime().block_on(networks.allocate(&container, request)))
     }
@@ -201,6 +211,17 @@ impl Container {
     pub(crate) fn at(&self, port: u16) -> String {
         SocketAddrV4::new(self.endpoint.address, port).to_string()
     }
+}
+
+/// Tries until something comes of it, for half a second. A descriptor that this process closed may stay open for a moment
+/// in the child that another test has forked and that has not become its program yet.
+pub(crate) fn eventually<T>(attempt: impl Fn() -> Option<T>) -> Option<T> {
+    (0..50).find_map(|_| {
+        attempt().or_else(|| {
+            std::thread::sleep(Duration::from_millis(10));
+            None
+        })
+    })
 }
 
 pub(crate) fn publish(host_ip: &str, host_port: u16, container_port: u16, protocol: Protocol) -> PortRequest {

@@ -11,7 +11,9 @@ pub type Rules = BTreeMap<String, usize>;
 pub fn generation(socket: &mut Socket) -> Result<u32, Error> {
     let answer = socket.ask(&Message::new(GET_GENERATION, 0, &HEADER))?;
     let rest = answer.get(HEADER.len()..).unwrap_or(&[]);
-    find(rest, attribute::GENERATION_ID).map(read_be32).ok_or(Error::Malformed("a generation without its number"))
+    find(rest, attribute::GENERATION_ID)
+        .map(read_be32)
+        .ok_or(Error::Malformed("a generation without its number"))
 }
 
 /// What a table has by way of rules; nothing if there is no such table.
@@ -37,7 +39,8 @@ pub fn elements(socket: &mut Socket, table: &str, map: &str) -> Result<BTreeMap<
         Err(error) if error.is_missing() => return Ok(BTreeMap::new()),
         objects => objects?,
     };
-    let lists = objects.iter().filter_map(|object| find(object.get(HEADER.len()..)?, attribute::ELEMENTS_LIST));
+    let lists =
+        objects.iter().filter_map(|object| find(object.get(HEADER.len()..)?, attribute::ELEMENTS_LIST));
     Ok(lists.flat_map(attributes).filter_map(|(_, item)| read_element(item)).collect())
 }
 

@@ -40,8 +40,6 @@ pub enum Field {
     Destination,
     /// The destination port, at the same place in tcp, udp, sctp and dccp.
     DestinationPort,
-    /// The first byte of an ICMP message.
-    IcmpType,
 }
 
 /// What the kernel knows of a packet besides its bytes.
@@ -159,7 +157,6 @@ fn load(item: &mut Message, field: Field, to: Register) {
         Field::Source => (NETWORK_HEADER, 12, 4),
         Field::Destination => (NETWORK_HEADER, 16, 4),
         Field::DestinationPort => (TRANSPORT_HEADER, 2, 2),
-        Field::IcmpType => (TRANSPORT_HEADER, 0, 1),
     };
     named(item, "payload", |details| {
         details.be32(1, to.number()).be32(2, base).be32(3, offset).be32(4, length);
@@ -238,7 +235,8 @@ mod tests {
     #[test]
     fn a_return_has_the_bytes_that_nft_sends() {
         let wanted: &[u8] = &[
-            14, 0, 1, 0, b'i', b'm', b'm', b'e', b'd', b'i', b'a', b't', b'e', 0, 0, 0, 28, 0, 2, 0x80, // name, details
+            14, 0, 1, 0, b'i', b'm', b'm', b'e', b'd', b'i', b'a', b't', b'e', 0, 0, 0, 28, 0, 2,
+            0x80, // name, details
             8, 0, 1, 0, 0, 0, 0, 0, 16, 0, 2, 0x80, 12, 0, 2, 0x80, 8, 0, 1, 0, 0xff, 0xff, 0xff, 0xfb,
         ];
         assert_eq!(bytes(Expression::Verdict(Verdict::Return)), wanted);

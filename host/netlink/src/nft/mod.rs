@@ -235,7 +235,13 @@ impl<'a> Batch<'a> {
         self
     }
 
-    fn elements<'e>(&mut self, kind: u16, flags: u16, map: &str, elements: impl Iterator<Item = (&'e [u8], Option<&'e [u8]>)>) {
+    fn elements<'e>(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        map: &str,
+        elements: impl Iterator<Item = (&'e [u8], Option<&'e [u8]>)>,
+    ) {
         let table = self.table;
         self.push(kind, flags, |message| {
             message.text(attribute::ELEMENTS_TABLE, table).text(attribute::ELEMENTS_SET, map);
