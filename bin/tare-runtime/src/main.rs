@@ -21,7 +21,19 @@ tare-runtime makes and runs containers as OCI bundles describe them
 
 /// The rest of the OCI command line.
 const LATER: [&str; 13] = [
-    "create", "start", "state", "kill", "delete", "exec", "list", "ps", "pause", "resume", "update", "events", "checkpoint",
+    "create",
+    "start",
+    "state",
+    "kill",
+    "delete",
+    "exec",
+    "list",
+    "ps",
+    "pause",
+    "resume",
+    "update",
+    "events",
+    "checkpoint",
 ];
 
 fn main() -> ExitCode {

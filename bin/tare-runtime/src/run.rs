@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid};
+use rustix::process::{WaitId, WaitIdOptions, WaitIdStatus, waitid};
 use tare_cgroup::{Cgroup, Hierarchies};
 use tare_oci::runtime::Spec;
 use tare_runtime::{Error, Launch, Result, Running, Stdio};
+use tare_sys::signal;
 
 /// Passed on to the container.
-const FORWARDED: [i32; 7] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
+const FORWARDED: [i32; 7] =
+    [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGWINCH];
 
 /// Reads the arguments and runs the container.
 pub(crate) fn command(arguments: &[&str]) -> ExitCode {
@@ -49,7 +51,8 @@ fn run(bundle: &Path, id: &str) -> Result<u8> {
 }
 
 fn cgroup_path(spec: &Spec, id: &str) -> PathBuf {
-    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
+    let given =
+        spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref()).filter(|path| !path.is_empty());
     Path::new("/").join(given.map_or_else(|| format!("tare/{id}"), str::to_owned))
 }
 
@@ -57,7 +60,7 @@ fn in_cgroup(spec: &Spec, bundle: &Path, id: &str, cgroup: &Cgroup) -> Result<u8
     if let Some(resources) = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
         cgroup.apply(resources)?;
     }
-    let signals = tare_sys::signal::signal_fd(&FORWARDED).map_err(|e| Error::Step(format!("block signals: {e}")))?;
+    let signals = signal::signal_fd(&FORWARDED).map_err(|e| Error::Step(format!("block signals: {e}")))?;
     let mut created = tare_runtime::clone_init(Launch {
         id,
         bundle,
@@ -79,18 +82,18 @@ fn in_cgroup(spec: &Spec, bundle: &Path, id: &str, cgroup: &Cgroup) -> Result<u8
 fn wait(running: &Running, signals: std::os::fd::BorrowedFd<'_>) -> Result<u8> {
     let failed = |e: rustix::io::Errno| Error::Step(format!("wait for the container: {e}"));
     loop {
-        let mut fds = [PollFd::new(&running.pidfd, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
+        let mut fds =
+            [PollFd::new(&running.pidfd, PollFlags::IN), PollFd::from_borrowed_fd(signals, PollFlags::IN)];
         rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(failed)?;
         if !fds[1].revents().is_empty() {
-            while let Ok(Some(number)) = tare_sys::signal::next_signal(signals) {
-                if let Some(signal) = Signal::from_named_raw(number) {
-                    // The container may have ended meanwhile.
-                    let _ = pidfd_send_signal(&running.pidfd, signal);
-                }
+            while let Ok(Some(signal)) = signal::next_signal(signals) {
+                // The container may have ended meanwhile.
+                drop(signal::send(&running.pidfd, signal.number));
             }
         }
         if !fds[0].revents().is_empty() {
-            let status = waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED).map_err(failed)?;
+            let status =
+                waitid(WaitId::PidFd(running.pidfd.as_fd()), WaitIdOptions::EXITED).map_err(failed)?;
             return Ok(status.map_or(125, exit_code));
         }
     }

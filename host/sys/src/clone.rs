@@ -53,7 +53,8 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> 
     }
     // SAFETY: `arguments` and the `pidfd` that it points to outlive the call. Without CLONE_VM the child works on its
     // own copy of memory, and this process has one thread, so nothing that the copy holds is owned by a thread it lacks.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) })?;
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<libc::clone_args>()) })?;
     if pid == 0 {
         return Ok(Cloned::Child);
     }

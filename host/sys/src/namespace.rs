@@ -27,5 +27,12 @@ pub fn unshare(kinds: u64) -> io::Result<()> {
 
 const NAMESPACES: u64 = {
     use crate::clone as c;
-    c::NEW_MOUNT | c::NEW_PID | c::NEW_NETWORK | c::NEW_UTS | c::NEW_IPC | c::NEW_USER | c::NEW_CGROUP | c::NEW_TIME
+    c::NEW_MOUNT
+        | c::NEW_PID
+        | c::NEW_NETWORK
+        | c::NEW_UTS
+        | c::NEW_IPC
+        | c::NEW_USER
+        | c::NEW_CGROUP
+        | c::NEW_TIME
 };

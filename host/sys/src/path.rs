@@ -53,7 +53,13 @@ pub fn mkdir_all_in_root(root: BorrowedFd<'_>, path: &Path, mode: u32) -> io::Re
 }
 
 /// One component: opened as the root's resolution has it, made where it is missing.
-fn step(root: BorrowedFd<'_>, above: &OwnedFd, walked: &Path, name: &OsStr, mode: u32) -> io::Result<OwnedFd> {
+fn step(
+    root: BorrowedFd<'_>,
+    above: &OwnedFd,
+    walked: &Path,
+    name: &OsStr,
+    mode: u32,
+) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     match open_in_root(root, walked, flags) {
         Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
@@ -67,10 +73,22 @@ fn step(root: BorrowedFd<'_>, above: &OwnedFd, walked: &Path, name: &OsStr, mode
         Err(e) => return Err(e.into()),
     }
     let flags = flags | OFlags::NOFOLLOW;
-    resolve(above.as_fd(), Path::new(name), flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+    resolve(
+        above.as_fd(),
+        Path::new(name),
+        flags,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    )
 }
 
-fn resolve(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode, how: ResolveFlags) -> io::Result<OwnedFd> {
+fn resolve(
+    root: BorrowedFd<'_>,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+    how: ResolveFlags,
+) -> io::Result<OwnedFd> {
     for _ in 0..RACES {
         match openat2(root, path, flags | OFlags::CLOEXEC, mode, how) {
             Err(Errno::AGAIN | Errno::INTR) => {}

@@ -32,7 +32,12 @@ pub fn load(program: &[Instruction], flags: u32) -> io::Result<Option<OwnedFd>> 
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
     // SAFETY: `program` describes a live array of `sock_filter`-shaped items, which the kernel only reads and verifies.
     let result = unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, libc::c_ulong::from(flags), &raw const program)
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::c_ulong::from(flags),
+            &raw const program,
+        )
     };
     let fd = check(result)?;
     if flags & NEW_LISTENER == 0 {

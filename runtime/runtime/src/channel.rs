@@ -9,8 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use crate::failure::Failure;
@@ -31,7 +31,10 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// What init said.
 #[derive(Debug)]
 pub(crate) enum Word {
-    Ready { warnings: Vec<String>, console: Option<OwnedFd> },
+    Ready {
+        warnings: Vec<String>,
+        console: Option<OwnedFd>,
+    },
     Failed(Failure),
     /// The socket was closed: by execve, or because init is dead.
     End,
@@ -56,9 +59,10 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
             let warnings = String::from_utf8_lossy(warnings);
             Word::Ready { warnings: warnings.lines().map(str::to_owned).collect(), console }
         }
-        [FAILED, exit_code, message @ ..] => {
-            Word::Failed(Failure { message: String::from_utf8_lossy(message).into_owned(), exit_code: *exit_code })
-        }
+        [FAILED, exit_code, message @ ..] => Word::Failed(Failure {
+            message: String::from_utf8_lossy(message).into_owned(),
+            exit_code: *exit_code,
+        }),
         _ => Word::End,
     })
 }
@@ -74,7 +78,11 @@ pub(crate) fn wait_start(socket: BorrowedFd<'_>) -> bool {
 }
 
 /// Init: only execve is left to do.
-pub(crate) fn ready(socket: BorrowedFd<'_>, warnings: &[String], console: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn ready(
+    socket: BorrowedFd<'_>,
+    warnings: &[String],
+    console: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut text = vec![READY];
     text.extend_from_slice(warnings.join("\n").as_bytes());
     send(socket, &text, console)
@@ -103,7 +111,9 @@ fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::
 fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let answer = retry_on_intr(|| recvmsg(socket, &mut [IoSliceMut::new(text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC));
+    let answer = retry_on_intr(|| {
+        recvmsg(socket, &mut [IoSliceMut::new(text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    });
     let length = match answer {
         // A peer that is killed with our word unread resets the connection.
         Err(Errno::CONNRESET) => 0,

@@ -40,7 +40,9 @@ pub(crate) fn leave_caller(mut keep: Vec<RawFd>, stdio: &Stdio, preserve_fds: u3
     // Without a session of its own it could push input into the caller's terminal (TIOCSTI).
     setsid().at("start a session")?;
     match process::join_new_session_keyring() {
-        Err(e) if e.raw_os_error() != Some(Errno::NOSYS.raw_os_error()) => Err(Failure::new("join a session keyring", e)),
+        Err(e) if e.raw_os_error() != Some(Errno::NOSYS.raw_os_error()) => {
+            Err(Failure::new("join a session keyring", e))
+        }
         _ => Ok(()),
     }
 }
@@ -67,7 +69,9 @@ pub(crate) fn take_streams(stdio: &Stdio, terminal: Option<&Terminal>, owner: u3
     // A stream that has the number of another one's place would be overwritten before its turn.
     let copies = streams.map(|stream| rustix::io::fcntl_dupfd_cloexec(stream, 3));
     for (number, copy) in (0..).zip(copies) {
-        copy.map_err(Into::into).and_then(|copy| fd::place(copy.as_fd(), number)).at("put the standard streams in place")?;
+        copy.map_err(Into::into)
+            .and_then(|copy| fd::place(copy.as_fd(), number))
+            .at("put the standard streams in place")?;
     }
     Ok(())
 }
@@ -117,7 +121,8 @@ mod tests {
 
     #[test]
     fn home_is_the_sixth_field_of_the_users_line() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:33::/var/www:/bin/false\nempty:x:5:5:::\n";
+        let passwd =
+            "root:x:0:0:root:/root:/bin/sh\nbroken\nwww:x:33:33::/var/www:/bin/false\nempty:x:5:5:::\n";
         assert_eq!(home_in(passwd, 33), Some("/var/www"));
         assert_eq!(home_in(passwd, 5), Some(""));
         assert_eq!(home_in(passwd, 7), None);

@@ -123,7 +123,8 @@ impl Joined {
         for (kind, path) in wanted {
             let step = || format!("join namespace {}", path.display());
             let theirs = File::open(path).map_err(|e| Error::step(&step(), e));
-            let entered = theirs.and_then(|theirs| joined.add(*kind, theirs.as_fd()).map_err(|e| Error::step(&step(), e)));
+            let entered = theirs
+                .and_then(|theirs| joined.add(*kind, theirs.as_fd()).map_err(|e| Error::step(&step(), e)));
             if let Err(error) = entered {
                 joined.leave()?;
                 return Err(error);
@@ -135,7 +136,9 @@ impl Joined {
     /// Enters the process id namespace of a running process, for the children to come.
     pub(crate) fn enter_pid_of(pidfd: BorrowedFd<'_>) -> Result<Self> {
         let mut joined = Self(Vec::new());
-        joined.add(clone::NEW_PID, pidfd).map_err(|e| Error::step("join the container's process id namespace", e))?;
+        joined
+            .add(clone::NEW_PID, pidfd)
+            .map_err(|e| Error::step("join the container's process id namespace", e))?;
         Ok(joined)
     }
 
@@ -154,7 +157,11 @@ impl Joined {
     /// Back to the own ones.
     pub(crate) fn leave(self) -> Result<()> {
         let back = |(kind, own): (u64, OwnedFd)| namespace::enter(own.as_fd(), kind);
-        self.0.into_iter().map(back).fold(Ok(()), Result::and).map_err(|e| Error::step("leave the joined namespaces", e))
+        self.0
+            .into_iter()
+            .map(back)
+            .fold(Ok(()), Result::and)
+            .map_err(|e| Error::step("leave the joined namespaces", e))
     }
 }
 

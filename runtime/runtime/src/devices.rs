@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, FileType, FsWord, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, fstatfs, major, makedev, minor, mknodat,
-    openat, symlinkat,
+    AtFlags, FileType, FsWord, Gid, Mode, OFlags, Uid, chownat, fchown, fstat, fstatfs, major, makedev,
+    minor, mknodat, openat, symlinkat,
 };
 use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
@@ -57,7 +57,8 @@ fn make(root: &RootDir, device: &Device) -> io::Result<()> {
         DeviceKind::Block => FileType::BlockDevice,
         DeviceKind::Pipe => FileType::Fifo,
     };
-    match mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), makedev(device.major, device.minor)) {
+    match mknodat(&parent, name, kind, Mode::from_raw_mode(device.mode), makedev(device.major, device.minor))
+    {
         Ok(()) => {}
         Err(Errno::EXIST) => return check_existing(&parent, name, device),
         Err(e) => return Err(e.into()),
@@ -72,7 +73,11 @@ fn make(root: &RootDir, device: &Device) -> io::Result<()> {
 /// An image may bring its own /dev/null, but nothing else under that name.
 fn check_existing(parent: &OwnedFd, name: &std::ffi::OsStr, device: &Device) -> io::Result<()> {
     let found = openat(parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    if is_device(&found, device)? { Ok(()) } else { Err(io::Error::other("the image has something else there")) }
+    if is_device(&found, device)? {
+        Ok(())
+    } else {
+        Err(io::Error::other("the image has something else there"))
+    }
 }
 
 /// Both ends of a terminal.
@@ -95,7 +100,8 @@ pub(crate) fn open_terminal(root: &RootDir, size: ConsoleSize, owner: u32) -> Re
         return Err(Failure::rule(format!("{step} is not the container's devpts")));
     }
     unlockpt(&master).at(step)?;
-    let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).at(step)?;
+    let peer = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .at(step)?;
     if size != ConsoleSize::default() {
         let size = Winsize { ws_row: size.height, ws_col: size.width, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&peer, size).at(step)?;

@@ -28,10 +28,18 @@ pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Resu
     let filter = create::filter(target.spec, target.seccomp_cache)?;
     let kinds = plan::own_namespaces(target.spec);
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
-    let joined = if kinds & clone::NEW_PID == 0 { Joined::nothing() } else { Joined::enter_pid_of(target.pidfd)? };
-    let cloned = clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
+    let joined =
+        if kinds & clone::NEW_PID == 0 { Joined::nothing() } else { Joined::enter_pid_of(target.pidfd)? };
+    let cloned =
+        clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
     if let Ok(Cloned::Child) = cloned {
-        let entry = Entry { target: target.pidfd, kinds: kinds & !clone::NEW_PID, plan: &plan, filter: filter.as_ref(), stdio };
+        let entry = Entry {
+            target: target.pidfd,
+            kinds: kinds & !clone::NEW_PID,
+            plan: &plan,
+            filter: filter.as_ref(),
+            stdio,
+        };
         child::end_in(theirs.as_fd(), || steps(entry, &theirs));
     }
     joined.leave()?;

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen};
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+};
 use tare_sys::mount::{self, Change};
 
 use crate::failure::{Failure, Step};
@@ -42,7 +44,13 @@ pub(crate) fn make_readonly(root: &RootDir, paths: &[PathBuf]) -> Result<(), Fai
 fn existing(root: &RootDir, path: &Path) -> io::Result<Option<OwnedFd>> {
     match root.open(path, OFlags::PATH) {
         Ok(place) => Ok(Some(place)),
-        Err(e) if [Errno::NOENT, Errno::NOTDIR].iter().any(|none| e.raw_os_error() == Some(none.raw_os_error())) => Ok(None),
+        Err(e)
+            if [Errno::NOENT, Errno::NOTDIR]
+                .iter()
+                .any(|none| e.raw_os_error() == Some(none.raw_os_error())) =>
+        {
+            Ok(None)
+        }
         Err(e) => Err(e),
     }
 }
@@ -93,5 +101,9 @@ fn null_device(root: &RootDir) -> io::Result<OwnedFd> {
     let path = PathBuf::from("/dev/null");
     let null = root.open(&path, OFlags::PATH | OFlags::NOFOLLOW)?;
     let wanted = Device { path, kind: DeviceKind::Character, major: 1, minor: 3, mode: 0, owner: (0, 0) };
-    if is_device(&null, &wanted)? { Ok(null) } else { Err(io::Error::other("/dev/null is not the null device")) }
+    if is_device(&null, &wanted)? {
+        Ok(null)
+    } else {
+        Err(io::Error::other("/dev/null is not the null device"))
+    }
 }

@@ -4,8 +4,8 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit as Limit, getrlimit, setrlimit};
 use rustix::thread::{
     CapabilitySet, CapabilitySets as Kernel, Gid, Uid, capabilities, clear_ambient_capability_set,
-    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
-    set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::failure::{Failure, Step};

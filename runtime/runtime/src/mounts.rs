@@ -7,7 +7,8 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 use tare_sys::mount::{self, Change, Propagation};
 
@@ -32,7 +33,9 @@ pub(crate) fn mount_all(
             }
             (MountKind::Bind { .. }, Some(tree)) => attach_bind(root, wanted, tree).step(|| name(wanted))?,
             (MountKind::Cgroup, _) => mount_cgroups(root, wanted, cgroups)?,
-            (MountKind::Bind { .. }, None) => return Err(Failure::rule(format!("{}: it was not opened", name(wanted)))),
+            (MountKind::Bind { .. }, None) => {
+                return Err(Failure::rule(format!("{}: it was not opened", name(wanted))));
+            }
         }
     }
     Ok(())
@@ -42,8 +45,14 @@ fn name(wanted: &Mount) -> String {
     format!("mount {}", wanted.destination.display())
 }
 
-fn new(wanted: &Mount, fs: &str, source: &str, parameters: &[(String, Option<String>)]) -> Result<OwnedFd, Failure> {
-    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).step(|| format!("{}: open file system {fs}", name(wanted)))?;
+fn new(
+    wanted: &Mount,
+    fs: &str,
+    source: &str,
+    parameters: &[(String, Option<String>)],
+) -> Result<OwnedFd, Failure> {
+    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC)
+        .step(|| format!("{}: open file system {fs}", name(wanted)))?;
     let complain = |what: &str, cause: Errno| explain(&context, &name(wanted), what, &cause.into());
     fsconfig_set_string(&context, "source", source).map_err(|e| complain("source", e))?;
     for (parameter, value) in parameters {
@@ -71,8 +80,11 @@ fn attach_directory(root: &RootDir, wanted: &Mount, tree: &OwnedFd, copy_up: boo
 }
 
 fn attach_bind(root: &RootDir, wanted: &Mount, tree: &OwnedFd) -> io::Result<()> {
-    let place =
-        if is_directory(tree)? { root.directory(&wanted.destination)? } else { root.file(&wanted.destination)? };
+    let place = if is_directory(tree)? {
+        root.directory(&wanted.destination)?
+    } else {
+        root.file(&wanted.destination)?
+    };
     put(tree, place.as_fd())
 }
 
@@ -88,7 +100,8 @@ fn mount_cgroups(root: &RootDir, wanted: &Mount, sources: &[CgroupSource]) -> Re
         [only] if only.name.is_empty() => attach_directory(root, wanted, &only.tree, false),
         several => {
             let parameters = [("mode".to_owned(), Some("755".to_owned()))];
-            let writable = Mount { attributes: Default::default(), recursive: Default::default(), ..wanted.clone() };
+            let writable =
+                Mount { attributes: Default::default(), recursive: Default::default(), ..wanted.clone() };
             let tree = new(&writable, "tmpfs", "cgroup", &parameters)?;
             attach_directory(root, wanted, &tree, false)?;
             several.iter().try_for_each(|one| attach_hierarchy(&tree, one)).step(|| name(wanted))?;

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 
 use crate::failure::{Failure, describe};
@@ -17,7 +18,8 @@ const LONGEST: usize = 255;
 
 /// Mounts an overlay of `lowerdir=`, `upperdir=`, `workdir=` and other options of its own; answers the detached mount.
 pub(crate) fn mount(options: &[String]) -> Result<OwnedFd, Failure> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| Failure::new("mount root overlay", e))?;
+    let fs =
+        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| Failure::new("mount root overlay", e))?;
     let complain = |what: &str, cause: io::Error| explain(&fs, "mount root overlay", what, &cause);
     let mut attributes = MountAttrFlags::empty();
     // Layers of kernels before 6.8 are named by descriptors, which stay open until the file system is made.

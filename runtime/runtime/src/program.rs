@@ -75,7 +75,10 @@ fn enter(plan: &ProcessPlan, as_root: io::Result<()>) -> Result<(), Failure> {
         Err(_) => {
             let exit_code = if first.raw_os_error() == Some(Errno::NOENT.raw_os_error()) { 127 } else { 126 };
             let cwd = plan.cwd.display();
-            Err(Failure::exec(format!("chdir to cwd (\"{cwd}\") set in config.json failed: {}", describe(&first)), exit_code))
+            Err(Failure::exec(
+                format!("chdir to cwd (\"{cwd}\") set in config.json failed: {}", describe(&first)),
+                exit_code,
+            ))
         }
     }
 }
@@ -115,7 +118,9 @@ fn find(plan: &ProcessPlan, environment: &[CString]) -> Result<CString, Failure>
     let candidates = std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(&name));
     let found = candidates.into_iter().find(|candidate| executable(candidate).is_ok());
     let found = found.and_then(|path| CString::new(path.into_os_string().into_vec()).ok());
-    found.ok_or_else(|| Failure::exec(format!("exec: \"{}\": executable file not found in $PATH", name.display()), 127))
+    found.ok_or_else(|| {
+        Failure::exec(format!("exec: \"{}\": executable file not found in $PATH", name.display()), 127)
+    })
 }
 
 fn name(plan: &ProcessPlan) -> PathBuf {

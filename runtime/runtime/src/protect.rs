@@ -60,7 +60,8 @@ fn read_only_view(path: &Path) -> io::Result<OwnedFd> {
 /// For callers that may not mount.
 fn sealed_copy(path: &Path) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let copy = memfd_create(c"tare-runtime", flags | MemfdFlags::EXEC).or_else(|_| memfd_create(c"tare-runtime", flags))?;
+    let copy = memfd_create(c"tare-runtime", flags | MemfdFlags::EXEC)
+        .or_else(|_| memfd_create(c"tare-runtime", flags))?;
     let mut copy = File::from(copy);
     io::copy(&mut File::open(path)?, &mut copy)?;
     fcntl_add_seals(&copy, SEALS)?;

@@ -72,7 +72,9 @@ impl RootDir {
 
     /// The directory that a path is in, made if missing, and the last name of the path.
     pub(crate) fn parent<'a>(&self, path: &'a Path) -> io::Result<(OwnedFd, &'a OsStr)> {
-        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::INVAL.into()) };
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(Errno::INVAL.into());
+        };
         self.check_links(parent)?;
         Ok((mkdir_all_in_root(self.as_fd(), parent, 0o755)?, name))
     }
@@ -115,7 +117,8 @@ pub(crate) fn put(tree: &OwnedFd, place: BorrowedFd<'_>) -> io::Result<()> {
 
 /// A detached copy of the mount, or the part of a mount, that a descriptor refers to.
 pub(crate) fn copy(fd: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     Ok(open_tree(fd, "", flags)?)
 }
@@ -127,5 +130,9 @@ pub(crate) fn change_directory(path: &Path) -> io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     fchdir(open_in_root(root.as_fd(), path, flags)?)?;
     let now = rustix::process::getcwd(Vec::new())?;
-    if now.to_bytes().starts_with(b"/") { Ok(()) } else { Err(io::Error::other("it is outside of the container")) }
+    if now.to_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is outside of the container"))
+    }
 }

@@ -51,15 +51,23 @@ impl Sources {
     /// All descriptors, which init must keep open.
     pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let cgroups = self.cgroups.iter().map(|source| &source.tree);
-        self.root.iter().chain(self.binds.iter().flatten()).chain(&self.devices).chain(cgroups).map(OwnedFd::as_fd)
+        self.root
+            .iter()
+            .chain(self.binds.iter().flatten())
+            .chain(&self.devices)
+            .chain(cgroups)
+            .map(OwnedFd::as_fd)
     }
 }
 
 fn root(plan: &InitPlan, rootfs: &[RootMount]) -> Result<Vec<OwnedFd>> {
     if rootfs.is_empty() {
-        let tree = clone_tree(&plan.root.path, true).step(|| format!("open root {}", plan.root.path.display()))?;
+        let tree =
+            clone_tree(&plan.root.path, true).step(|| format!("open root {}", plan.root.path.display()))?;
         if !is_directory(&tree).at("open root")? {
-            return Err(Failure::rule(format!("open root {}: not a directory", plan.root.path.display())).into());
+            return Err(
+                Failure::rule(format!("open root {}: not a directory", plan.root.path.display())).into()
+            );
         }
         return Ok(vec![tree]);
     }
@@ -88,7 +96,11 @@ fn bind(wanted: &Mount) -> Result<Option<OwnedFd>, Failure> {
     if wanted.destination == Path::new("/proc") && fstatfs(&tree).step(step)?.f_type != PROC_SUPER_MAGIC {
         return Err(Failure::rule(format!("mount /proc: {} is not procfs", source.display())));
     }
-    let all = |attributes: crate::plan::Attributes| Change { set: attributes.set, clear: attributes.clear, propagation: None };
+    let all = |attributes: crate::plan::Attributes| Change {
+        set: attributes.set,
+        clear: attributes.clear,
+        propagation: None,
+    };
     if !wanted.recursive.is_nothing() {
         mount::set(tree.as_fd(), true, all(wanted.recursive)).step(step)?;
     }
@@ -115,7 +127,8 @@ fn cgroups(plan: &InitPlan, cgroup: Option<&Cgroup>) -> Result<Vec<CgroupSource>
         return Ok(Vec::new());
     };
     let open = |source: tare_cgroup::MountSource| {
-        let tree = clone_tree(&source.path, false).step(|| format!("open cgroup {}", source.path.display()))?;
+        let tree =
+            clone_tree(&source.path, false).step(|| format!("open cgroup {}", source.path.display()))?;
         Ok(CgroupSource { name: source.name, tree })
     };
     cgroup.mount_sources().into_iter().map(open).collect()

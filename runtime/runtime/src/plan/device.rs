@@ -36,7 +36,11 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 
 /// The default devices and those that were asked for; the latter win.
 pub(crate) fn plan(list: &[runtime::Device]) -> Result<Vec<Device>> {
-    let asked = list.iter().enumerate().map(|(i, d)| device(&format!("linux.devices[{i}]"), d)).collect::<Result<Vec<_>>>()?;
+    let asked = list
+        .iter()
+        .enumerate()
+        .map(|(i, d)| device(&format!("linux.devices[{i}]"), d))
+        .collect::<Result<Vec<_>>>()?;
     let default = DEFAULT.map(|(path, major, minor)| Device {
         path: PathBuf::from(path),
         kind: DeviceKind::Character,
@@ -54,7 +58,12 @@ fn device(field: &str, device: &runtime::Device) -> Result<Device> {
         "c" | "u" => DeviceKind::Character,
         "b" => DeviceKind::Block,
         "p" => DeviceKind::Pipe,
-        other => return Err(Error::spec(format!("{field}.type"), format!("must be c, u, b or p, not \"{other}\""))),
+        other => {
+            return Err(Error::spec(
+                format!("{field}.type"),
+                format!("must be c, u, b or p, not \"{other}\""),
+            ));
+        }
     };
     let mode = device.file_mode.unwrap_or(0o666);
     Ok(Device {

@@ -64,7 +64,9 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
     let mounts = mount::plan(&spec.mounts)?;
-    let fill = !mounts.iter().any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
+    let fill = !mounts
+        .iter()
+        .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
     Ok(InitPlan {
         hostname: uts("hostname", spec.hostname.as_ref(), &namespaces)?,
         domainname: uts("domainname", spec.domainname.as_ref(), &namespaces)?,
@@ -138,7 +140,9 @@ fn personality(personality: &Personality) -> Result<u32> {
     match personality.domain.as_str() {
         "LINUX" => Ok(0),
         "LINUX32" => Ok(8),
-        other => Err(Error::spec("linux.personality.domain", format!("must be LINUX or LINUX32, not \"{other}\""))),
+        other => {
+            Err(Error::spec("linux.personality.domain", format!("must be LINUX or LINUX32, not \"{other}\"")))
+        }
     }
 }
 

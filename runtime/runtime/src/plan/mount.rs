@@ -102,19 +102,25 @@ fn kind(field: &str, mount: &runtime::Mount, options: &Options) -> Result<MountK
     let source = mount.source.as_deref();
     if fs == "bind" || options.bind.is_some() {
         let source = source.filter(|path| !path.as_os_str().is_empty());
-        let source = source.ok_or_else(|| Error::spec(format!("{field}.source"), "is required for a bind mount"))?;
+        let source =
+            source.ok_or_else(|| Error::spec(format!("{field}.source"), "is required for a bind mount"))?;
         if !source.is_absolute() {
             return Err(Error::spec(format!("{field}.source"), "must be absolute"));
         }
         if let Some((name, _)) = options.rest.first() {
-            return Err(Error::spec(format!("{field}.options"), format!("\"{name}\" means nothing for a bind mount")));
+            return Err(Error::spec(
+                format!("{field}.options"),
+                format!("\"{name}\" means nothing for a bind mount"),
+            ));
         }
         return Ok(MountKind::Bind { source: source.to_owned(), recursive: options.bind.unwrap_or(false) });
     }
     match fs {
         "" => Err(Error::spec(format!("{field}.type"), "is required")),
         "cgroup" | "cgroup2" => Ok(MountKind::Cgroup),
-        _ if options.copy_up && fs != "tmpfs" => Err(Error::spec(format!("{field}.options"), "tmpcopyup needs a tmpfs")),
+        _ if options.copy_up && fs != "tmpfs" => {
+            Err(Error::spec(format!("{field}.options"), "tmpcopyup needs a tmpfs"))
+        }
         _ => Ok(MountKind::New {
             fs: fs.to_owned(),
             source: source.map_or_else(|| fs.to_owned(), |s| s.to_string_lossy().into_owned()),
@@ -145,10 +151,16 @@ fn check_proc(field: &str, destination: &Path, kind: &MountKind) -> Result<()> {
         _ if !destination.starts_with(proc) => true,
         MountKind::New { fs, .. } if fs == "proc" => destination == proc,
         // That the tree is procfs is verified when it is opened.
-        MountKind::Bind { .. } => destination == proc || COVERABLE.iter().any(|path| destination == Path::new(path)),
+        MountKind::Bind { .. } => {
+            destination == proc || COVERABLE.iter().any(|path| destination == Path::new(path))
+        }
         MountKind::New { .. } | MountKind::Cgroup => false,
     };
-    if allowed { Ok(()) } else { Err(Error::spec(format!("{field}.destination"), "must not be inside /proc")) }
+    if allowed {
+        Ok(())
+    } else {
+        Err(Error::spec(format!("{field}.destination"), "must not be inside /proc"))
+    }
 }
 
 fn options(field: &str, list: &[String]) -> Result<Options> {
@@ -200,7 +212,8 @@ fn other(options: &mut Options, option: &str) -> bool {
         "defaults" | "async" | "loud" | "nomand" | "noiversion" => {}
         "remount" | "idmap" | "ridmap" => return false,
         _ => {
-            let (name, value) = option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v.to_owned())));
+            let (name, value) =
+                option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v.to_owned())));
             options.rest.push((name.to_owned(), value));
         }
     }

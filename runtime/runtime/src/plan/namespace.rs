@@ -64,7 +64,9 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces> {
         match namespace.path.as_ref().filter(|path| !path.as_os_str().is_empty()) {
             None if kind == clone::NEW_CGROUP => plan.new_cgroup = true,
             None => plan.new |= kind,
-            Some(path) if !path.is_absolute() => return Err(Error::spec(field + ".path", "must be absolute")),
+            Some(path) if !path.is_absolute() => {
+                return Err(Error::spec(field + ".path", "must be absolute"));
+            }
             Some(_) if kind & (clone::NEW_MOUNT | clone::NEW_USER) != 0 => {
                 return Err(Error::NotSupported { what: field + ".path: joining a mount or user namespace" });
             }
@@ -102,10 +104,18 @@ fn id_map(field: &str, list: &[IdMapping]) -> Result<String> {
     for (i, IdMapping { container_id, host_id, size }) in list.iter().enumerate() {
         let fits = |first: u32| first.checked_add(*size).is_some();
         if *size == 0 || !fits(*container_id) || !fits(*host_id) {
-            return Err(Error::spec(format!("{field}[{i}].size"), "must be positive and stay within 32 bits"));
+            return Err(Error::spec(
+                format!("{field}[{i}].size"),
+                "must be positive and stay within 32 bits",
+            ));
         }
-        let overlaps = |a: u32, b: u32, b_size: u32| u64::from(a) < u64::from(b) + u64::from(b_size) && u64::from(b) < u64::from(a) + u64::from(*size);
-        if list[..i].iter().any(|o| overlaps(*container_id, o.container_id, o.size) || overlaps(*host_id, o.host_id, o.size)) {
+        let overlaps = |a: u32, b: u32, b_size: u32| {
+            u64::from(a) < u64::from(b) + u64::from(b_size) && u64::from(b) < u64::from(a) + u64::from(*size)
+        };
+        if list[..i]
+            .iter()
+            .any(|o| overlaps(*container_id, o.container_id, o.size) || overlaps(*host_id, o.host_id, o.size))
+        {
             return Err(Error::spec(format!("{field}[{i}]"), "overlaps a mapping before it"));
         }
         writeln!(text, "{container_id} {host_id} {size}").expect("a String takes everything");
@@ -123,10 +133,16 @@ fn time_offsets(offsets: &BTreeMap<String, TimeOffset>, plan: &Namespaces) -> Re
     let mut text = String::new();
     for (clock, TimeOffset { secs, nanosecs }) in offsets {
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(Error::spec("linux.timeOffsets", format!("knows monotonic and boottime, not \"{clock}\"")));
+            return Err(Error::spec(
+                "linux.timeOffsets",
+                format!("knows monotonic and boottime, not \"{clock}\""),
+            ));
         }
         if *nanosecs >= 1_000_000_000 {
-            return Err(Error::spec(format!("linux.timeOffsets.{clock}.nanosecs"), "must be below 1000000000"));
+            return Err(Error::spec(
+                format!("linux.timeOffsets.{clock}.nanosecs"),
+                "must be below 1000000000",
+            ));
         }
         writeln!(text, "{clock} {secs} {nanosecs}").expect("a String takes everything");
     }

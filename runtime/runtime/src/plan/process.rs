@@ -114,7 +114,10 @@ fn capabilities(sets: &Capabilities) -> Result<CapabilitySets> {
     let bits = |list: &[Capability]| list.iter().fold(0, |all, one| all | one.bit());
     let permitted = bits(&sets.permitted);
     if let Some(extra) = sets.effective.iter().find(|one| permitted & one.bit() == 0) {
-        return Err(Error::spec("process.capabilities.effective", format!("holds {extra}, which is not permitted")));
+        return Err(Error::spec(
+            "process.capabilities.effective",
+            format!("holds {extra}, which is not permitted"),
+        ));
     }
     let inheritable = bits(&sets.inheritable);
     Ok(CapabilitySets {
@@ -151,7 +154,10 @@ fn rlimits(process: &Process) -> Result<Vec<Rlimit>> {
     for (i, limit) in process.rlimits.iter().enumerate() {
         let field = |name: &str| format!("process.rlimits[{i}].{name}");
         let Some((name, resource)) = RESOURCES.into_iter().find(|(name, _)| *name == limit.kind) else {
-            return Err(Error::spec(field("type"), format!("is no limit of this kernel: \"{}\"", limit.kind)));
+            return Err(Error::spec(
+                field("type"),
+                format!("is no limit of this kernel: \"{}\"", limit.kind),
+            ));
         };
         if plan.iter().any(|other| other.name == name) {
             return Err(Error::spec(field("type"), format!("{name} is listed twice")));
@@ -184,5 +190,7 @@ fn io_priority(priority: &IoPriority) -> Result<(u16, u16)> {
         }
     };
     let level = u16::try_from(priority.priority).ok().filter(|level| *level <= 7);
-    level.map(|level| (class, level)).ok_or_else(|| Error::spec("process.ioPriority.priority", "must be between 0 and 7"))
+    level
+        .map(|level| (class, level))
+        .ok_or_else(|| Error::spec("process.ioPriority.priority", "must be between 0 and 7"))
 }

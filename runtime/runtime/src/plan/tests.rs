@@ -43,23 +43,47 @@ fn each_broken_rule_names_its_field() {
         ("/process/cwd", json!("tmp"), "process.cwd"),
         ("/process/oomScoreAdj", json!(1001), "process.oomScoreAdj"),
         ("/process/user", json!({"uid": 4_294_967_295_u32, "gid": 0}), "process.user.uid"),
-        ("/process/user", json!({"uid": 0, "gid": 0, "additionalGids": [4_294_967_295_u32]}), "process.user.additionalGids"),
+        (
+            "/process/user",
+            json!({"uid": 0, "gid": 0, "additionalGids": [4_294_967_295_u32]}),
+            "process.user.additionalGids",
+        ),
         ("/process/user", json!({"uid": 0, "gid": 0, "umask": 0o1000}), "process.user.umask"),
-        ("/process/rlimits", json!([{"type": "RLIMIT_WIT", "soft": 1, "hard": 1}]), "process.rlimits[0].type"),
-        ("/process/rlimits", json!([{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]), "process.rlimits[0].soft"),
+        (
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_WIT", "soft": 1, "hard": 1}]),
+            "process.rlimits[0].type",
+        ),
+        (
+            "/process/rlimits",
+            json!([{"type": "RLIMIT_CPU", "soft": 2, "hard": 1}]),
+            "process.rlimits[0].soft",
+        ),
         ("/process/capabilities", json!({"effective": ["CAP_KILL"]}), "process.capabilities.effective"),
-        ("/process/ioPriority", json!({"class": "IOPRIO_CLASS_BE", "priority": 8}), "process.ioPriority.priority"),
+        (
+            "/process/ioPriority",
+            json!({"class": "IOPRIO_CLASS_BE", "priority": 8}),
+            "process.ioPriority.priority",
+        ),
         ("/hostname", json!("name"), "hostname"),
         ("/mounts", json!([{"destination": "relative", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/mounts", json!([{"destination": "/..", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/mounts", json!([{"destination": "/a"}]), "mounts[0].type"),
         ("/mounts", json!([{"destination": "/a", "type": "bind", "source": "b"}]), "mounts[0].source"),
-        ("/mounts", json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["size=1"]}]), "mounts[0].options"),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["size=1"]}]),
+            "mounts[0].options",
+        ),
         ("/mounts", json!([{"destination": "/proc/sys", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/mounts", json!([{"destination": "/x/../proc", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "linux.namespaces[1]"),
-        ("/linux/namespaces", json!([{"type": "mount"}, {"type": "pid", "path": "x"}]), "linux.namespaces[1].path"),
+        (
+            "/linux/namespaces",
+            json!([{"type": "mount"}, {"type": "pid", "path": "x"}]),
+            "linux.namespaces[1].path",
+        ),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "linux.uidMappings"),
         ("/linux/uidMappings", json!([{"containerID": 0, "hostID": 0, "size": 1}]), "linux.uidMappings"),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1}}), "linux.timeOffsets"),
@@ -82,7 +106,10 @@ fn what_is_not_there_yet_is_said_so() {
         ("/process/apparmorProfile", json!("docker-default")),
         ("/process/selinuxLabel", json!("system_u:x")),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/1/ns/mnt"}])),
-        ("/mounts", json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "idmap"]}])),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "idmap"]}]),
+        ),
     ];
     for (pointer, value) in cases {
         assert!(matches!(with(pointer, value), Err(Error::NotSupported { .. })), "{pointer}");
@@ -121,7 +148,8 @@ fn overlapping_maps_are_refused() {
 #[test]
 fn mount_options_become_attributes() {
     let options = ["nosuid", "ro", "noatime", "rnoexec", "rrw", "rslave", "size=1m", "huge"];
-    let mounts = json!([{"destination": "/a/./b/../c", "type": "tmpfs", "source": "tmpfs", "options": options}]);
+    let mounts =
+        json!([{"destination": "/a/./b/../c", "type": "tmpfs", "source": "tmpfs", "options": options}]);
     let plan = with("/mounts", mounts).unwrap();
     let expected = Mount {
         destination: "/a/c".into(),
@@ -131,7 +159,10 @@ fn mount_options_become_attributes() {
             parameters: vec![("size".into(), Some("1m".into())), ("huge".into(), None)],
             copy_up: false,
         },
-        attributes: Attributes { set: mount::NO_SUID | mount::READ_ONLY | mount::NO_ATIME, clear: mount::ATIME },
+        attributes: Attributes {
+            set: mount::NO_SUID | mount::READ_ONLY | mount::NO_ATIME,
+            clear: mount::ATIME,
+        },
         recursive: Attributes { set: mount::NO_EXEC, clear: mount::READ_ONLY },
         propagation: Propagation::Slave,
     };
@@ -154,19 +185,31 @@ fn sysctl_names_are_read_both_ways() {
         "sysctl": {"net.ipv4.conf.eth0/7.forwarding": "1", "net/ipv4/conf/eth0.7/forwarding": "1", "fs.mqueue.msg_max": "5"},
     });
     let paths: Vec<PathBuf> = with("/linux", document).unwrap().sysctls.into_iter().map(|s| s.path).collect();
-    let expected = ["sys/fs/mqueue/msg_max", "sys/net/ipv4/conf/eth0.7/forwarding", "sys/net/ipv4/conf/eth0.7/forwarding"];
+    let expected = [
+        "sys/fs/mqueue/msg_max",
+        "sys/net/ipv4/conf/eth0.7/forwarding",
+        "sys/net/ipv4/conf/eth0.7/forwarding",
+    ];
     assert_eq!(paths, expected.map(PathBuf::from));
 }
 
 #[test]
 fn asked_devices_take_the_place_of_default_ones() {
-    let plan = with("/linux/devices", json!([{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 384}])).unwrap();
+    let plan = with(
+        "/linux/devices",
+        json!([{"path": "/dev/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 384}]),
+    )
+    .unwrap();
     let zero: Vec<&Device> = plan.devices.list.iter().filter(|d| d.path.ends_with("zero")).collect();
     assert_eq!(zero.len(), 1);
     assert_eq!(zero[0].mode, 0o600);
     assert_eq!(plan.devices.list.len(), 6);
     assert!(plan.devices.fill && !plan.devices.bind);
-    let host = with("/mounts", json!([{"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind"]}])).unwrap();
+    let host = with(
+        "/mounts",
+        json!([{"destination": "/dev", "type": "bind", "source": "/dev", "options": ["rbind"]}]),
+    )
+    .unwrap();
     assert!(!host.devices.fill, "the host's own /dev is left alone");
 }
 

@@ -11,12 +11,19 @@ use tare_sys::clone::NEW_NETWORK;
 use crate::world::{Bundle, childless, discard, mountinfo, pipes, read, reap};
 
 pub(crate) fn init_is_pid_1_with_its_own_names_and_no_other_process() {
-    let bundle = Bundle::of("echo $$; hostname; ls -d /proc/[0-9]*; ip -o link | grep -c lo:; cat /proc/self/cgroup");
+    let bundle =
+        Bundle::of("echo $$; hostname; ls -d /proc/[0-9]*; ip -o link | grep -c lo:; cat /proc/self/cgroup");
     let text = bundle.text();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[..2], ["1", "tare-test"]);
-    assert!(lines[2].starts_with("/proc/1") && lines.iter().filter(|l| l.starts_with("/proc/")).count() <= 2, "{text}");
-    assert!(lines.last().unwrap().ends_with(":/"), "its own group is the root of its cgroup namespace: {text}");
+    assert!(
+        lines[2].starts_with("/proc/1") && lines.iter().filter(|l| l.starts_with("/proc/")).count() <= 2,
+        "{text}"
+    );
+    assert!(
+        lines.last().unwrap().ends_with(":/"),
+        "its own group is the root of its cgroup namespace: {text}"
+    );
     assert!(childless());
 }
 
@@ -42,7 +49,10 @@ pub(crate) fn a_missing_command_is_127_in_dockers_words() {
     make_executable(&bundle, "script");
     bundle.process().args = vec!["/script".to_owned()];
     let error = bundle.refusal();
-    assert_eq!((error.to_string().as_str(), error.exit_code()), ("exec /script: no such file or directory", 127));
+    assert_eq!(
+        (error.to_string().as_str(), error.exit_code()),
+        ("exec /script: no such file or directory", 127)
+    );
     assert!(childless());
 }
 
@@ -72,7 +82,10 @@ pub(crate) fn a_working_directory_is_made_and_entered() {
     assert_eq!(bundle.text(), "/srv/deep/er\n");
     bundle.process().cwd = "/etc/passwd".into();
     let error = bundle.refusal();
-    assert_eq!(error.to_string(), "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory");
+    assert_eq!(
+        error.to_string(),
+        "chdir to cwd (\"/etc/passwd\") set in config.json failed: not a directory"
+    );
     assert_eq!(error.exit_code(), 126);
 }
 
@@ -133,7 +146,9 @@ pub(crate) fn output_survives_and_nothing_waits_before_start() {
 }
 
 pub(crate) fn a_terminal_is_the_containers_own() {
-    let bundle = Bundle::of("tty; stty size; ls -l /dev/console | head -c 10; echo; stat -c %u $(tty); readlink /dev/ptmx");
+    let bundle = Bundle::of(
+        "tty; stty size; ls -l /dev/console | head -c 10; echo; stat -c %u $(tty); readlink /dev/ptmx",
+    );
     let size = ConsoleSize { height: 33, width: 111 };
     let mut created = tare_runtime::clone_init(bundle.launch(Stdio::Terminal { size })).unwrap();
     created.ready().unwrap();
@@ -156,7 +171,10 @@ pub(crate) fn a_network_namespace_is_joined_and_left() {
     assert_eq!(fs::read_link("/proc/self/ns/net").unwrap(), own, "the caller is where it was");
     // The same when a later one cannot be joined.
     bundle.linux().namespaces.retain(|n| n.kind != NamespaceKind::Ipc);
-    bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::Ipc, path: Some("/proc/self/ns/uts".into()) });
+    bundle
+        .linux()
+        .namespaces
+        .push(Namespace { kind: NamespaceKind::Ipc, path: Some("/proc/self/ns/uts".into()) });
     assert!(bundle.refusal().to_string().starts_with("join namespace /proc/self/ns/uts: invalid argument"));
     assert_eq!(fs::read_link("/proc/self/ns/net").unwrap(), own);
     tare_sys::namespace::enter(File::open("/proc/self/ns/net").unwrap().as_fd(), NEW_NETWORK).unwrap();

@@ -15,20 +15,33 @@ pub(crate) fn capabilities_are_exactly_those_asked_and_none_inheritable() {
     let mut bundle = Bundle::of("grep -E 'Cap|NoNewPrivs' /proc/self/status");
     let set = "00000000a80425fb";
     let none = "0000000000000000";
-    let expected = |inherited: &str, permitted: &str, effective: &str, bounding: &str, ambient: &str, nnp: u8| {
-        format!("CapInh:\t{inherited}\nCapPrm:\t{permitted}\nCapEff:\t{effective}\nCapBnd:\t{bounding}\nCapAmb:\t{ambient}\nNoNewPrivs:\t{nnp}\n")
+    let expected = |inherited: &str,
+                    permitted: &str,
+                    effective: &str,
+                    bounding: &str,
+                    ambient: &str,
+                    nnp: u8| {
+        format!(
+            "CapInh:\t{inherited}\nCapPrm:\t{permitted}\nCapEff:\t{effective}\nCapBnd:\t{bounding}\nCapAmb:\t{ambient}\nNoNewPrivs:\t{nnp}\n"
+        )
     };
     assert_eq!(bundle.text(), expected(none, set, set, set, none, 1));
     bundle.process().no_new_privileges = false;
     bundle.process().user.uid = 1000;
-    assert_eq!(bundle.text(), expected(none, none, none, set, none, 0), "another user has what it may get, and nothing");
+    assert_eq!(
+        bundle.text(),
+        expected(none, none, none, set, none, 0),
+        "another user has what it may get, and nothing"
+    );
     bundle.process().capabilities = None;
     bundle.process().user.uid = 0;
     assert_eq!(bundle.text(), expected(none, none, none, none, none, 0));
 }
 
 pub(crate) fn user_and_groups_are_exact() {
-    let mut bundle = Bundle::of("grep -E '^(Uid|Gid|Groups|Umask)' /proc/self/status; touch /tmp/mine; stat -c '%u:%g %a' /tmp/mine");
+    let mut bundle = Bundle::of(
+        "grep -E '^(Uid|Gid|Groups|Umask)' /proc/self/status; touch /tmp/mine; stat -c '%u:%g %a' /tmp/mine",
+    );
     fs::set_permissions(bundle.path("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
     let user = &mut bundle.process().user;
     (user.uid, user.gid, user.umask, user.additional_gids) = (1000, 1001, Some(0o027), vec![7, 9]);
@@ -42,7 +55,9 @@ pub(crate) fn user_and_groups_are_exact() {
 }
 
 pub(crate) fn masked_paths_read_as_nothing() {
-    let bundle = Bundle::of("cat /proc/keys /proc/timer_list; ls -A /sys/firmware; chmod 777 /proc/keys 2>/dev/null && echo changed; true");
+    let bundle = Bundle::of(
+        "cat /proc/keys /proc/timer_list; ls -A /sys/firmware; chmod 777 /proc/keys 2>/dev/null && echo changed; true",
+    );
     assert_eq!(bundle.text(), "");
     let mut bundle = Bundle::of("cat /proc/timer_list | head -c 5");
     bundle.linux().masked_paths.clear();
@@ -50,7 +65,9 @@ pub(crate) fn masked_paths_read_as_nothing() {
 }
 
 pub(crate) fn readonly_paths_refuse_writes() {
-    let bundle = Bundle::of("echo 1 > /proc/sys/kernel/msgmax; echo x > /sys/kernel/uevent_helper; mount -o remount,rw /proc/sys");
+    let bundle = Bundle::of(
+        "echo 1 > /proc/sys/kernel/msgmax; echo x > /sys/kernel/uevent_helper; mount -o remount,rw /proc/sys",
+    );
     let output = bundle.run();
     assert_ne!(output.code, 0);
     assert!(output.stderr.contains("/proc/sys/kernel/msgmax: Read-only file system"), "{}", output.stderr);
@@ -80,7 +97,9 @@ pub(crate) fn init_holds_nothing_of_the_caller_before_start() {
     let mut created = tare_runtime::clone_init(bundle.launch(Stdio::Inherit)).unwrap();
     created.ready().unwrap();
     let fds = fs::read_dir(format!("/proc/{}/fd", created.pid)).unwrap();
-    for fd in fds.map(Result::unwrap).filter(|fd| fd.file_name().to_str().unwrap().parse::<u32>().unwrap() > 2) {
+    for fd in
+        fds.map(Result::unwrap).filter(|fd| fd.file_name().to_str().unwrap().parse::<u32>().unwrap() > 2)
+    {
         let target = fs::read_link(fd.path()).unwrap();
         let target = target.to_str().unwrap();
         assert!(!target.contains("/etc"), "{target}");
@@ -111,7 +130,8 @@ pub(crate) fn dev_proc_and_sys_as_links_are_refused() {
         fs::remove_dir(bundle.path(name)).unwrap();
         symlink(outside.path(), bundle.path(name)).unwrap();
         let error = bundle.refusal();
-        let expected = format!("mount /{name}: /{name} of the image must be a directory, not a symbolic link");
+        let expected =
+            format!("mount /{name}: /{name} of the image must be a directory, not a symbolic link");
         assert_eq!(error.to_string(), expected);
         assert_eq!(outside.path().read_dir().unwrap().count(), 0);
     }
@@ -142,7 +162,14 @@ pub(crate) fn a_false_null_device_hides_nothing_and_is_refused() {
     symlink("/etc/passwd", bundle.path("dev/null")).unwrap();
     assert_eq!(bundle.refusal().to_string(), "make device /dev/null: the image has something else there");
     fs::remove_file(bundle.path("dev/null")).unwrap();
-    mknodat(CWD, bundle.path("dev/null"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 5)).unwrap();
+    mknodat(
+        CWD,
+        bundle.path("dev/null"),
+        FileType::CharacterDevice,
+        Mode::from_raw_mode(0o666),
+        makedev(1, 5),
+    )
+    .unwrap();
     assert_eq!(bundle.refusal().to_string(), "make device /dev/null: the image has something else there");
     fs::remove_file(bundle.path("dev/null")).unwrap();
     assert_eq!(bundle.run().code, 0);
@@ -189,7 +216,11 @@ pub(crate) fn a_user_namespace_maps_ids() {
     let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
     assert_eq!(lines[0], "0", "{output:?}");
     assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
-    assert_eq!(lines[2..6], ["0", "65534", "0", "pts"], "its root is root's, host devices are nobody's: {output:?}");
+    assert_eq!(
+        lines[2..6],
+        ["0", "65534", "0", "pts"],
+        "its root is root's, host devices are nobody's: {output:?}"
+    );
     assert_eq!(lines[6], "CapEff:\t00000000a80425fb");
     assert_eq!(lines[7..9], ["no", "tare-test"]);
     bundle.linux().namespaces.retain(|n| n.kind != NamespaceKind::User);
@@ -216,7 +247,8 @@ pub(crate) fn limits_are_set_or_warned_about() {
     let mut bundle = Bundle::of("ulimit -n; ulimit -Hn");
     bundle.process().rlimits = vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: 100, hard: 200 }];
     assert_eq!(bundle.text(), "100\n200\n");
-    bundle.process().rlimits = vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: u64::MAX, hard: u64::MAX }];
+    bundle.process().rlimits =
+        vec![Rlimit { kind: "RLIMIT_NOFILE".to_owned(), soft: u64::MAX, hard: u64::MAX }];
     bundle.process().oom_score_adj = Some(-999);
     match bundle.start() {
         // With CAP_SYS_RESOURCE even an impossible number of files is the kernel's own refusal.

@@ -5,7 +5,9 @@ use tare_oci::runtime::Device;
 use crate::world::Bundle;
 
 pub(crate) fn dev_holds_the_default_nodes_and_links() {
-    let bundle = Bundle::of("cd /dev; for f in *; do echo $f $(stat -c '%F %t:%T %a' $f | grep character) $(readlink $f); done");
+    let bundle = Bundle::of(
+        "cd /dev; for f in *; do echo $f $(stat -c '%F %t:%T %a' $f | grep character) $(readlink $f); done",
+    );
     let expected = "\
 core /proc/kcore
 fd /proc/self/fd
@@ -37,8 +39,11 @@ pub(crate) fn more_devices_are_made_with_their_owner() {
         uid: Some(5),
         gid: Some(6),
     };
-    bundle.linux().devices =
-        vec![device("/dev/mine/fuse", "c", 10, 229), device("/dev/zero", "c", 1, 5), device("/dev/pipe", "p", 0, 0)];
+    bundle.linux().devices = vec![
+        device("/dev/mine/fuse", "c", 10, 229),
+        device("/dev/zero", "c", 1, 5),
+        device("/dev/pipe", "p", 0, 0),
+    ];
     let expected = "\
 /dev/mine/fuse character special file a:e5 640 5:6
 /dev/zero character special file 1:5 640 5:6

@@ -25,13 +25,17 @@ pub(crate) fn exec_joins_everything() {
     process.cwd = "/tmp".into();
     let output = container.exec(&bundle.spec, &process).unwrap();
     let own = |name: &str| fs::read_link(format!("/proc/{}/ns/{name}", container.running.pid)).unwrap();
-    let mut expected: String =
-        ["pid", "net", "ipc", "uts", "mnt", "cgroup"].map(|n| own(n).to_str().unwrap().to_owned() + "\n").concat();
+    let mut expected: String = ["pid", "net", "ipc", "uts", "mnt", "cgroup"]
+        .map(|n| own(n).to_str().unwrap().to_owned() + "\n")
+        .concat();
     expected += "tare-test\n0 1 2 \nCapInh:\t0000000000000000\nCapEff:\t00000000a80425fb\n/tmp\n";
     assert_eq!(output.stdout, expected, "{}", output.stderr);
     assert_eq!(output.code, 0);
     // The caller's children are again where it is itself.
-    assert_eq!(fs::read_link("/proc/self/ns/pid").unwrap(), fs::read_link("/proc/self/ns/pid_for_children").unwrap());
+    assert_eq!(
+        fs::read_link("/proc/self/ns/pid").unwrap(),
+        fs::read_link("/proc/self/ns/pid_for_children").unwrap()
+    );
     drop(container);
     assert!(childless());
 }
@@ -48,7 +52,12 @@ pub(crate) fn exec_has_the_same_errors() {
 
 pub(crate) fn exec_gets_a_terminal() {
     let (bundle, container) = sleeper();
-    let target = Target { pidfd: container.running.pidfd.as_fd(), spec: &bundle.spec, cgroup: None, seccomp_cache: None };
+    let target = Target {
+        pidfd: container.running.pidfd.as_fd(),
+        spec: &bundle.spec,
+        cgroup: None,
+        seccomp_cache: None,
+    };
     let stdio = Stdio::Terminal { size: ConsoleSize { height: 10, width: 20 } };
     let running = tare_runtime::exec(&target, &process(&["sh", "-c", "tty; stty size"]), stdio).unwrap();
     let text = read(running.console.unwrap());
@@ -66,8 +75,14 @@ pub(crate) fn exec_into_a_user_namespace() {
     }
     let container = bundle.start().unwrap();
     container.hear();
-    let output = container.exec(&bundle.spec, &process(&["sh", "-c", "id -u; cat /proc/self/uid_map"])).unwrap();
-    assert_eq!(output.stdout.split_whitespace().collect::<Vec<_>>(), ["0", "0", "100000", "65536"], "{}", output.stderr);
+    let output =
+        container.exec(&bundle.spec, &process(&["sh", "-c", "id -u; cat /proc/self/uid_map"])).unwrap();
+    assert_eq!(
+        output.stdout.split_whitespace().collect::<Vec<_>>(),
+        ["0", "0", "100000", "65536"],
+        "{}",
+        output.stderr
+    );
 }
 
 pub(crate) fn exec_cannot_leave_through_its_working_directory() {

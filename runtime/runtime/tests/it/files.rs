@@ -14,7 +14,9 @@ fn layered(script: &str, more: usize) -> (Bundle, tempfile::TempDir) {
     let layers = tempfile::tempdir().unwrap();
     let mut lower = Vec::new();
     for n in (0..more).rev() {
-        let layer = layers.path().join(format!("a-directory-with-a-name-as-long-as-those-of-content-addressed-layers-{n}"));
+        let layer = layers
+            .path()
+            .join(format!("a-directory-with-a-name-as-long-as-those-of-content-addressed-layers-{n}"));
         fs::create_dir(&layer).unwrap();
         fs::write(layer.join(format!("layer{n}")), n.to_string()).unwrap();
         fs::write(layer.join("top"), n.to_string()).unwrap();
@@ -60,7 +62,9 @@ pub(crate) fn hundreds_of_layers_work() {
 pub(crate) fn binds_of_files_and_directories() {
     let source = tempfile::tempdir().unwrap();
     fs::write(source.path().join("file"), "content").unwrap();
-    let mut bundle = Bundle::of("cat /etc/hosts /data/deep/file; echo > /etc/hosts; echo > /data/deep/file; echo > /rw/new; cat /proc/mounts");
+    let mut bundle = Bundle::of(
+        "cat /etc/hosts /data/deep/file; echo > /etc/hosts; echo > /data/deep/file; echo > /rw/new; cat /proc/mounts",
+    );
     bundle.mount("/etc/hosts", "bind", &source.path().join("file"), &["bind", "ro", "nosuid"]);
     bundle.mount("/data/deep", "bind", source.path(), &["rbind", "rro", "rprivate"]);
     bundle.mount("/rw", "bind", source.path(), &["rbind", "rslave"]);
@@ -82,17 +86,23 @@ pub(crate) fn a_readonly_root_stays_so() {
 }
 
 pub(crate) fn cgroups_show_the_container_itself() {
-    let mut bundle = Bundle::of("cat /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null; echo > /sys/fs/cgroup/x");
+    let mut bundle = Bundle::of(
+        "cat /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null; echo > /sys/fs/cgroup/x",
+    );
     bundle.mount("/sys/fs/cgroup", "cgroup", Path::new("cgroup"), &["nosuid", "noexec", "nodev", "ro"]);
     let name = format!("/tare-runtime-test-{}", std::process::id());
     let cgroup = Cgroup::create(&Hierarchies::detect().unwrap(), Path::new(&name)).unwrap();
     let (stdio, [stdout, stderr]) = pipes();
     let mut launch = bundle.launch(stdio);
     launch.cgroup = Some(&cgroup);
-    let outcome = tare_runtime::clone_init(launch).and_then(|mut created| created.ready().and_then(|()| created.start()));
+    let outcome = tare_runtime::clone_init(launch)
+        .and_then(|mut created| created.ready().and_then(|()| created.start()));
     let outcome = outcome.map(|running| (read(stdout), read(stderr), reap(&running.pidfd)));
     cgroup.remove().unwrap();
     let (stdout, stderr, _) = outcome.unwrap();
-    assert!(stdout.lines().count() >= 1 && stdout.lines().all(|pid| pid.parse::<u32>().is_ok_and(|pid| pid < 10)), "{stdout}");
+    assert!(
+        stdout.lines().count() >= 1 && stdout.lines().all(|pid| pid.parse::<u32>().is_ok_and(|pid| pid < 10)),
+        "{stdout}"
+    );
     assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

@@ -2,6 +2,9 @@
 //!
 //! `clone3` needs a caller of one thread, so these tests run one after the other on a harness of a few lines.
 
+// Without the standard harness the compiler does not know that these are tests.
+#![allow(clippy::unwrap_used)]
+
 mod begin;
 mod confine;
 mod devices;
@@ -72,7 +75,8 @@ fn main() -> ExitCode {
     let names: Vec<&String> = arguments.iter().filter(|a| !a.starts_with('-')).collect();
     let exact = arguments.iter().any(|a| a == "--exact");
     let wanted = |test: &Test| {
-        names.is_empty() || names.iter().any(|name| if exact { test.0 == *name } else { test.0.contains(name.as_str()) })
+        names.is_empty()
+            || names.iter().any(|name| if exact { test.0 == *name } else { test.0.contains(name.as_str()) })
     };
     let tests: Vec<Test> = all().into_iter().filter(wanted).collect();
     if arguments.iter().any(|a| a == "--list") {

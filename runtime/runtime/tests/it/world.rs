@@ -18,12 +18,13 @@ pub(crate) fn busybox() -> Option<PathBuf> {
 }
 
 const APPLETS: [&str; 22] = [
-    "sh", "ls", "cat", "id", "mount", "hostname", "ps", "grep", "env", "stat", "readlink", "sleep", "true", "ip", "mknod",
-    "mkdir", "stty", "tty", "head", "touch", "chmod", "kill",
+    "sh", "ls", "cat", "id", "mount", "hostname", "ps", "grep", "env", "stat", "readlink", "sleep", "true",
+    "ip", "mknod", "mkdir", "stty", "tty", "head", "touch", "chmod", "kill",
 ];
 
 /// A shell script that lists its open descriptors without opening one to do so.
-pub(crate) const LIST_FDS: &str = "n=0; while [ $n -lt 64 ]; do [ -e /proc/self/fd/$n ] && echo -n \"$n \"; n=$((n+1)); done; true";
+pub(crate) const LIST_FDS: &str =
+    "n=0; while [ $n -lt 64 ]; do [ -e /proc/self/fd/$n ] && echo -n \"$n \"; n=$((n+1)); done; true";
 
 /// A bundle.
 pub(crate) struct Bundle {
@@ -173,7 +174,10 @@ pub(crate) fn discard(created: Created) -> i32 {
 
 /// Whether this process has any child left.
 pub(crate) fn childless() -> bool {
-    matches!(waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG), Err(rustix::io::Errno::CHILD))
+    matches!(
+        waitid(WaitId::All, WaitIdOptions::EXITED | WaitIdOptions::NOHANG),
+        Err(rustix::io::Errno::CHILD)
+    )
 }
 
 pub(crate) fn mountinfo() -> String {
@@ -188,7 +192,8 @@ fn fill(root: &Path) {
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
-    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/tmp:/bin/sh\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33:www:/tmp:/bin/sh\n")
+        .unwrap();
 }
 
 pub(crate) fn mount(destination: &str, kind: &str, source: &Path, options: &[&str]) -> Mount {
@@ -236,7 +241,12 @@ fn spec(args: &[&str]) -> Spec {
                 path("devpts"),
                 &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
             ),
-            mount("/dev/shm", "tmpfs", path("shm"), &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            mount(
+                "/dev/shm",
+                "tmpfs",
+                path("shm"),
+                &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+            ),
             mount("/dev/mqueue", "mqueue", path("mqueue"), &["nosuid", "noexec", "nodev"]),
             mount("/sys", "sysfs", path("sysfs"), &["nosuid", "noexec", "nodev", "ro"]),
         ],

@@ -1,0 +1,155 @@
+//! What a start costs: the bare clone with each namespace, a whole container, and another program in one.
+//! Prints medians in microseconds; nothing is asserted, since machines and moments differ.
+
+#![allow(clippy::unwrap_used)] // a measurement that cannot be made may say so loudly
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use serde_json::json;
+use tare_oci::runtime::{Process, Spec};
+use tare_runtime::{Launch, Stdio, Target};
+use tare_sys::clone::{self, Cloned, clone3};
+
+const ROUNDS: usize = 400;
+
+fn main() {
+    if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
+        println!("skipped: needs root and /bin/busybox (busybox-static)");
+        return;
+    }
+    for (name, flags) in [
+        ("clone3 + exit + wait, no namespace", 0),
+        ("  mount", clone::NEW_MOUNT),
+        ("  pid", clone::NEW_PID),
+        ("  network", clone::NEW_NETWORK),
+        ("  ipc", clone::NEW_IPC),
+        ("  uts", clone::NEW_UTS),
+        ("  cgroup", clone::NEW_CGROUP),
+        ("  time", clone::NEW_TIME),
+        ("  user", clone::NEW_USER),
+        ("  mount pid network ipc uts", SIX),
+        ("  the same and user", SIX | clone::NEW_USER),
+    ] {
+        println!("{name:40} {:6} us", median(|| reap(&cloned(flags))));
+    }
+    println!("{:40} {:6} us", "  the same, maps written, one-byte go", median(mapped));
+    let root = tempfile::tempdir().unwrap();
+    let spec = bundle(root.path());
+    println!(
+        "{:40} {:6} us",
+        "container of true, start to exit",
+        median(|| reap(&start(root.path(), &spec, &["true"])))
+    );
+    let sleeper = start(root.path(), &spec, &["sleep", "1000"]);
+    println!("{:40} {:6} us", "exec of true in a container", median(|| exec(&sleeper, &spec)));
+    rustix::process::pidfd_send_signal(&sleeper, rustix::process::Signal::KILL).unwrap();
+    reap(&sleeper);
+}
+
+const SIX: u64 = clone::NEW_MOUNT | clone::NEW_PID | clone::NEW_NETWORK | clone::NEW_IPC | clone::NEW_UTS;
+
+fn median(mut round: impl FnMut()) -> u128 {
+    let mut times: Vec<u128> = (0..ROUNDS)
+        .map(|_| {
+            let start = Instant::now();
+            round();
+            start.elapsed().as_micros()
+        })
+        .collect();
+    times.sort_unstable();
+    times[ROUNDS / 2]
+}
+
+fn cloned(flags: u64) -> OwnedFd {
+    match clone3(flags, None).unwrap() {
+        Cloned::Child => tare_sys::process::exit(0),
+        Cloned::Parent { pidfd, .. } => pidfd,
+    }
+}
+
+fn mapped() {
+    let (ours, theirs) = rustix::pipe::pipe().unwrap();
+    match clone3(SIX | clone::NEW_USER, None).unwrap() {
+        Cloned::Child => {
+            let heard = rustix::io::read(&ours, &mut [0]).unwrap_or(0);
+            tare_sys::process::exit(u8::from(heard != 1));
+        }
+        Cloned::Parent { pid, pidfd } => {
+            fs::write(format!("/proc/{pid}/uid_map"), "0 100000 65536").unwrap();
+            fs::write(format!("/proc/{pid}/gid_map"), "0 100000 65536").unwrap();
+            rustix::io::write(&theirs, b"g").unwrap();
+            reap(&pidfd);
+        }
+    }
+}
+
+fn reap(pidfd: &OwnedFd) {
+    waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap();
+}
+
+fn bundle(root: &Path) -> Spec {
+    let rootfs = root.join("rootfs");
+    fs::create_dir_all(rootfs.join("bin")).unwrap();
+    for name in ["true", "sleep"] {
+        fs::copy("/bin/busybox", rootfs.join("bin").join(name)).unwrap();
+    }
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({"type": kind}));
+    let document = json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "hostname": "bench",
+        "process": process(&["true"]),
+        "mounts": [
+            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+            mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        ],
+        "linux": {
+            "namespaces": namespaces,
+            "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    });
+    serde_json::from_value(document).unwrap()
+}
+
+fn process(args: &[&str]) -> serde_json::Value {
+    json!({"args": args, "cwd": "/", "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}, "noNewPrivileges": true})
+}
+
+fn start(root: &Path, spec: &Spec, args: &[&str]) -> OwnedFd {
+    let mut spec = spec.clone();
+    spec.process = serde_json::from_value(process(args)).unwrap();
+    let mut created = tare_runtime::clone_init(Launch {
+        id: "bench",
+        bundle: root,
+        spec: &spec,
+        rootfs: &[],
+        stdio: nowhere(),
+        seccomp_cache: None,
+        cgroup: None,
+        preserve_fds: 0,
+    })
+    .unwrap();
+    created.ready().unwrap();
+    created.start().unwrap().pidfd
+}
+
+fn exec(container: &OwnedFd, spec: &Spec) {
+    let process: Process = serde_json::from_value(process(&["true"])).unwrap();
+    let target = Target { pidfd: container.as_fd(), spec, cgroup: None, seccomp_cache: None };
+    reap(&tare_runtime::exec(&target, &process, nowhere()).unwrap().pidfd);
+}
+
+fn nowhere() -> Stdio {
+    let open = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
+    Stdio::Fds { stdin: open(), stdout: open(), stderr: open() }
+}
