@@ -42,9 +42,15 @@ pub(crate) const EXEC: &[Flag] = &[
 pub(crate) async fn attach(call: Call) -> Result<u8> {
     let container = call.client.inspect_container(&call.given.operands[0]).await?;
     let refusal = match &container.state {
-        state if !state.running => Some(("cannot attach to a stopped container", "start it first: tare start -ai")),
-        state if state.paused => Some(("cannot attach to a paused container", "unpause it first: tare unpause")),
-        state if state.restarting => Some(("cannot attach to a restarting container", "wait until it is running")),
+        state if !state.running => {
+            Some(("cannot attach to a stopped container", "start it first: tare start -ai"))
+        }
+        state if state.paused => {
+            Some(("cannot attach to a paused container", "unpause it first: tare unpause"))
+        }
+        state if state.restarting => {
+            Some(("cannot attach to a restarting container", "wait until it is running"))
+        }
         _ => None,
     };
     if let Some((message, hint)) = refusal {
@@ -62,7 +68,9 @@ pub(crate) async fn start(call: Call) -> Result<u8> {
         return Err(Failure::not_supported("--checkpoint"));
     }
     if !given.on("attach") && !given.on("interactive") {
-        let start = async |name: &str| Ok(call.client.start_container(name).await.map_err(|e| start_failure(e).code(1))?);
+        let start = async |name: &str| {
+            Ok(call.client.start_container(name).await.map_err(|e| start_failure(e).code(1))?)
+        };
         return output::for_each(&given.operands, start).await;
     }
     let [name] = &given.operands[..] else {
@@ -76,14 +84,20 @@ pub(crate) async fn start(call: Call) -> Result<u8> {
 }
 
 /// Connects to a container, does what makes it run, and stays until it ends or the person leaves.
-async fn follow(call: &Call, container: &ContainerInspect, stdin: bool, begin: impl AsyncFn() -> Result<()>) -> Result<u8> {
+async fn follow(
+    call: &Call,
+    container: &ContainerInspect,
+    stdin: bool,
+    begin: impl AsyncFn() -> Result<()>,
+) -> Result<u8> {
     let (client, id, tty) = (&call.client, container.id.as_str(), container.config.tty);
     let detach_keys = call.given.text("detach-keys").map(str::to_owned);
     let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys };
     let detach = keys(&call.given)?;
     let proxy = if call.given.on("sig-proxy") && !tty { Some(Forwarded::new()?) } else { None };
     let condition = if container.host_config.auto_remove { WaitFor::Removed } else { WaitFor::NextExit };
-    let (hijacked, pending) = tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition))?;
+    let (hijacked, pending) =
+        tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition))?;
     begin().await?;
     let mut session = Session { client, process: Process::Container(id), tty, stdin, detach, proxy };
     match session.connect(hijacked).await? {
@@ -96,7 +110,9 @@ async fn follow(call: &Call, container: &ContainerInspect, stdin: bool, begin: i
 /// `tare exec`
 pub(crate) async fn exec(call: Call) -> Result<u8> {
     let given = &call.given;
-    let [container, command @ ..] = &given.operands[..] else { return Err(Failure::usage("no container given")) };
+    let [container, command @ ..] = &given.operands[..] else {
+        return Err(Failure::usage("no container given"));
+    };
     let (tty, detached) = (given.on("tty"), given.on("detach"));
     let stdin = given.on("interactive") && !detached;
     check_terminal(stdin, tty)?;
@@ -124,7 +140,8 @@ pub(crate) async fn exec(call: Call) -> Result<u8> {
         return Ok(0);
     }
     let hijacked = call.client.attach_exec(&id, &start).await.map_err(exec_failure)?;
-    let mut session = Session { client: &call.client, process: Process::Exec(&id), tty, stdin, detach, proxy: None };
+    let mut session =
+        Session { client: &call.client, process: Process::Exec(&id), tty, stdin, detach, proxy: None };
     match session.connect(hijacked).await? {
         Ended::Output => Ok(exit_code(call.client.inspect_exec(&id).await?.exit_code.unwrap_or(0))),
         Ended::Detached => Ok(0),

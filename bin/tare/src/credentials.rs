@@ -47,12 +47,15 @@ impl Store {
     pub(crate) fn open(dir: Option<&str>) -> Result<Self> {
         let chosen = dir.map(PathBuf::from).or_else(|| std::env::var_os("DOCKER_CONFIG").map(PathBuf::from));
         let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".docker"));
-        let dir = chosen.or_else(home).ok_or_else(|| Failure::new("no home directory").hint("set HOME or DOCKER_CONFIG"))?;
+        let dir = chosen
+            .or_else(home)
+            .ok_or_else(|| Failure::new("no home directory").hint("set HOME or DOCKER_CONFIG"))?;
         let path = dir.join("config.json");
         let json = match fs::read(&path) {
             Ok(bytes) if bytes.trim_ascii().is_empty() => Map::new(),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                Failure::new(format!("{} cannot be read: {error}", path.display())).hint("mend or remove the file")
+                Failure::new(format!("{} cannot be read: {error}", path.display()))
+                    .hint("mend or remove the file")
             })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Map::new(),
             Err(error) => return Err(Failure::new(format!("{}: {error}", path.display()))),
@@ -77,7 +80,9 @@ impl Store {
             return from_helper(&helper, key);
         }
         let Some(auths) = self.json.get("auths").and_then(Value::as_object) else { return Ok(None) };
-        let entry = auths.get(key).or_else(|| auths.iter().find(|(name, _)| key_of(name) == key).map(|(_, entry)| entry));
+        let entry = auths
+            .get(key)
+            .or_else(|| auths.iter().find(|(name, _)| key_of(name) == key).map(|(_, entry)| entry));
         Ok(entry.and_then(|entry| from_entry(entry, key)))
     }
 
@@ -95,7 +100,9 @@ impl Store {
         let auth = STANDARD.encode(format!("{}:{}", credentials.username, credentials.password));
         let entry = match credentials.identity_token.as_str() {
             "" => json!({ "auth": auth }),
-            token => json!({"auth": STANDARD.encode(format!("{}:", credentials.username)), "identitytoken": token}),
+            token => {
+                json!({"auth": STANDARD.encode(format!("{}:", credentials.username)), "identitytoken": token})
+            }
         };
         self.set(key, entry)
     }
@@ -115,7 +122,8 @@ impl Store {
 
     fn set(&mut self, key: &str, entry: Value) -> Result<()> {
         let auths = self.json.entry("auths").or_insert_with(|| json!({}));
-        let auths = auths.as_object_mut().ok_or_else(|| Failure::new("\"auths\" of config.json is no object"))?;
+        let auths =
+            auths.as_object_mut().ok_or_else(|| Failure::new("\"auths\" of config.json is no object"))?;
         auths.insert(key.to_owned(), entry);
         self.write()
     }
@@ -123,13 +131,15 @@ impl Store {
     /// Replaces the file as a whole: whoever reads it meanwhile sees the old or the new one, and nobody else sees either.
     fn write(&self) -> Result<()> {
         let dir = self.path.parent().unwrap_or(Path::new("."));
-        let failed = |error: io::Error| Failure::new(format!("{} cannot be written: {error}", self.path.display()));
+        let failed =
+            |error: io::Error| Failure::new(format!("{} cannot be written: {error}", self.path.display()));
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         let target = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
         let temporary = target.with_file_name(format!("config.json.{}", std::process::id()));
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-        let text = serde_json::to_string_pretty(&self.json).map_err(|error| Failure::new(error.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&self.json).map_err(|error| Failure::new(error.to_string()))?;
         let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
         let moved = written.and_then(|()| fs::rename(&temporary, &target));
         moved.inspect_err(|_| drop(fs::remove_file(&temporary))).map_err(failed)
@@ -138,7 +148,11 @@ impl Store {
 
 fn from_entry(entry: &Value, key: &str) -> Option<AuthConfig> {
     let text = |name: &str| entry.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let decoded = STANDARD.decode(text("auth")).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let decoded = STANDARD
+        .decode(text("auth"))
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .unwrap_or_default();
     let (username, password) = decoded.trim_end_matches('\0').split_once(':').unwrap_or_default();
     let credentials = AuthConfig {
         username: if username.is_empty() { text("username") } else { username.to_owned() },
@@ -148,7 +162,9 @@ fn from_entry(entry: &Value, key: &str) -> Option<AuthConfig> {
         server_address: key.to_owned(),
         ..AuthConfig::default()
     };
-    let empty = [&credentials.username, &credentials.identity_token, &credentials.registry_token].iter().all(|t| t.is_empty());
+    let empty = [&credentials.username, &credentials.identity_token, &credentials.registry_token]
+        .iter()
+        .all(|t| t.is_empty());
     (!empty).then_some(credentials)
 }
 
@@ -167,7 +183,8 @@ fn from_helper(helper: &str, key: &str) -> Result<Option<AuthConfig>> {
 fn ask(helper: &str, verb: &str, input: &str) -> Result<Option<Value>> {
     let program = format!("docker-credential-{helper}");
     let failed = |why: String| {
-        Failure::new(format!("{program} {verb}: {why}")).hint("install it, or remove it from credsStore and credHelpers of config.json")
+        Failure::new(format!("{program} {verb}: {why}"))
+            .hint("install it, or remove it from credsStore and credHelpers of config.json")
     };
     if helper.contains('/') {
         return Err(failed("not the name of a helper".into()));
@@ -204,8 +221,10 @@ mod tests {
 
     #[test]
     fn what_is_put_is_got_and_the_rest_of_the_file_stays() {
-        let (dir, mut store) = store(r#"{"detachKeys":"ctrl-x","auths":{"https://old.example/v1/":{"auth":"dTpw"}}}"#);
-        let credentials = AuthConfig { username: "me".into(), password: "a:b".into(), ..AuthConfig::default() };
+        let (dir, mut store) =
+            store(r#"{"detachKeys":"ctrl-x","auths":{"https://old.example/v1/":{"auth":"dTpw"}}}"#);
+        let credentials =
+            AuthConfig { username: "me".into(), password: "a:b".into(), ..AuthConfig::default() };
         store.put("127.0.0.1:5000", &credentials).unwrap();
         let again = Store::open(dir.path().to_str()).unwrap();
         let got = again.get("127.0.0.1:5000").unwrap().unwrap();
@@ -234,7 +253,9 @@ mod tests {
 
     #[test]
     fn all_names_of_the_hub_are_one() {
-        for name in ["", "docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"] {
+        for name in
+            ["", "docker.io", "index.docker.io", "https://index.docker.io/v1/", "registry-1.docker.io"]
+        {
             assert_eq!(key_of(name), HUB);
         }
         assert_eq!(key_of("https://r.example:5000/v2/"), "r.example:5000");

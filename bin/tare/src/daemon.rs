@@ -9,7 +9,10 @@ use crate::verbs::Call;
 
 /// `tare daemon`
 pub(crate) async fn daemon(call: Call) -> Result<u8> {
-    let beside = std::env::current_exe().ok().and_then(|me| Some(me.parent()?.join("tared"))).filter(|path| path.is_file());
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|me| Some(me.parent()?.join("tared")))
+        .filter(|path| path.is_file());
     let program = beside.unwrap_or_else(|| PathBuf::from("tared"));
     let error = Command::new(&program).args(&call.given.operands).exec();
     Err(Failure::new(format!("{}: {error}", program.display())).hint("install tared beside tare"))

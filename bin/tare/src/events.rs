@@ -7,8 +7,8 @@ use tare_model::Timestamp;
 
 use crate::failure::Result;
 use crate::flags::{Flag, text};
-use crate::listing::{FILTER, FORMAT, JSON, applied, filters, format_of, template};
-use crate::output::{line, print};
+use crate::listing::{FILTER, FORMAT, Format, JSON, filters};
+use crate::output::line;
 use crate::time::moment;
 use crate::verbs::Call;
 
@@ -23,8 +23,7 @@ pub(crate) const EVENTS: &[Flag] = &[
 /// `tare events`
 pub(crate) async fn events(call: Call) -> Result<u8> {
     let given = &call.given;
-    let format = format_of(given);
-    let template = format.as_deref().filter(|format| *format != "json").map(template).transpose()?;
+    let format = Format::of(given)?;
     let options = EventOptions {
         since: given.text("since").map(moment).transpose()?,
         until: given.text("until").map(moment).transpose()?,
@@ -32,10 +31,9 @@ pub(crate) async fn events(call: Call) -> Result<u8> {
     };
     let mut messages = call.client.events(&options).await?;
     while let Some(json) = messages.next::<Value>().await? {
-        match (&template, &format) {
-            (Some(template), _) => print(applied(template.apply(&json))? + "\n")?,
-            (None, Some(_)) => line(json.to_string())?,
-            (None, None) => line(sentence(&serde_json::from_value(json).unwrap_or_default()))?,
+        match format.apply(&json)? {
+            Some(text) => line(text)?,
+            None => line(sentence(&serde_json::from_value(json).unwrap_or_default()))?,
         }
     }
     Ok(0)
@@ -45,12 +43,17 @@ pub(crate) async fn events(call: Call) -> Result<u8> {
 fn sentence(event: &Event) -> String {
     let time = match event.time_nano {
         0 => Timestamp { seconds: event.time, nanoseconds: 0 },
-        nano => Timestamp { seconds: nano.div_euclid(1_000_000_000), nanoseconds: nano.rem_euclid(1_000_000_000) as u32 },
+        nano => Timestamp {
+            seconds: nano.div_euclid(1_000_000_000),
+            nanoseconds: nano.rem_euclid(1_000_000_000) as u32,
+        },
     };
     let whole = Timestamp { nanoseconds: 0, ..time }.to_string();
     let at = format!("{}.{:09}Z", whole.trim_end_matches('Z'), time.nanoseconds);
-    let attributes: Vec<String> = event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let attributes = if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
+    let attributes: Vec<String> =
+        event.actor.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let attributes =
+        if attributes.is_empty() { String::new() } else { format!(" ({})", attributes.join(", ")) };
     format!("{at} {} {} {}{attributes}", event.kind, event.action, event.actor.id)
 }
 

@@ -97,14 +97,22 @@ impl From<rustix::io::Errno> for Failure {
 fn hint_for(status: u16, message: &str) -> Option<String> {
     let hint = match status {
         404 if message.contains("no such container") => "list them with: tare ps -a",
-        404 if message.contains("no such image") => "list them with: tare images; fetch one with: tare pull NAME",
-        404 if message.contains("no such volume") || message.contains("volume not found") => "list them with: tare volume ls",
+        404 if message.contains("no such image") => {
+            "list them with: tare images; fetch one with: tare pull NAME"
+        }
+        404 if message.contains("no such volume") || message.contains("volume not found") => {
+            "list them with: tare volume ls"
+        }
         404 if message.contains("network") => "list them with: tare network ls",
-        409 if message.contains("already in use by container") => "choose another --name, or remove that container with: tare rm",
+        409 if message.contains("already in use by container") => {
+            "choose another --name, or remove that container with: tare rm"
+        }
         409 if message.contains("is not running") => "start it with: tare start",
         409 if message.contains("running") && message.contains("remove") => "stop it first, or add --force",
         401 => "log in with: tare login",
-        _ if message.contains("pull access denied") || message.contains("authentication required") => "log in with: tare login",
+        _ if message.contains("pull access denied") || message.contains("authentication required") => {
+            "log in with: tare login"
+        }
         _ => return None,
     };
     Some(hint.to_owned())

@@ -84,7 +84,11 @@ pub(crate) struct Given {
 }
 
 /// Reads `arguments` by `tables`. With `verbatim` everything from the first operand on is an operand.
-pub(crate) fn read(tables: &'static [&'static [Flag]], verbatim: bool, arguments: &[String]) -> Result<Given> {
+pub(crate) fn read(
+    tables: &'static [&'static [Flag]],
+    verbatim: bool,
+    arguments: &[String],
+) -> Result<Given> {
     let mut given = Given { tables, values: Vec::new(), operands: Vec::new() };
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -139,8 +143,11 @@ impl Given {
         let mut letters = cluster.chars();
         while let Some(letter) = letters.next() {
             let Some(flag) = self.flags().find(|flag| flag.short == Some(letter)) else {
-                let whole = if cluster.chars().count() > 1 { format!(" in -{cluster}") } else { String::new() };
-                return Err(Failure::usage(format!("unknown shorthand flag: '{letter}'{whole}")).hint_or_help(None));
+                let whole =
+                    if cluster.chars().count() > 1 { format!(" in -{cluster}") } else { String::new() };
+                return Err(
+                    Failure::usage(format!("unknown shorthand flag: '{letter}'{whole}")).hint_or_help(None)
+                );
             };
             let attached = letters.as_str();
             if let Takes::Nothing(_) = flag.takes {
@@ -203,13 +210,24 @@ impl Given {
     }
 
     /// The value, read by `read`; the message of a failure names the flag.
-    pub(crate) fn parsed<T, E: Display>(&self, long: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>> {
+    pub(crate) fn parsed<T, E: Display>(
+        &self,
+        long: &str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Option<T>> {
         self.text(long).map(|value| read(value).map_err(|why| self.invalid(long, value, why))).transpose()
     }
 
     /// All values, each read by `read`.
-    pub(crate) fn each<T, E: Display>(&self, long: &str, read: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>> {
-        self.list(long).iter().map(|value| read(value).map_err(|why| self.invalid(long, value, why))).collect()
+    pub(crate) fn each<T, E: Display>(
+        &self,
+        long: &str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<Vec<T>> {
+        self.list(long)
+            .iter()
+            .map(|value| read(value).map_err(|why| self.invalid(long, value, why)))
+            .collect()
     }
 
     /// A number.
@@ -247,7 +265,12 @@ fn truth(flag: &Flag, text: &str) -> Result<String> {
     let truth = match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => "true",
         "0" | "f" | "F" | "false" | "FALSE" | "False" => "false",
-        _ => return Err(Failure::usage(format!("invalid argument \"{text}\" for \"{}\" flag: true or false is wanted", flag.title()))),
+        _ => {
+            return Err(Failure::usage(format!(
+                "invalid argument \"{text}\" for \"{}\" flag: true or false is wanted",
+                flag.title()
+            )));
+        }
     };
     Ok(truth.to_owned())
 }
@@ -272,7 +295,24 @@ mod tests {
 
     #[test]
     fn every_form_of_a_flag_is_read() {
-        let given = given(true, &["-it", "-m512m", "--name=a=b", "-e", "X=1", "-e=Y", "--env", "Z", "--sig-proxy=false", "image", "-i", "--rm"]).unwrap();
+        let given = given(
+            true,
+            &[
+                "-it",
+                "-m512m",
+                "--name=a=b",
+                "-e",
+                "X=1",
+                "-e=Y",
+                "--env",
+                "Z",
+                "--sig-proxy=false",
+                "image",
+                "-i",
+                "--rm",
+            ],
+        )
+        .unwrap();
         assert!(given.on("interactive") && given.on("tty") && !given.on("sig-proxy"));
         assert_eq!(given.bytes("memory").unwrap(), 512 << 20);
         assert_eq!(given.text("name"), Some("a=b"));
@@ -299,7 +339,11 @@ mod tests {
         assert_eq!(given(false, &["--name"]).unwrap_err().message, "flag needs an argument: --name string");
         assert!(given(false, &["--tty=perhaps"]).unwrap_err().message.contains("\"-t, --tty\""));
         let wrong = given(false, &["-m", "much"]).unwrap().bytes("memory").unwrap_err();
-        assert!(wrong.message.starts_with("invalid argument \"much\" for \"-m, --memory\" flag: "), "{}", wrong.message);
+        assert!(
+            wrong.message.starts_with("invalid argument \"much\" for \"-m, --memory\" flag: "),
+            "{}",
+            wrong.message
+        );
     }
 
     proptest! {

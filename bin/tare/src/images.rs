@@ -5,7 +5,9 @@ use tare_model::{Reference, Timestamp};
 
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, switch_on, text};
-use crate::listing::{FILTER, FORMAT, JSON, Listing, NO_TRUNC, Row, ago, filters, format_of, moment, shortened, size_of};
+use crate::listing::{
+    FILTER, FORMAT, Format, JSON, Listing, NO_TRUNC, Row, ago, filters, moment, shortened, size_of,
+};
 use crate::output::{self, line};
 use crate::ps::id;
 use crate::verbs::Call;
@@ -58,23 +60,27 @@ pub(crate) async fn images(call: Call) -> Result<u8> {
     if given.on("tree") {
         return Err(Failure::not_supported("--tree"));
     }
+    let format = Format::of(given)?;
     let mut wanted = given.list("filter");
     wanted.extend(given.operands.first().map(|name| format!("reference={name}")));
     let images = call.client.images(given.on("all"), filters(&wanted)?.as_deref()).await?;
-    let (format, full, digests) = (format_of(given), given.on("no-trunc"), given.on("digests"));
+    let (full, digests) = (given.on("no-trunc"), given.on("digests"));
     let names = |image: &ImageSummary| named(image, digests);
-    if given.on("quiet") && format.is_none() {
+    if given.on("quiet") && format.is_usual() {
         for image in &images {
             names(image).iter().try_for_each(|_| line(image_id(&image.id, full)))?;
         }
         return Ok(0);
     }
-    let rows = images.iter().flat_map(|image| names(image).into_iter().map(move |name| row(image, name, full))).collect();
+    let rows = images
+        .iter()
+        .flat_map(|image| names(image).into_iter().map(move |name| row(image, name, full)))
+        .collect();
     let columns = match digests {
         true => vec!["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"],
         false => vec!["Repository", "Tag", "ID", "CreatedSince", "Size"],
     };
-    Listing { titles: TITLES, columns, rows }.print(format.as_deref())?;
+    Listing { titles: TITLES, columns, rows }.print(&format)?;
     Ok(0)
 }
 
@@ -92,7 +98,8 @@ fn named(image: &ImageSummary, digests: bool) -> Vec<Named> {
         let known = image.repo_digests.iter().filter_map(|full| full.split_once('@'));
         known.filter(|(name, _)| *name == repository).map(|(_, digest)| digest.to_owned()).next()
     };
-    let tags = image.repo_tags.iter().filter_map(|full| full.rsplit_once(':')).filter(|(name, _)| *name != NONE);
+    let tags =
+        image.repo_tags.iter().filter_map(|full| full.rsplit_once(':')).filter(|(name, _)| *name != NONE);
     let mut lines: Vec<Named> = tags
         .map(|(name, tag)| Named {
             repository: name.to_owned(),
@@ -101,8 +108,16 @@ fn named(image: &ImageSummary, digests: bool) -> Vec<Named> {
         })
         .collect();
     if lines.is_empty() {
-        let repositories = image.repo_digests.iter().filter_map(|full| full.split_once('@')).filter(|(name, _)| *name != NONE);
-        let untagged = repositories.map(|(name, digest)| Named { repository: name.into(), tag: NONE.into(), digest: digest.into() });
+        let repositories = image
+            .repo_digests
+            .iter()
+            .filter_map(|full| full.split_once('@'))
+            .filter(|(name, _)| *name != NONE);
+        let untagged = repositories.map(|(name, digest)| Named {
+            repository: name.into(),
+            tag: NONE.into(),
+            digest: digest.into(),
+        });
         lines.extend(untagged);
     }
     if lines.is_empty() {
@@ -123,12 +138,18 @@ fn row(image: &ImageSummary, name: Named, full: bool) -> Row {
         ("Tag", name.tag),
         ("Digest", name.digest),
         ("ID", image_id(&image.id, full).to_owned()),
-        ("CreatedSince", if image.created > 0 { format!("{} ago", ago(image.created)) } else { "N/A".into() }),
+        (
+            "CreatedSince",
+            if image.created > 0 { format!("{} ago", ago(image.created)) } else { "N/A".into() },
+        ),
         ("CreatedAt", moment(created)),
         ("Size", size_of(image.size)),
         ("VirtualSize", size_of(image.size)),
         ("SharedSize", size_of(image.shared_size)),
-        ("UniqueSize", if image.shared_size < 0 { "N/A".into() } else { size_of(image.size - image.shared_size) }),
+        (
+            "UniqueSize",
+            if image.shared_size < 0 { "N/A".into() } else { size_of(image.size - image.shared_size) },
+        ),
         ("Containers", count(image.containers)),
     ])
 }
@@ -145,6 +166,7 @@ const HISTORY_TITLES: &[(&str, &str)] = &[
 /// `tare history`
 pub(crate) async fn history(call: Call) -> Result<u8> {
     let given = &call.given;
+    let format = Format::of(given)?;
     let items = call.client.image_history(&given.operands[0], given.text("platform")).await?;
     let (full, human) = (given.on("no-trunc"), given.on("human"));
     if given.on("quiet") {
@@ -154,7 +176,7 @@ pub(crate) async fn history(call: Call) -> Result<u8> {
     let created = if human { "CreatedSince" } else { "CreatedAt" };
     let columns = vec!["ID", created, "CreatedBy", "Size", "Comment"];
     let rows = items.iter().map(|item| step(item, full, human)).collect();
-    Listing { titles: HISTORY_TITLES, columns, rows }.print(format_of(given).as_deref())?;
+    Listing { titles: HISTORY_TITLES, columns, rows }.print(&format)?;
     Ok(0)
 }
 
@@ -208,7 +230,9 @@ pub(crate) async fn tag(call: Call) -> Result<u8> {
         return Err(Failure::new("refusing to create a tag with a digest reference"));
     }
     let reference = reference.or_latest();
-    call.client.tag_image(source, &reference.repository().familiar(), reference.tag().unwrap_or("latest")).await?;
+    call.client
+        .tag_image(source, &reference.repository().familiar(), reference.tag().unwrap_or("latest"))
+        .await?;
     Ok(0)
 }
 
@@ -226,7 +250,10 @@ mod tests {
             ..ImageSummary::default()
         };
         let lines = |image: &ImageSummary, digests| -> Vec<String> {
-            named(image, digests).iter().map(|n| format!("{} {} {}", n.repository, n.tag, &n.digest[..6])).collect()
+            named(image, digests)
+                .iter()
+                .map(|n| format!("{} {} {}", n.repository, n.tag, &n.digest[..6]))
+                .collect()
         };
         assert_eq!(lines(&image, true), ["nginx latest sha256", "127.0.0.1:5000/web v1 <none>"]);
         assert_eq!(lines(&image, false), ["nginx latest <none>", "127.0.0.1:5000/web v1 <none>"]);

@@ -5,7 +5,7 @@ use tare_client::{Client, Error};
 
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
-use crate::listing::{applied, format_of, template};
+use crate::listing::Format;
 use crate::output::{complain, print};
 use crate::verbs::Call;
 
@@ -19,9 +19,11 @@ pub(crate) const INSPECT: &[Flag] = &[
     text("type", "string", "Only inspect objects of the given type"),
 ];
 pub(crate) const CONTAINER: &[Flag] = &[FORMAT, JSON, switch("size", "Display total file sizes").short('s')];
-pub(crate) const IMAGE: &[Flag] = &[FORMAT, JSON, text("platform", "string", "Inspect a specific platform of the image")];
+pub(crate) const IMAGE: &[Flag] =
+    &[FORMAT, JSON, text("platform", "string", "Inspect a specific platform of the image")];
 pub(crate) const VOLUME: &[Flag] = &[FORMAT, JSON];
-pub(crate) const NETWORK: &[Flag] = &[FORMAT, JSON, switch("verbose", "Verbose output for diagnostics").short('v')];
+pub(crate) const NETWORK: &[Flag] =
+    &[FORMAT, JSON, switch("verbose", "Verbose output for diagnostics").short('v')];
 
 /// What can be inspected, in the order in which a name is looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,8 +74,7 @@ pub(crate) async fn network(call: Call) -> Result<u8> {
 
 /// Shows everything that is found, then says what was not.
 async fn inspect(call: &Call, kinds: &[Kind]) -> Result<u8> {
-    let format = format_of(&call.given);
-    let template = format.as_deref().filter(|format| *format != "json").map(template).transpose()?;
+    let format = Format::of(&call.given)?;
     let mut found = Vec::new();
     let mut failures = Vec::new();
     for name in &call.given.operands {
@@ -82,15 +83,17 @@ async fn inspect(call: &Call, kinds: &[Kind]) -> Result<u8> {
             Err(failure) => failures.push(failure),
         }
     }
-    match (&template, format) {
-        (Some(template), _) => {
+    match format {
+        Format::Usual => print(indented(&format!("[{}]", found.join(","))) + "\n")?,
+        Format::Json => {
+            print(format!("[{}]\n", found.iter().map(|json| json.trim()).collect::<Vec<_>>().join(",")))?
+        }
+        template => {
             for json in &found {
                 let value: Value = serde_json::from_str(json).map_err(|error| unreadable(&error))?;
-                print(applied(template.apply(&value))? + "\n")?;
+                print(template.apply(&value)?.unwrap_or_default() + "\n")?;
             }
         }
-        (None, Some(_)) => print(format!("[{}]\n", found.iter().map(|json| json.trim()).collect::<Vec<_>>().join(",")))?,
-        (None, None) => print(indented(&format!("[{}]", found.join(","))) + "\n")?,
     }
     failures.iter().for_each(complain);
     Ok(failures.iter().map(|failure| failure.code).max().unwrap_or(0))
@@ -107,16 +110,23 @@ async fn find(call: &Call, kinds: &[Kind], name: &str) -> Result<String> {
             other => return Ok(other?),
         }
     }
-    Err(Failure::new(format!("no such object: {name}")).hint("containers: tare ps -a; images: tare images; volumes: tare volume ls"))
+    Err(Failure::new(format!("no such object: {name}"))
+        .hint("containers: tare ps -a; images: tare images; volumes: tare volume ls"))
 }
 
 async fn get(client: &Client, kind: Kind, name: &str, call: &Call) -> Result<String, Error> {
     let given = &call.given;
     match kind {
         Kind::Container => client.inspect_container_raw(name, given.knows("size") && given.on("size")).await,
-        Kind::Image => client.inspect_image_raw(name, if given.knows("platform") { given.text("platform") } else { None }).await,
+        Kind::Image => {
+            client
+                .inspect_image_raw(name, if given.knows("platform") { given.text("platform") } else { None })
+                .await
+        }
         Kind::Volume => client.inspect_volume_raw(name).await,
-        Kind::Network => client.inspect_network_raw(name, given.knows("verbose") && given.on("verbose")).await,
+        Kind::Network => {
+            client.inspect_network_raw(name, given.knows("verbose") && given.on("verbose")).await
+        }
     }
 }
 

@@ -49,12 +49,14 @@ pub(crate) async fn kill(call: Call) -> Result<u8> {
 
 /// `tare pause`
 pub(crate) async fn pause(call: Call) -> Result<u8> {
-    output::for_each(&call.given.operands, async |name: &str| Ok(call.client.pause_container(name).await?)).await
+    output::for_each(&call.given.operands, async |name: &str| Ok(call.client.pause_container(name).await?))
+        .await
 }
 
 /// `tare unpause`
 pub(crate) async fn unpause(call: Call) -> Result<u8> {
-    output::for_each(&call.given.operands, async |name: &str| Ok(call.client.unpause_container(name).await?)).await
+    output::for_each(&call.given.operands, async |name: &str| Ok(call.client.unpause_container(name).await?))
+        .await
 }
 
 /// `tare rm`. With `--force` a container that is gone already is no failure.

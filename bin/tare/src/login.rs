@@ -38,7 +38,10 @@ pub(crate) async fn login(call: Call) -> Result<u8> {
     }
     store.put(&key, &credentials)?;
     if store.helper(&key).is_none() {
-        say(format!("WARNING: the password is stored unencrypted in {}; a credential helper keeps it better", store.path().display()));
+        say(format!(
+            "WARNING: the password is stored unencrypted in {}; a credential helper keeps it better",
+            store.path().display()
+        ));
     }
     line(or_succeeded(&answer.status))?;
     Ok(0)
@@ -51,10 +54,15 @@ fn or_succeeded(status: &str) -> &str {
 /// Name and password, from flags, standard input or the person.
 async fn ask(call: &Call, key: &str) -> Result<AuthConfig> {
     let given = &call.given;
-    let no_terminal = || Failure::new("cannot perform an interactive login from a non TTY device").hint("use --username and --password-stdin");
+    let no_terminal = || {
+        Failure::new("cannot perform an interactive login from a non TTY device")
+            .hint("use --username and --password-stdin")
+    };
     let username = match given.text("username") {
         Some(name) => name.to_owned(),
-        None if given.on("password-stdin") => return Err(Failure::new("must provide --username with --password-stdin")),
+        None if given.on("password-stdin") => {
+            return Err(Failure::new("must provide --username with --password-stdin"));
+        }
         None if io::stdin().is_terminal() => prompt("Username: ")?,
         None => return Err(no_terminal()),
     };
@@ -75,7 +83,9 @@ async fn ask(call: &Call, key: &str) -> Result<AuthConfig> {
     };
     match username.is_empty() || password.is_empty() {
         true => Err(Failure::new("username and password are both required")),
-        false => Ok(AuthConfig { username, password, server_address: key.to_owned(), ..AuthConfig::default() }),
+        false => {
+            Ok(AuthConfig { username, password, server_address: key.to_owned(), ..AuthConfig::default() })
+        }
     }
 }
 

@@ -13,10 +13,18 @@ use crate::verbs::Call;
 pub(crate) const LOGS: &[Flag] = &[
     switch("details", "Show extra details provided to logs"),
     switch("follow", "Follow log output").short('f'),
-    text("since", "string", "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    text(
+        "since",
+        "string",
+        "Show logs since timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+    ),
     text("tail", "string", "Number of lines to show from the end of the logs (default \"all\")").short('n'),
     switch("timestamps", "Show timestamps").short('t'),
-    text("until", "string", "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)"),
+    text(
+        "until",
+        "string",
+        "Show logs before a timestamp (e.g. \"2013-01-02T13:23:37Z\") or relative (e.g. \"42m\" for 42 minutes)",
+    ),
 ];
 
 /// `tare logs`

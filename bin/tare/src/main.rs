@@ -41,7 +41,8 @@ use crate::verbs::{Call, GROUPS, VERBS, Verb};
 /// Flags that stand before the command.
 pub(crate) const GLOBAL: &[Flag] = &[
     text("config", "DIR", "Location of client config files (default \"~/.docker\")"),
-    text("host", "HOST", "Daemon socket to connect to (default $TARE_HOST, else /run/tare/tare.sock)").short('H'),
+    text("host", "HOST", "Daemon socket to connect to (default $TARE_HOST, else /run/tare/tare.sock)")
+        .short('H'),
     switch("debug", "Enable debug mode").short('D').hidden(),
     text("log-level", "LEVEL", "Set the logging level").short('l').hidden(),
     switch("version", "Print version information and quit").short('v'),
@@ -49,7 +50,8 @@ pub(crate) const GLOBAL: &[Flag] = &[
 
 fn main() {
     restore_terminal_before_panicking();
-    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     let code = carry_out(&words).unwrap_or_else(|failure| {
         session::restore();
         output::complain(&failure);
@@ -136,7 +138,9 @@ fn named(words: &[String]) -> Result<Option<Named<'_>>> {
 
 fn known_word(word: &str) -> Option<&'static str> {
     let groups = GROUPS.iter().map(|(group, _)| *group);
-    groups.chain(VERBS.iter().flat_map(|verb| verb.names.iter().copied().chain([verb.short]))).find(|known| *known == word)
+    groups
+        .chain(VERBS.iter().flat_map(|verb| verb.names.iter().copied().chain([verb.short])))
+        .find(|known| *known == word)
 }
 
 fn unknown(group: &str, word: &str) -> Failure {
@@ -145,7 +149,8 @@ fn unknown(group: &str, word: &str) -> Failure {
         return Failure::not_supported(&format!("tare {spelled}")).code(1);
     }
     let groups = GROUPS.iter().map(|(name, _)| *name).filter(|_| group.is_empty());
-    let verbs = VERBS.iter().filter(|verb| group.is_empty() || verb.group == group).map(|verb| verb.name_in(group));
+    let verbs =
+        VERBS.iter().filter(|verb| group.is_empty() || verb.group == group).map(|verb| verb.name_in(group));
     let near = nearest(word, groups.chain(verbs).filter(|name| !name.is_empty()));
     let hint = match near {
         Some(near) => format!("did you mean {near}? 'tare --help' shows all commands"),
@@ -160,7 +165,8 @@ fn check_count(named: &Named<'_>, given: &Given) -> Result<()> {
     if (least..=most).contains(&count) {
         return Ok(());
     }
-    let arguments = |number: usize| if number == 1 { "1 argument".to_owned() } else { format!("{number} arguments") };
+    let arguments =
+        |number: usize| if number == 1 { "1 argument".to_owned() } else { format!("{number} arguments") };
     let rule = match (least, most) {
         (0, 0) => "accepts no arguments".to_owned(),
         (least, most) if least == most => format!("requires {}", arguments(least)),

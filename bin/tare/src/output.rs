@@ -33,7 +33,10 @@ pub(crate) fn complain(failure: &Failure) {
 
 /// Messages may quote a registry or an image, which must not steer the terminal.
 fn harmless(text: &str) -> String {
-    text.trim_end().chars().map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter }).collect()
+    text.trim_end()
+        .chars()
+        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
+        .collect()
 }
 
 /// Does something to each operand as Docker does: the name of each that succeeds on standard output, the errors on

@@ -24,7 +24,12 @@ pub(crate) fn ranges(ports: &[Port]) -> String {
     for port in sorted.iter().filter(|port| !is_translated(port)) {
         match ranges.iter_mut().find(|range| range.continues_with(port)) {
             Some(range) => range.last = port.private_port,
-            None => ranges.push(Range { ip: &port.ip, kind: &port.kind, first: port.private_port, last: port.private_port }),
+            None => ranges.push(Range {
+                ip: &port.ip,
+                kind: &port.kind,
+                first: port.private_port,
+                last: port.private_port,
+            }),
         }
     }
     let translated = sorted.iter().filter(is_translated).map(|port| {
@@ -39,7 +44,11 @@ impl Range<'_> {
     }
 
     fn show(&self) -> String {
-        let span = if self.first == self.last { self.first.to_string() } else { format!("{}-{}", self.first, self.last) };
+        let span = if self.first == self.last {
+            self.first.to_string()
+        } else {
+            format!("{}-{}", self.first, self.last)
+        };
         match self.ip {
             "" => format!("{span}/{}", self.kind),
             ip => format!("{}->{span}/{}", joined(ip, &span), self.kind),
@@ -58,7 +67,13 @@ pub(crate) async fn port(call: Call) -> Result<u8> {
     let ports = &container.network_settings.ports;
     let shown = |binding: &PortBinding| joined(&binding.host_ip, &binding.host_port);
     let Some(wanted) = wanted.first() else {
-        let all = ports.iter().flat_map(|(key, bindings)| bindings.iter().flatten().map(move |binding| (key, binding)));
+        let mut ports: Vec<_> = ports.iter().collect();
+        ports.sort_by_key(|(key, _)| {
+            (key.split('/').next().and_then(|number| number.parse::<u16>().ok()), *key)
+        });
+        let all = ports
+            .into_iter()
+            .flat_map(|(key, bindings)| bindings.iter().flatten().map(move |binding| (key, binding)));
         all.map(|(key, binding)| format!("{key} -> {}", shown(binding))).try_for_each(line)?;
         return Ok(0);
     };
@@ -68,7 +83,8 @@ pub(crate) async fn port(call: Call) -> Result<u8> {
             bindings.iter().map(shown).try_for_each(line)?;
             Ok(0)
         }
-        None => Err(Failure::new(format!("no public port '{wanted}' published for {name}")).hint(format!("see all with: tare port {name}"))),
+        None => Err(Failure::new(format!("no public port '{wanted}' published for {name}"))
+            .hint(format!("see all with: tare port {name}"))),
     }
 }
 
@@ -92,7 +108,8 @@ mod tests {
             port("", 5, 0, "udp"),
             port("", 6, 0, "udp"),
         ];
-        let shown = "5-6/udp, 443/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp";
+        let shown =
+            "5-6/udp, 443/tcp, 0.0.0.0:9000-9001->9000-9001/tcp, 0.0.0.0:8080->80/tcp, [::]:8080->80/tcp";
         assert_eq!(ranges(&ports), shown);
         assert_eq!(ranges(&[]), "");
         assert_eq!(ranges(&[port("", u16::MAX, 0, "tcp")]), "65535/tcp");

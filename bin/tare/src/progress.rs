@@ -27,7 +27,11 @@ impl Progress {
         if !terminal {
             return Self::Lines(shown);
         }
-        let target = if shown == Shown::OnStdout { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::stderr() };
+        let target = if shown == Shown::OnStdout {
+            ProgressDrawTarget::stdout()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
         Self::Bars { all: MultiProgress::with_draw_target(target), layers: BTreeMap::new() }
     }
 
@@ -46,7 +50,10 @@ impl Progress {
                 if message.id.is_empty() || message.status.starts_with("Pulling from") {
                     let _ = all.println(text(message));
                 } else {
-                    draw(layers.entry(message.id.clone()).or_insert_with(|| layer(all, &message.id)), message);
+                    draw(
+                        layers.entry(message.id.clone()).or_insert_with(|| layer(all, &message.id)),
+                        message,
+                    );
                 }
                 Ok(())
             }
@@ -61,7 +68,8 @@ fn text(message: &ProgressMessage) -> String {
 
 /// The line of a message; none for those that only move a bar.
 fn plain(message: &ProgressMessage) -> Option<String> {
-    let moving = message.progress_detail.as_ref().is_some_and(|detail| detail.total > 0 || detail.current > 0);
+    let moving =
+        message.progress_detail.as_ref().is_some_and(|detail| detail.total > 0 || detail.current > 0);
     (!moving && !message.status.is_empty()).then(|| text(message))
 }
 
@@ -70,7 +78,9 @@ fn layer(all: &MultiProgress, id: &str) -> ProgressBar {
 }
 
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ")
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸ ")
 }
 
 fn draw(bar: &ProgressBar, message: &ProgressMessage) {

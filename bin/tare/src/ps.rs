@@ -6,7 +6,9 @@ use tare_model::Timestamp;
 
 use crate::failure::Result;
 use crate::flags::{Flag, switch, text};
-use crate::listing::{FILTER, FORMAT, JSON, Listing, NO_TRUNC, Row, ago, filters, format_of, labels, moment, shortened, size_of};
+use crate::listing::{
+    FILTER, FORMAT, Format, JSON, Listing, NO_TRUNC, Row, ago, filters, labels, moment, shortened, size_of,
+};
 use crate::output::line;
 use crate::port::ranges;
 use crate::verbs::Call;
@@ -44,20 +46,20 @@ const TITLES: &[(&str, &str)] = &[
 /// `tare ps`
 pub(crate) async fn ps(call: Call) -> Result<u8> {
     let given = &call.given;
-    let format = format_of(given);
+    let format = Format::of(given)?;
     let limit = if given.on("latest") { Some(1) } else { given.number("last")?.filter(|last| *last > 0) };
-    let size = given.on("size") || format.as_deref().is_some_and(|format| format.contains(".Size"));
+    let size = given.on("size") || given.text("format").is_some_and(|format| format.contains(".Size"));
     let options = ListOptions { all: given.on("all"), limit, size, filters: filters(&given.list("filter"))? };
     let containers = call.client.containers(&options).await?;
     let full = given.on("no-trunc");
-    if given.on("quiet") && format.is_none() {
+    if given.on("quiet") && format.is_usual() {
         containers.iter().try_for_each(|container| line(id(&container.id, full)))?;
         return Ok(0);
     }
     let mut columns = vec!["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"];
     columns.extend(given.on("size").then_some("Size"));
     let rows = containers.iter().map(|container| row(container, full)).collect();
-    Listing { titles: TITLES, columns, rows }.print(format.as_deref())?;
+    Listing { titles: TITLES, columns, rows }.print(&format)?;
     Ok(0)
 }
 
@@ -69,7 +71,10 @@ pub(crate) fn id(id: &str, full: bool) -> &str {
 fn row(container: &ContainerSummary, full: bool) -> Row {
     let cut = |text: &str, letters| if full { text.to_owned() } else { shortened(text, letters) };
     let created = Timestamp { seconds: container.created, nanoseconds: 0 };
-    let mounts = container.mounts.iter().map(|mount| cut(if mount.name.is_empty() { &mount.source } else { &mount.name }, 15));
+    let mounts = container
+        .mounts
+        .iter()
+        .map(|mount| cut(if mount.name.is_empty() { &mount.source } else { &mount.name }, 15));
     let networks = container.network_settings.networks.keys().cloned().collect::<Vec<_>>();
     Row::new([
         ("ID", id(&container.id, full).to_owned()),
@@ -107,7 +112,9 @@ fn names(container: &ContainerSummary, full: bool) -> String {
 
 fn sizes(container: &ContainerSummary) -> String {
     match (container.size_rw, container.size_root_fs) {
-        (Some(written), Some(whole)) if whole > 0 => format!("{} (virtual {})", size_of(written), size_of(whole)),
+        (Some(written), Some(whole)) if whole > 0 => {
+            format!("{} (virtual {})", size_of(written), size_of(whole))
+        }
         (written, _) => size_of(written.unwrap_or_default()),
     }
 }
@@ -128,15 +135,23 @@ mod tests {
             "NetworkSettings": {"Networks": {"bridge": {}}}, "SizeRw": 1_234_567, "SizeRootFs": 99_999_999,
         }))
         .unwrap();
-        let listing = Listing { titles: TITLES, columns: vec!["ID", "Image", "Command", "Ports", "Names"], rows: vec![row(&container, false)] };
+        let listing = Listing {
+            titles: TITLES,
+            columns: vec!["ID", "Image", "Command", "Ports", "Names"],
+            rows: vec![row(&container, false)],
+        };
         assert_eq!(
-            listing.render(None).unwrap(),
+            listing.render(&Format::Usual).unwrap(),
             "CONTAINER ID   IMAGE          COMMAND                  PORTS                           NAMES\n\
              abababababab   nginx:latest   \"/docker-entrypoint.…\"   443/tcp, 0.0.0.0:8080->80/tcp   web\n"
         );
-        let template = "{{.Size}}|{{.Mounts}}|{{.LocalVolumes}}|{{.Labels}}|{{.CreatedAt}}|{{.Networks}}";
+        let words = [
+            "--format".to_owned(),
+            "{{.Size}}|{{.Mounts}}|{{.LocalVolumes}}|{{.Labels}}|{{.CreatedAt}}|{{.Networks}}".to_owned(),
+        ];
+        let template = crate::flags::read(&[PS], false, &words).unwrap();
         assert_eq!(
-            listing.render(Some(template)).unwrap(),
+            listing.render(&Format::of(&template).unwrap()).unwrap(),
             "1.23MB (virtual 100MB)|data-with-a-lo…,/host|1|a=1,b=2|1970-01-01 00:00:00 +0000 UTC|bridge\n"
         );
     }

@@ -33,7 +33,11 @@ pub(crate) async fn pull(call: Call) -> Result<u8> {
     }
     let name = &call.given.operands[0];
     let quiet = call.given.on("quiet");
-    if !quiet && let Ok(reference) = name.parse::<Reference>() && reference.tag().is_none() && reference.digest().is_none() {
+    if !quiet
+        && let Ok(reference) = name.parse::<Reference>()
+        && reference.tag().is_none()
+        && reference.digest().is_none()
+    {
         line("Using default tag: latest")?;
     }
     let shown = if quiet { Shown::Nothing } else { Shown::OnStdout };
@@ -43,7 +47,12 @@ pub(crate) async fn pull(call: Call) -> Result<u8> {
 }
 
 /// Has the daemon fetch an image; gives its full name.
-pub(crate) async fn fetch(call: &Call, name: &str, platform: Option<&str>, shown: Shown) -> Result<Reference> {
+pub(crate) async fn fetch(
+    call: &Call,
+    name: &str,
+    platform: Option<&str>,
+    shown: Shown,
+) -> Result<Reference> {
     let reference = name.parse::<Reference>().map_err(|error| Failure::new(error.to_string()))?.or_latest();
     let options = PullOptions {
         image: reference.repository().familiar(),
@@ -68,14 +77,15 @@ pub(crate) async fn fetch(call: &Call, name: &str, platform: Option<&str>, shown
 fn refusal(message: &str) -> Failure {
     let failure = Failure::new(message);
     let lower = message.to_lowercase();
-    let hint = if ["denied", "unauthorized", "authentication required"].iter().any(|word| lower.contains(word)) {
-        "log in with: tare login REGISTRY"
-    } else if ["manifest unknown", "not found"].iter().any(|word| lower.contains(word)) {
-        "check the name and the tag"
-    } else if lower.contains("http response to https") || lower.contains("certificate") {
-        "a registry without TLS must be allowed: tared --insecure-registry HOST:PORT"
-    } else {
-        return failure;
-    };
+    let hint =
+        if ["denied", "unauthorized", "authentication required"].iter().any(|word| lower.contains(word)) {
+            "log in with: tare login REGISTRY"
+        } else if ["manifest unknown", "not found"].iter().any(|word| lower.contains(word)) {
+            "check the name and the tag"
+        } else if lower.contains("http response to https") || lower.contains("certificate") {
+            "a registry without TLS must be allowed: tared --insecure-registry HOST:PORT"
+        } else {
+            return failure;
+        };
     failure.hint(hint)
 }

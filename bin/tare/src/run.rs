@@ -63,14 +63,22 @@ async fn foreground(call: &Call, creation: &Creation, id: &str, keys: DetachKeys
         logs: false,
         detach_keys: call.given.text("detach-keys").map(str::to_owned),
     };
-    let condition = if creation.request.host_config.auto_remove { WaitFor::Removed } else { WaitFor::NextExit };
+    let condition =
+        if creation.request.host_config.auto_remove { WaitFor::Removed } else { WaitFor::NextExit };
     let proxied = call.given.on("sig-proxy") && !config.tty;
     let proxy = if proxied { Some(Forwarded::new()?) } else { None };
-    let connected = tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition));
+    let connected =
+        tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition));
     let (hijacked, pending) = connected.map_err(refused)?;
     client.start_container(id).await.map_err(start_failure)?;
-    let mut session =
-        Session { client, process: Process::Container(id), tty: config.tty, stdin: options.stdin, detach: keys, proxy };
+    let mut session = Session {
+        client,
+        process: Process::Container(id),
+        tty: config.tty,
+        stdin: options.stdin,
+        detach: keys,
+        proxy,
+    };
     match session.connect(hijacked).await? {
         Ended::Output => session.exit(pending).await.map_err(|failure| failure.code(REFUSED)),
         Ended::Detached => Ok(0),
@@ -102,14 +110,20 @@ async fn make(call: &Call, creation: &Creation) -> Result<String> {
     Ok(created.id)
 }
 
-async fn send(client: &Client, creation: &Creation) -> Result<tare_docker_api::ContainerCreateResponse, Error> {
+async fn send(
+    client: &Client,
+    creation: &Creation,
+) -> Result<tare_docker_api::ContainerCreateResponse, Error> {
     client.create_container(creation.name.as_deref(), creation.platform.as_deref(), &creation.request).await
 }
 
 async fn fetch(call: &Call, creation: &Creation) -> Result<()> {
     let shown = if call.given.on("quiet") { Shown::Nothing } else { Shown::OnStderr };
     let platform = creation.platform.as_deref();
-    pull::fetch(call, &creation.request.config.image, platform, shown).await.map(drop).map_err(|f| f.code(REFUSED))
+    pull::fetch(call, &creation.request.config.image, platform, shown)
+        .await
+        .map(drop)
+        .map_err(|f| f.code(REFUSED))
 }
 
 fn cidfile(path: Option<&str>) -> Result<Option<std::fs::File>> {

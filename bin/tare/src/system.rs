@@ -9,8 +9,8 @@ use tare_model::format_bytes_binary;
 
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
-use crate::listing::{applied, format_of, template};
-use crate::output::{complain, print, say};
+use crate::listing::Format;
+use crate::output::{complain, line, print, say};
 use crate::verbs::Call;
 
 pub(crate) const FORMATTED: &[Flag] = &[
@@ -20,29 +20,25 @@ pub(crate) const FORMATTED: &[Flag] = &[
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Shows data by a template, or as JSON.
-fn formatted(format: &str, data: &Value) -> Result<()> {
-    match format {
-        "json" => print(format!("{data}\n")),
-        format => print(applied(template(format)?.apply(data))? + "\n"),
-    }
-}
-
 /// `tare version`. The client's part is shown even where no daemon answers.
 pub(crate) async fn version(call: Call) -> Result<u8> {
+    let format = Format::of(&call.given)?;
     let client = json!({
         "Version": VERSION, "ApiVersion": Client::API_VERSION, "DefaultAPIVersion": Client::API_VERSION, "Os": std::env::consts::OS,
         "Arch": tare_model::Platform::host().architecture, "Context": "default",
     });
     let server = call.client.version_raw().await;
-    if let Some(format) = format_of(&call.given) {
-        let shown = server.as_ref().ok().cloned().unwrap_or(Value::Null);
-        formatted(&format, &json!({"Client": client, "Server": shown}))?;
+    let shown = server.as_ref().ok().cloned().unwrap_or(Value::Null);
+    if let Some(text) = format.apply(&json!({"Client": client, "Server": shown}))? {
+        line(text)?;
     } else {
         let os = format!("{}/{}", std::env::consts::OS, tare_model::Platform::host().architecture);
-        print(format!("Client: Tare\n Version:           {VERSION}\n API version:       {}\n OS/Arch:           {os}\n", Client::API_VERSION))?;
-        if let Ok(json) = &server {
-            print(server_version(&serde_json::from_value(json.clone()).unwrap_or_default()))?;
+        print(format!(
+            "Client: Tare\n Version:           {VERSION}\n API version:       {}\n OS/Arch:           {os}\n",
+            Client::API_VERSION
+        ))?;
+        if server.is_ok() {
+            print(server_version(&serde_json::from_value(shown).unwrap_or_default()))?;
         }
     }
     match server {
@@ -64,7 +60,10 @@ fn server_version(version: &SystemVersion) -> String {
             continue;
         }
         let detail = |name: &str| details.get(name).cloned().unwrap_or_default();
-        lines.push(entry("API version", &format!("{} (minimum version {})", detail("ApiVersion"), detail("MinAPIVersion"))));
+        lines.push(entry(
+            "API version",
+            &format!("{} (minimum version {})", detail("ApiVersion"), detail("MinAPIVersion")),
+        ));
         lines.push(entry("Git commit", &detail("GitCommit")));
         lines.push(entry("Built", &detail("BuildTime")));
         lines.push(entry("OS/Arch", &format!("{}/{}", detail("Os"), detail("Arch"))));
@@ -76,19 +75,21 @@ fn server_version(version: &SystemVersion) -> String {
 
 /// `tare info`
 pub(crate) async fn info(call: Call) -> Result<u8> {
+    let format = Format::of(&call.given)?;
     let server = call.client.info_raw().await;
-    if let Some(format) = format_of(&call.given) {
+    if !format.is_usual() {
         let mut data = server?;
         if let Some(map) = data.as_object_mut() {
             map.insert("ClientInfo".into(), json!({"Version": VERSION, "Context": "default"}));
         }
-        formatted(&format, &data)?;
+        line(format.apply(&data)?.unwrap_or_default())?;
         return Ok(0);
     }
     print(format!("Client: Tare\n Version:    {VERSION}\n Context:    default\n\nServer:\n"))?;
     match server {
         Ok(json) => {
-            let info: SystemInfo = serde_json::from_value(json).map_err(|error| Failure::new(format!("the daemon's info cannot be read: {error}")))?;
+            let info: SystemInfo = serde_json::from_value(json)
+                .map_err(|error| Failure::new(format!("the daemon's info cannot be read: {error}")))?;
             print(server_info(&info))?;
             info.warnings.iter().flatten().for_each(say);
             Ok(0)
@@ -109,7 +110,12 @@ fn server_info(info: &SystemInfo) -> String {
     let mut put = |depth: usize, name: &str, value: &str| {
         let _ = match name {
             ITEM => writeln!(out, "{}{value}", " ".repeat(depth)),
-            name => writeln!(out, "{}{name}:{}{value}", " ".repeat(depth), if value.is_empty() { "" } else { " " }),
+            name => writeln!(
+                out,
+                "{}{name}:{}{value}",
+                " ".repeat(depth),
+                if value.is_empty() { "" } else { " " }
+            ),
         };
     };
     put(1, "Containers", &info.containers.to_string());
@@ -168,7 +174,12 @@ fn list(put: &mut impl FnMut(usize, &str, &str), name: &str, values: &[String]) 
 }
 
 fn insecure(info: &SystemInfo) -> Vec<String> {
-    let registries = info.registry_config.index_configs.values().filter(|index| !index.secure).map(|index| index.name.clone());
+    let registries = info
+        .registry_config
+        .index_configs
+        .values()
+        .filter(|index| !index.secure)
+        .map(|index| index.name.clone());
     registries.chain(info.registry_config.insecure_registry_cidrs.iter().cloned()).collect()
 }
 
@@ -186,8 +197,17 @@ mod tests {
         .unwrap();
         let shown = server_info(&info);
         for line in [
-            " Containers: 3", "  Running: 0", " Storage Driver: overlay2", "  Backing Filesystem: extfs", "  Network: bridge host",
-            "  seccomp", "   Profile: builtin", "  cgroupns", " Total Memory: 23.3GiB", " Insecure Registries:", "  127.0.0.0/8",
+            " Containers: 3",
+            "  Running: 0",
+            " Storage Driver: overlay2",
+            "  Backing Filesystem: extfs",
+            "  Network: bridge host",
+            "  seccomp",
+            "   Profile: builtin",
+            "  cgroupns",
+            " Total Memory: 23.3GiB",
+            " Insecure Registries:",
+            "  127.0.0.0/8",
         ] {
             assert!(shown.lines().any(|shown| shown == line), "{line} is missing in {shown}");
         }

@@ -11,7 +11,8 @@ use crate::failure::{Failure, Result};
 pub(crate) fn moment(text: &str) -> Result<String> {
     let time = read(text, Timestamp::from(SystemTime::now()));
     let time = time.ok_or_else(|| {
-        Failure::new(format!("invalid time \"{text}\"")).hint("say it as 2026-01-31T12:00:00Z, 2026-01-31, 1700000000 or 10m")
+        Failure::new(format!("invalid time \"{text}\""))
+            .hint("say it as 2026-01-31T12:00:00Z, 2026-01-31, 1700000000 or 10m")
     })?;
     Ok(format!("{}.{:09}", time.seconds, time.nanoseconds))
 }
@@ -23,7 +24,10 @@ fn read(text: &str, now: Timestamp) -> Option<Timestamp> {
         let nanoseconds = i64::from(now.nanoseconds) - i64::from(span.subsec_nanos());
         let borrowed = i64::from(nanoseconds < 0);
         let seconds = now.seconds - i64::try_from(span.as_secs()).ok()? - borrowed;
-        return Some(Timestamp { seconds, nanoseconds: u32::try_from(nanoseconds + borrowed * 1_000_000_000).ok()? });
+        return Some(Timestamp {
+            seconds,
+            nanoseconds: u32::try_from(nanoseconds + borrowed * 1_000_000_000).ok()?,
+        });
     }
     if let Ok(time) = Timestamp::from_unix_text(text) {
         return Some(time);

@@ -7,7 +7,10 @@ use tare_client::Client;
 
 use crate::failure::Result;
 use crate::flags::{Flag, Given};
-use crate::{attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, run, system, volume};
+use crate::{
+    attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, run,
+    system, volume,
+};
 
 /// A command line that is to be carried out.
 pub(crate) struct Call {
@@ -112,9 +115,44 @@ pub(crate) static VERBS: &[Verb] = &[
 
 /// Docker's other words, so that they are not taken for slips of the pen.
 const OTHERS: [&str; 38] = [
-    "build", "builder", "buildx", "bake", "checkpoint", "commit", "compose", "config", "context", "cp", "diff", "export", "import", "load",
-    "manifest", "node", "plugin", "prune", "push", "save", "search", "secret", "service", "stack", "stats", "swarm", "trust", "update", "df",
-    "connect", "disconnect", "network", "volume", "image", "container", "system", "create", "rm",
+    "build",
+    "builder",
+    "buildx",
+    "bake",
+    "checkpoint",
+    "commit",
+    "compose",
+    "config",
+    "context",
+    "cp",
+    "diff",
+    "export",
+    "import",
+    "load",
+    "manifest",
+    "node",
+    "plugin",
+    "prune",
+    "push",
+    "save",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "stats",
+    "swarm",
+    "trust",
+    "update",
+    "df",
+    "connect",
+    "disconnect",
+    "network",
+    "volume",
+    "image",
+    "container",
+    "system",
+    "create",
+    "rm",
 ];
 
 /// Whether Docker has such a word and Tare does not yet.
@@ -125,7 +163,11 @@ pub(crate) fn is_dockers(word: &str) -> bool {
 impl Verb {
     /// Whether `group word` means this verb; an empty group for words that stand alone.
     pub(crate) fn is(&self, group: &str, word: &str) -> bool {
-        if group.is_empty() { !self.short.is_empty() && self.short == word } else { self.group == group && self.names.contains(&word) }
+        if group.is_empty() {
+            !self.short.is_empty() && self.short == word
+        } else {
+            self.group == group && self.names.contains(&word)
+        }
     }
 
     /// Its name in messages, without `tare`.
@@ -156,7 +198,12 @@ mod tests {
             let (mut longs, mut shorts) = (BTreeSet::new(), BTreeSet::new());
             for flag in verb.flags.iter().flat_map(|table| table.iter()) {
                 assert!(longs.insert(flag.long), "--{} of {}", flag.long, verb.short);
-                assert!(flag.short.is_none_or(|short| shorts.insert(short)), "-{:?} of {}", flag.short, verb.short);
+                assert!(
+                    flag.short.is_none_or(|short| shorts.insert(short)),
+                    "-{:?} of {}",
+                    flag.short,
+                    verb.short
+                );
             }
         }
     }

@@ -6,7 +6,7 @@ use tare_model::{Timestamp, format_bytes};
 use crate::create::words::some_map;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, text};
-use crate::listing::{FILTER, FORMAT, JSON, Listing, NO_TRUNC, Row, filters, format_of, labels, moment};
+use crate::listing::{FILTER, FORMAT, Format, JSON, Listing, NO_TRUNC, Row, filters, labels, moment};
 use crate::output::{self, confirm, line};
 use crate::ps::id;
 use crate::verbs::Call;
@@ -18,7 +18,8 @@ pub(crate) const CREATE: &[Flag] = &[
     text("name", "string", "Volume name").hidden(),
 ];
 
-pub(crate) const LIST: &[Flag] = &[FILTER, FORMAT, JSON, switch("quiet", "Only display volume names").short('q')];
+pub(crate) const LIST: &[Flag] =
+    &[FILTER, FORMAT, JSON, switch("quiet", "Only display volume names").short('q')];
 
 pub(crate) const REMOVE: &[Flag] = &[switch("force", "Force the removal of one or more volumes").short('f')];
 
@@ -28,13 +29,18 @@ pub(crate) const PRUNE: &[Flag] = &[
     switch("force", "Do not prompt for confirmation").short('f'),
 ];
 
-pub(crate) const NETWORKS: &[Flag] = &[FILTER, FORMAT, JSON, NO_TRUNC, switch("quiet", "Only display network IDs").short('q')];
+pub(crate) const NETWORKS: &[Flag] =
+    &[FILTER, FORMAT, JSON, NO_TRUNC, switch("quiet", "Only display network IDs").short('q')];
 
 /// `tare volume create`
 pub(crate) async fn create(call: Call) -> Result<u8> {
     let given = &call.given;
     let name = match (given.operands.first(), given.text("name")) {
-        (Some(_), Some(_)) => return Err(Failure::new("conflicting options: cannot specify a volume name through both --name and as a positional arg")),
+        (Some(_), Some(_)) => {
+            return Err(Failure::new(
+                "conflicting options: cannot specify a volume name through both --name and as a positional arg",
+            ));
+        }
         (Some(name), None) => name.clone(),
         (None, name) => name.unwrap_or_default().to_owned(),
     };
@@ -65,21 +71,23 @@ const TITLES: &[(&str, &str)] = &[
 /// `tare volume ls`
 pub(crate) async fn list_volumes(call: Call) -> Result<u8> {
     let given = &call.given;
+    let format = Format::of(given)?;
     let mut volumes = call.client.volumes(filters(&given.list("filter"))?.as_deref()).await?.volumes;
     volumes.sort_by(|a, b| a.name.cmp(&b.name));
-    let format = format_of(given);
-    if given.on("quiet") && format.is_none() {
+    if given.on("quiet") && format.is_usual() {
         volumes.iter().try_for_each(|volume| line(&volume.name))?;
         return Ok(0);
     }
     let rows = volumes.iter().map(row).collect();
-    Listing { titles: TITLES, columns: vec!["Driver", "Name"], rows }.print(format.as_deref())?;
+    Listing { titles: TITLES, columns: vec!["Driver", "Name"], rows }.print(&format)?;
     Ok(0)
 }
 
 fn row(volume: &Volume) -> Row {
     let (links, size) = match &volume.usage_data {
-        Some(usage) if usage.ref_count >= 0 => (usage.ref_count.to_string(), u64::try_from(usage.size).map_or("N/A".into(), format_bytes)),
+        Some(usage) if usage.ref_count >= 0 => {
+            (usage.ref_count.to_string(), u64::try_from(usage.size).map_or("N/A".into(), format_bytes))
+        }
         _ => ("N/A".into(), "N/A".into()),
     };
     let known = volume.labels.clone().unwrap_or_default();
@@ -101,14 +109,19 @@ fn row(volume: &Volume) -> Row {
 /// `tare volume rm`
 pub(crate) async fn remove(call: Call) -> Result<u8> {
     let force = call.given.on("force");
-    output::for_each(&call.given.operands, async |name: &str| Ok(call.client.remove_volume(name, force).await?)).await
+    output::for_each(&call.given.operands, async |name: &str| {
+        Ok(call.client.remove_volume(name, force).await?)
+    })
+    .await
 }
 
 /// `tare volume prune`
 pub(crate) async fn prune(call: Call) -> Result<u8> {
     let given = &call.given;
     let what = if given.on("all") { "all local volumes" } else { "anonymous local volumes" };
-    let question = format!("WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?");
+    let question = format!(
+        "WARNING! This will remove {what} not used by at least one container.\nAre you sure you want to continue?"
+    );
     if !given.on("force") && !confirm(&question)? {
         return Err(Failure::new("volume prune has been cancelled"));
     }
@@ -138,16 +151,17 @@ const NETWORK_TITLES: &[(&str, &str)] = &[
 /// `tare network ls`
 pub(crate) async fn list_networks(call: Call) -> Result<u8> {
     let given = &call.given;
+    let format = Format::of(given)?;
     let mut networks = call.client.networks(filters(&given.list("filter"))?.as_deref()).await?;
     networks.sort_by(|a, b| a.name.cmp(&b.name));
-    let (format, full) = (format_of(given), given.on("no-trunc"));
-    if given.on("quiet") && format.is_none() {
+    let full = given.on("no-trunc");
+    if given.on("quiet") && format.is_usual() {
         networks.iter().try_for_each(|network| line(id(&network.id, full)))?;
         return Ok(0);
     }
     let rows = networks.iter().map(|network| network_row(network, full)).collect();
     let columns = vec!["ID", "Name", "Driver", "Scope"];
-    Listing { titles: NETWORK_TITLES, columns, rows }.print(format.as_deref())?;
+    Listing { titles: NETWORK_TITLES, columns, rows }.print(&format)?;
     Ok(0)
 }
 

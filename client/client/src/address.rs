@@ -83,10 +83,7 @@ mod tests {
         let address = Address::new("images").name("127.0.0.1:5000/a/b:v1").word("json");
         assert_eq!(address.as_str(), "/v1.51/images/127.0.0.1:5000/a/b:v1/json");
         let tricky = Address::new("containers").name("x?force=1#y\r\nHost: z").query("v", "1&force=1");
-        assert_eq!(
-            tricky.as_str(),
-            "/v1.51/containers/x%3Fforce%3D1%23y%0D%0AHost:%20z?v=1%26force%3D1"
-        );
+        assert_eq!(tricky.as_str(), "/v1.51/containers/x%3Fforce%3D1%23y%0D%0AHost:%20z?v=1%26force%3D1");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 use http::Method;
-use tare_docker_api::{ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerSummary, ContainerTop, ContainerWait};
+use tare_docker_api::{
+    ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerSummary, ContainerTop,
+    ContainerWait,
+};
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -84,7 +87,10 @@ impl Client {
         platform: Option<&str>,
         request: &ContainerCreateRequest,
     ) -> Result<ContainerCreateResponse> {
-        let address = Address::new("containers").word("create").query_some("name", name).query_some("platform", platform);
+        let address = Address::new("containers")
+            .word("create")
+            .query_some("name", name)
+            .query_some("platform", platform);
         self.send_json(Method::POST, &address, request).await?.json().await
     }
 
@@ -121,7 +127,12 @@ impl Client {
     }
 
     /// `POST /containers/{id}/restart`
-    pub async fn restart_container(&self, id: &str, signal: Option<&str>, timeout: Option<i64>) -> Result<()> {
+    pub async fn restart_container(
+        &self,
+        id: &str,
+        signal: Option<&str>,
+        timeout: Option<i64>,
+    ) -> Result<()> {
         self.post(&with_signal(container(id, "restart"), signal, timeout)).await
     }
 
@@ -147,7 +158,8 @@ impl Client {
 
     /// `DELETE /containers/{id}`
     pub async fn remove_container(&self, id: &str, force: bool, volumes: bool, link: bool) -> Result<()> {
-        let address = Address::new("containers").name(id).flag("v", volumes).flag("force", force).flag("link", link);
+        let address =
+            Address::new("containers").name(id).flag("v", volumes).flag("force", force).flag("link", link);
         self.delete(&address).await.map(drop)
     }
 

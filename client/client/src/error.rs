@@ -61,13 +61,21 @@ impl Error {
     /// The line that tells a person what to do about it, where there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Host { .. } => Some("name a host as in -H unix:///run/tare/tare.sock or -H tcp://127.0.0.1:2375".into()),
-            Self::Connect { host: Host::Unix(path), source } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Self::Host { .. } => {
+                Some("name a host as in -H unix:///run/tare/tare.sock or -H tcp://127.0.0.1:2375".into())
+            }
+            Self::Connect { host: Host::Unix(path), source }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
                 Some(format!("run it as root, or join the group that owns {}", path.display()))
             }
-            Self::Connect { host, .. } => Some(format!("is it running? start one with: tare daemon --host {host}")),
+            Self::Connect { host, .. } => {
+                Some(format!("is it running? start one with: tare daemon --host {host}"))
+            }
             Self::Start { log: Some(log), .. } => Some(format!("see {} for what it says", log.display())),
-            Self::Start { log: None, .. } => Some("install tared beside tare, or name a running daemon with -H".into()),
+            Self::Start { log: None, .. } => {
+                Some("install tared beside tare, or name a running daemon with -H".into())
+            }
             _ => None,
         }
     }

@@ -59,20 +59,26 @@ impl FromStr for Host {
         let Some(rest) = text.strip_prefix("tcp://").or_else(|| text.strip_prefix("http://")) else {
             return Err(bad("unix:///path or tcp://address:port is wanted"));
         };
-        tcp_authority(rest.trim_end_matches('/')).map(Self::Tcp).ok_or_else(|| bad("no valid address and port"))
+        tcp_authority(rest.trim_end_matches('/'))
+            .map(Self::Tcp)
+            .ok_or_else(|| bad("no valid address and port"))
     }
 }
 
 /// Reads `address[:port]`; Docker's port for plain HTTP where none is named.
 fn tcp_authority(text: &str) -> Option<String> {
     let (address, port) = match text.rsplit_once(':') {
-        Some((address, port)) if !port.ends_with(']') => (address, port.parse::<u16>().ok().filter(|p| *p > 0)?),
+        Some((address, port)) if !port.ends_with(']') => {
+            (address, port.parse::<u16>().ok().filter(|p| *p > 0)?)
+        }
         _ => (text, 2375),
     };
     let literal = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
     let valid = match literal {
         Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !address.is_empty() && address.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)),
+        None => {
+            !address.is_empty() && address.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        }
     };
     valid.then(|| format!("{address}:{port}"))
 }
@@ -100,7 +106,18 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "x", "unix://a", "ssh://a", "tcp://", "tcp://a:0", "tcp://a:99999", "tcp://[x]:1", "tcp://a/b:1", "tcp://u@h:1"] {
+        for bad in [
+            "",
+            "x",
+            "unix://a",
+            "ssh://a",
+            "tcp://",
+            "tcp://a:0",
+            "tcp://a:99999",
+            "tcp://[x]:1",
+            "tcp://a/b:1",
+            "tcp://u@h:1",
+        ] {
             assert!(bad.parse::<Host>().is_err(), "{bad}");
         }
     }

@@ -60,7 +60,12 @@ impl Client {
     }
 
     /// `DELETE /images/{name}`
-    pub async fn remove_image(&self, name: &str, force: bool, keep_parents: bool) -> Result<Vec<ImageDeleted>> {
+    pub async fn remove_image(
+        &self,
+        name: &str,
+        force: bool,
+        keep_parents: bool,
+    ) -> Result<Vec<ImageDeleted>> {
         let address = Address::new("images").name(name).flag("force", force).flag("noprune", keep_parents);
         self.send(Method::DELETE, &address).await?.json().await
     }
@@ -68,7 +73,8 @@ impl Client {
 
 fn registry_auth(credentials: &AuthConfig) -> Result<HeaderValue> {
     let json = serde_json::to_vec(credentials).map_err(|e| Error::answer("X-Registry-Auth", e))?;
-    let mut value = HeaderValue::from_str(&URL_SAFE.encode(json)).map_err(|e| Error::answer("X-Registry-Auth", e))?;
+    let mut value =
+        HeaderValue::from_str(&URL_SAFE.encode(json)).map_err(|e| Error::answer("X-Registry-Auth", e))?;
     value.set_sensitive(true);
     Ok(value)
 }

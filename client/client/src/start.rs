@@ -28,9 +28,14 @@ pub(crate) fn is_absent(error: &io::Error) -> bool {
 pub(crate) fn start(socket: &Path) -> Result<()> {
     let program = find_daemon().ok_or_else(|| failed("tared is neither beside tare nor in PATH"))?;
     let dir = socket.parent().unwrap_or(Path::new("/"));
-    DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir)
+        .map_err(|e| failed(format!("{}: {e}", dir.display())))?;
     let lock = open_append(&dir.join("start.lock"))?;
-    flock(&lock, FlockOperation::LockExclusive).map_err(|e| failed(format!("lock of {}: {e}", dir.display())))?;
+    flock(&lock, FlockOperation::LockExclusive)
+        .map_err(|e| failed(format!("lock of {}: {e}", dir.display())))?;
     if UnixStream::connect(socket).is_ok() {
         return Ok(());
     }
@@ -134,5 +139,9 @@ impl Drop for Notify {
 fn last_line(log: &Path) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
-    text.lines().rev().find(|line| !line.trim().is_empty()).map(|line| format!(": {line}")).unwrap_or_default()
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .map(|line| format!(": {line}"))
+        .unwrap_or_default()
 }

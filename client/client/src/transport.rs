@@ -71,7 +71,12 @@ impl Client {
     }
 
     /// Sends a request with a JSON body.
-    pub async fn send_json(&self, method: Method, address: &Address, body: &impl Serialize) -> Result<Answer> {
+    pub async fn send_json(
+        &self,
+        method: Method,
+        address: &Address,
+        body: &impl Serialize,
+    ) -> Result<Answer> {
         self.send_json_with(method, address, &[], body).await
     }
 
@@ -86,7 +91,12 @@ impl Client {
         self.request(method, address, headers, Some(json.into())).await?.successful().await
     }
 
-    pub(crate) async fn send_with(&self, method: Method, address: &Address, headers: Headers<'_>) -> Result<Answer> {
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        address: &Address,
+        headers: Headers<'_>,
+    ) -> Result<Answer> {
         self.request(method, address, headers, None).await?.successful().await
     }
 
@@ -113,10 +123,8 @@ impl Client {
 
     /// Turns the request's connection into a stream (`Upgrade: tcp`), as attach and exec do.
     pub async fn hijack(&self, address: &Address, body: Option<&serde_json::Value>) -> Result<Hijacked> {
-        let headers = [
-            (CONNECTION, HeaderValue::from_static("Upgrade")),
-            (UPGRADE, HeaderValue::from_static("tcp")),
-        ];
+        let headers =
+            [(CONNECTION, HeaderValue::from_static("Upgrade")), (UPGRADE, HeaderValue::from_static("tcp"))];
         let body = body.map(|json| Bytes::from(json.to_string()));
         let answer = self.request(Method::POST, address, &headers, body).await?.successful().await?;
         if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -142,7 +150,8 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request = request.body(Full::new(body.unwrap_or_default())).map_err(|e| Error::answer(&call, e))?;
+        let request =
+            request.body(Full::new(body.unwrap_or_default())).map_err(|e| Error::answer(&call, e))?;
         let response = self.deliver(request).await?;
         Ok(Answer { call, response })
     }

@@ -57,7 +57,8 @@ pub(crate) fn weight(text: &str) -> Said<WeightDevice> {
 /// `--device-read-bps path:rate[unit]`
 pub(crate) fn bytes_a_second(text: &str) -> Said<ThrottleDevice> {
     let (path, value) = of_device(text)?;
-    let bad = || format!("invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]");
+    let bad =
+        || format!("invalid rate for device: {text}. The correct format is <device-path>:<number>[<unit>]");
     Ok(ThrottleDevice { path, rate: parse_bytes(value).map_err(|_| bad())? })
 }
 
@@ -102,7 +103,9 @@ fn split_list(text: &str) -> Said<Vec<String>> {
     let mut all: Vec<String> = Vec::new();
     for field in fields(text)? {
         match all.last_mut() {
-            Some(last) if last.starts_with("device=") && !field.contains('=') => *last += &format!(",{field}"),
+            Some(last) if last.starts_with("device=") && !field.contains('=') => {
+                *last += &format!(",{field}")
+            }
             _ => all.push(field),
         }
     }
@@ -117,8 +120,21 @@ fn count(text: &str) -> Said<i64> {
 }
 
 const ULIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-    "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// `--ulimit name=soft[:hard]`
@@ -169,7 +185,9 @@ pub(crate) fn restart(text: &str) -> Said<RestartPolicy> {
     if name.is_empty() {
         return Err(format!("invalid restart policy format: no policy provided before colon in \"{text}\""));
     }
-    let count = count.parse().map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?;
+    let count = count
+        .parse()
+        .map_err(|_| "invalid restart policy format: maximum retry count must be an integer".to_owned())?;
     Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count: count })
 }
 
@@ -179,7 +197,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn mapping(host: &str, container: &str, mode: &str) -> Device {
-        let [path_on_host, path_in_container, cgroup_permissions] = [host, container, mode].map(str::to_owned);
+        let [path_on_host, path_in_container, cgroup_permissions] =
+            [host, container, mode].map(str::to_owned);
         Device::Path(DeviceMapping { path_on_host, path_in_container, cgroup_permissions })
     }
 
@@ -222,7 +241,11 @@ mod tests {
         assert_eq!(bytes_a_second("/dev/sda:1mb").unwrap().rate, 1 << 20);
         assert_eq!(operations_a_second("/dev/sda:7").unwrap().rate, 7);
         assert_eq!(weight("/dev/sda:100").unwrap().weight, 100);
-        assert!(weight("/dev/sda:5").is_err() && weight("/sda:100").is_err() && bytes_a_second("/dev/sda:x").is_err());
+        assert!(
+            weight("/dev/sda:5").is_err()
+                && weight("/sda:100").is_err()
+                && bytes_a_second("/dev/sda:x").is_err()
+        );
     }
 
     #[test]

@@ -10,7 +10,10 @@ pub(crate) mod words;
 
 use std::collections::BTreeMap;
 
-use tare_docker_api::{ContainerConfig, ContainerCreateRequest, DeviceRequest, Empty, HealthConfig, HostConfig, LogConfig, RestartPolicy};
+use tare_docker_api::{
+    ContainerConfig, ContainerCreateRequest, DeviceRequest, Empty, HealthConfig, HostConfig, LogConfig,
+    RestartPolicy,
+};
 
 pub(crate) use flags::{CREATE, RUN};
 
@@ -44,7 +47,9 @@ pub(crate) fn creation(given: &Given) -> Result<Creation> {
         Some("always") => Pull::Always,
         Some("never") => Pull::Never,
         Some(other) => {
-            let message = format!("invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\"");
+            let message = format!(
+                "invalid pull option: '{other}': must be one of \"always\", \"missing\" or \"never\""
+            );
             return Err(Failure::usage(message));
         }
     };
@@ -90,7 +95,9 @@ fn config(given: &Given) -> Result<ContainerConfig> {
     let attached = attached(given)?;
     let open_stdin = given.on("interactive");
     given.each("env", words::variable)?;
-    let env = plain(words::variables(&given.list("env-file"), &given.list("env"), |name| std::env::var(name).ok()))?;
+    let env = plain(words::variables(&given.list("env-file"), &given.list("env"), |name| {
+        std::env::var(name).ok()
+    }))?;
     let stop_timeout = given.number("stop-timeout")?;
     Ok(ContainerConfig {
         hostname: given.owned("hostname"),
@@ -157,7 +164,10 @@ fn health(given: &Given) -> Result<Option<HealthConfig>> {
         return Err(Failure::usage("--health-retries cannot be negative"));
     }
     Ok(Some(HealthConfig {
-        test: given.text("health-cmd").filter(|c| !c.is_empty()).map(|command| vec!["CMD-SHELL".into(), command.into()]),
+        test: given
+            .text("health-cmd")
+            .filter(|c| !c.is_empty())
+            .map(|command| vec!["CMD-SHELL".into(), command.into()]),
         interval: given.nanoseconds("health-interval")?,
         timeout: given.nanoseconds("health-timeout")?,
         start_period: given.nanoseconds("health-start-period")?,
@@ -171,7 +181,9 @@ fn host(given: &Given) -> Result<(BTreeMap<String, Empty>, HostConfig)> {
     let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
     let mut volumes = BTreeMap::new();
     let mut binds = Vec::new();
-    for value in plain(given.list("volume").iter().map(|text| mounts::volume(text, &here)).collect::<Said<Vec<_>>>())? {
+    for value in
+        plain(given.list("volume").iter().map(|text| mounts::volume(text, &here)).collect::<Said<Vec<_>>>())?
+    {
         match value {
             Volume::Anonymous(path) => drop(volumes.insert(path, Empty {})),
             Volume::Bind(text) => binds.push(text),
@@ -245,7 +257,9 @@ fn confine(given: &Given, host: &mut HostConfig) -> Result<()> {
 fn limit(given: &Given, host: &mut HostConfig) -> Result<()> {
     let swappiness = given.number::<i64>("memory-swappiness")?.unwrap_or(-1);
     if !(-1..=100).contains(&swappiness) {
-        return Err(Failure::usage(format!("invalid value: {swappiness}. Valid memory swappiness range is 0-100")));
+        return Err(Failure::usage(format!(
+            "invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+        )));
     }
     let number = |flag: &str| given.number::<i64>(flag).map(Option::unwrap_or_default);
     host.cpu_shares = number("cpu-shares")?;
@@ -275,7 +289,9 @@ fn limit(given: &Given, host: &mut HostConfig) -> Result<()> {
     host.device_cgroup_rules = some(given.list("device-cgroup-rule"));
     let mut requests = given.each("gpus", devices::gpus)?;
     let mut paths = Vec::new();
-    for device in plain(given.list("device").iter().map(|text| devices::device(text)).collect::<Said<Vec<_>>>())? {
+    for device in
+        plain(given.list("device").iter().map(|text| devices::device(text)).collect::<Said<Vec<_>>>())?
+    {
         match device {
             Device::Path(mapping) => paths.push(mapping),
             Device::Named(name) => requests.push(DeviceRequest {

@@ -68,7 +68,11 @@ pub(crate) fn mount(text: &str, here: &Path) -> Said<Mount> {
             None => (field.to_lowercase(), None),
         };
         match value {
-            None if !matches!(key.as_str(), "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src") => {
+            None if !matches!(
+                key.as_str(),
+                "readonly" | "ro" | "volume-nocopy" | "bind-nonrecursive" | "bind-create-src"
+            ) =>
+            {
                 return Err(format!("invalid field '{field}' must be a key=value pair"));
             }
             _ => option(&mut mount, &key, value.unwrap_or("true"), &field)?,
@@ -86,9 +90,15 @@ fn option(mount: &mut Mount, key: &str, value: &str, field: &str) -> Said<()> {
         "target" | "dst" | "destination" => mount.target = text(),
         "readonly" | "ro" => mount.read_only = truth(key, value)?,
         "consistency" => mount.consistency = value.to_lowercase(),
-        key if key.starts_with("bind-") => bind_option(mount.bind_options.get_or_insert_default(), key, value)?,
-        key if key.starts_with("volume-") => volume_option(mount.volume_options.get_or_insert_default(), key, value)?,
-        key if key.starts_with("tmpfs-") => tmpfs_option(mount.tmpfs_options.get_or_insert_default(), key, value)?,
+        key if key.starts_with("bind-") => {
+            bind_option(mount.bind_options.get_or_insert_default(), key, value)?
+        }
+        key if key.starts_with("volume-") => {
+            volume_option(mount.volume_options.get_or_insert_default(), key, value)?
+        }
+        key if key.starts_with("tmpfs-") => {
+            tmpfs_option(mount.tmpfs_options.get_or_insert_default(), key, value)?
+        }
         "image-subpath" => *mount.image_options.get_or_insert_default() = ImageOptions { subpath: text() },
         _ => return Err(format!("unexpected key '{key}' in '{field}'")),
     }
@@ -105,7 +115,9 @@ fn bind_option(bind: &mut BindOptions, key: &str, value: &str) -> Said<()> {
         ("bind-recursive", "writable") => bind.read_only_non_recursive = true,
         ("bind-recursive", "readonly") => bind.read_only_force_recursive = true,
         ("bind-recursive", _) => {
-            return Err(format!("invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"));
+            return Err(format!(
+                "invalid value for {key}: {value} (must be \"enabled\", \"disabled\", \"writable\", or \"readonly\")"
+            ));
         }
         _ => return Err(format!("unexpected key '{key}'")),
     }
@@ -123,7 +135,9 @@ fn volume_option(volume: &mut VolumeOptions, key: &str, value: &str) -> Said<()>
         "volume-nocopy" => volume.no_copy = truth(key, value)?,
         "volume-subpath" => volume.subpath = value.to_owned(),
         "volume-label" => volume.labels = with(volume.labels.take()),
-        "volume-driver" => volume.driver_config = Some(DriverConfig { name: value.to_owned(), ..driver(volume) }),
+        "volume-driver" => {
+            volume.driver_config = Some(DriverConfig { name: value.to_owned(), ..driver(volume) })
+        }
         "volume-opt" => {
             let config = driver(volume);
             volume.driver_config = Some(DriverConfig { options: with(config.options), ..config });
@@ -204,7 +218,9 @@ mod tests {
         assert_eq!((options.size_bytes, options.mode), (64 << 20, 0o1770));
         let bind = read("type=bind,src=./etc,dst=/e,readonly,bind-propagation=rslave").unwrap();
         assert_eq!((bind.source.as_str(), bind.read_only), ("/here/etc", true));
-        let named = read("dst=/v,src=data,volume-nocopy,volume-opt=a=b,\"volume-opt=o=x,y\",volume-driver=local").unwrap();
+        let named =
+            read("dst=/v,src=data,volume-nocopy,volume-opt=a=b,\"volume-opt=o=x,y\",volume-driver=local")
+                .unwrap();
         let options = named.volume_options.unwrap();
         assert!(options.no_copy && named.kind == "volume");
         assert_eq!(options.driver_config.unwrap().options.unwrap()["o"], "x,y");

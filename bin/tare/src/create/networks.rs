@@ -34,7 +34,8 @@ fn apply_flags((name, settings): &mut (String, EndpointSettings), given: &Given)
         settings.aliases.get_or_insert_default().extend(aliases);
     }
     let links = given.list("link");
-    let named = !matches!(name.as_str(), "default" | "bridge" | "host" | "none") && !name.starts_with("container:");
+    let named =
+        !matches!(name.as_str(), "default" | "bridge" | "host" | "none") && !name.starts_with("container:");
     if named && !links.is_empty() {
         settings.links = Some(links);
     }
@@ -73,7 +74,9 @@ fn network(text: &str) -> Said<(String, EndpointSettings)> {
             "link-local-ip" => ipam.link_local_ips.get_or_insert_default().push(value),
             "mac-address" => settings.mac_address = mac(&value)?,
             "driver-opt" => drop(settings.driver_opts.get_or_insert_default().extend([pair(&value)])),
-            "gw-priority" => settings.gw_priority = value.parse().map_err(|_| format!("invalid gw-priority: {value}"))?,
+            "gw-priority" => {
+                settings.gw_priority = value.parse().map_err(|_| format!("invalid gw-priority: {value}"))?
+            }
             other => return Err(format!("invalid field key {other}")),
         }
     }
@@ -86,7 +89,8 @@ fn network(text: &str) -> Said<(String, EndpointSettings)> {
 
 fn mac(text: &str) -> Said<String> {
     let octets: Vec<&str> = text.split([':', '-']).collect();
-    let valid = octets.len() == 6 && octets.iter().all(|octet| octet.len() == 2 && u8::from_str_radix(octet, 16).is_ok());
+    let valid = octets.len() == 6
+        && octets.iter().all(|octet| octet.len() == 2 && u8::from_str_radix(octet, 16).is_ok());
     if valid { Ok(text.to_owned()) } else { Err(format!("{text} is not a valid mac address")) }
 }
 
@@ -118,7 +122,8 @@ mod tests {
 
     #[test]
     fn networks_are_named_or_described() {
-        let (name, settings) = network("name=n1,alias=x,ip=1.2.3.4,mac-address=02:42:ac:11:00:02,driver-opt=a=b").unwrap();
+        let (name, settings) =
+            network("name=n1,alias=x,ip=1.2.3.4,mac-address=02:42:ac:11:00:02,driver-opt=a=b").unwrap();
         assert_eq!((name.as_str(), settings.aliases.unwrap()), ("n1", vec!["x".to_owned()]));
         assert_eq!(settings.ipam_config.unwrap().ipv4_address, "1.2.3.4");
         assert_eq!(network("web").unwrap(), ("web".into(), EndpointSettings::default()));

@@ -30,7 +30,9 @@ impl Ports {
             && b - a != last - first
             && !one_of_many
         {
-            return Err(format!("invalid ranges specified for container and host Ports: {container} and {host}"));
+            return Err(format!(
+                "invalid ranges specified for container and host Ports: {container} and {host}"
+            ));
         }
         for port in first..=last {
             let host_port = match hosts {
@@ -84,7 +86,8 @@ fn parts(text: &str) -> Said<(String, &str, &str)> {
 
 fn range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let port = |digits: &str| digits.parse::<u16>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
+    let port =
+        |digits: &str| digits.parse::<u16>().ok().filter(|_| digits.bytes().all(|b| b.is_ascii_digit()));
     let (first, last) = (port(first)?, port(last)?);
     (first <= last).then_some((first, last))
 }
@@ -154,7 +157,9 @@ mod tests {
         let mut ports = Ports::default();
         ports.expose("1-3/udp").unwrap();
         assert_eq!(ports.exposed, BTreeSet::from(["1/udp".into(), "2/udp".into(), "3/udp".into()]));
-        assert!(ports.expose("80:80").is_err() && ports.expose("").is_err() && ports.expose("70000").is_err());
+        assert!(
+            ports.expose("80:80").is_err() && ports.expose("").is_err() && ports.expose("70000").is_err()
+        );
     }
 
     proptest! {

@@ -34,9 +34,10 @@ pub(crate) fn security(values: &[String]) -> Said<Security> {
 }
 
 fn profile(path: &str) -> Said<String> {
-    let bytes = std::fs::read(path).map_err(|error| format!("opening seccomp profile ({path}) failed: {error}"))?;
-    let json: serde_json::Value =
-        serde_json::from_slice(&bytes).map_err(|error| format!("compacting json for seccomp profile ({path}) failed: {error}"))?;
+    let bytes =
+        std::fs::read(path).map_err(|error| format!("opening seccomp profile ({path}) failed: {error}"))?;
+    let json: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("compacting json for seccomp profile ({path}) failed: {error}"))?;
     Ok(json.to_string())
 }
 
@@ -82,12 +83,18 @@ mod tests {
         assert_eq!(sent.options, ["seccomp={\"defaultAction\":\"SCMP_ACT_ALLOW\"}"]);
         write!(file, "x").unwrap();
         assert!(read(&[&format!("seccomp={path}")]).is_err());
-        assert!(read(&["seccomp=/nonexistent"]).unwrap_err().starts_with("opening seccomp profile (/nonexistent) failed"));
+        assert!(
+            read(&["seccomp=/nonexistent"])
+                .unwrap_err()
+                .starts_with("opening seccomp profile (/nonexistent) failed")
+        );
     }
 
     #[test]
     fn options_pass_and_mistakes_do_not() {
-        let both = read(&["no-new-privileges", "label:disable", "systempaths=unconfined", "seccomp=unconfined"]).unwrap();
+        let both =
+            read(&["no-new-privileges", "label:disable", "systempaths=unconfined", "seccomp=unconfined"])
+                .unwrap();
         assert_eq!(both.options, ["no-new-privileges", "label:disable", "seccomp=unconfined"]);
         assert!(both.all_paths);
         assert!(read(&["bogus"]).is_err());

@@ -14,7 +14,9 @@ fn changes(words: &[&str]) -> Value {
     fn differing(plain: &Value, other: &Value) -> Value {
         let (Value::Object(plain), Value::Object(other)) = (plain, other) else { return other.clone() };
         let changed = other.iter().filter(|(key, value)| plain.get(*key) != Some(*value));
-        changed.map(|(key, value)| (key.clone(), plain.get(key).map_or(value.clone(), |p| differing(p, value)))).collect()
+        changed
+            .map(|(key, value)| (key.clone(), plain.get(key).map_or(value.clone(), |p| differing(p, value))))
+            .collect()
     }
     differing(&body(&["image"]).unwrap(), &body(words).unwrap())
 }
@@ -63,8 +65,31 @@ fn no_flags_say_what_dockers_client_says() {
 #[test]
 fn flags_of_the_program_reach_its_configuration() {
     let said = changes(&[
-        "-it", "-e", "A=B", "-h", "web", "-u", "1:2", "-w", "/w", "-l", "x=y", "--entrypoint", "", "--stop-signal", "INT", "--stop-timeout", "3",
-        "--health-cmd", "true", "--health-interval", "5s", "image", "sh", "-c", "echo -i",
+        "-it",
+        "-e",
+        "A=B",
+        "-h",
+        "web",
+        "-u",
+        "1:2",
+        "-w",
+        "/w",
+        "-l",
+        "x=y",
+        "--entrypoint",
+        "",
+        "--stop-signal",
+        "INT",
+        "--stop-timeout",
+        "3",
+        "--health-cmd",
+        "true",
+        "--health-interval",
+        "5s",
+        "image",
+        "sh",
+        "-c",
+        "echo -i",
     ]);
     assert_eq!(
         said,
@@ -78,21 +103,46 @@ fn flags_of_the_program_reach_its_configuration() {
 
 #[test]
 fn flags_of_the_host_reach_its_configuration() {
-    assert_eq!(host(&["--cpus", "1.5", "-m", "64m", "--memory-swap", "-1"]), json!({"NanoCpus": 1_500_000_000, "Memory": 67_108_864, "MemorySwap": -1}));
+    assert_eq!(
+        host(&["--cpus", "1.5", "-m", "64m", "--memory-swap", "-1"]),
+        json!({"NanoCpus": 1_500_000_000, "Memory": 67_108_864, "MemorySwap": -1})
+    );
     assert_eq!(host(&["-v", "/a:/b:ro", "-v", "data:/d"]), json!({"Binds": ["/a:/b:ro", "data:/d"]}));
-    assert_eq!(host(&["--cap-add", "net_admin", "--cap-drop", "ALL"]), json!({"CapAdd": ["CAP_NET_ADMIN"], "CapDrop": ["ALL"]}));
-    assert_eq!(host(&["--tmpfs", "/run:size=1m", "--shm-size", "1g"]), json!({"Tmpfs": {"/run": "size=1m"}, "ShmSize": 1_u64 << 30}));
-    assert_eq!(host(&["--restart", "on-failure:3"]), json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}}));
-    assert_eq!(host(&["--init", "--rm", "--read-only", "-P"]), json!({"Init": true, "AutoRemove": true, "ReadonlyRootfs": true, "PublishAllPorts": true}));
-    assert_eq!(host(&["--log-driver", "json-file", "--log-opt", "max-size=1m"]), json!({"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}}));
-    assert_eq!(host(&["--security-opt", "systempaths=unconfined"]), json!({"MaskedPaths": [], "ReadonlyPaths": []}));
+    assert_eq!(
+        host(&["--cap-add", "net_admin", "--cap-drop", "ALL"]),
+        json!({"CapAdd": ["CAP_NET_ADMIN"], "CapDrop": ["ALL"]})
+    );
+    assert_eq!(
+        host(&["--tmpfs", "/run:size=1m", "--shm-size", "1g"]),
+        json!({"Tmpfs": {"/run": "size=1m"}, "ShmSize": 1_u64 << 30})
+    );
+    assert_eq!(
+        host(&["--restart", "on-failure:3"]),
+        json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 3}})
+    );
+    assert_eq!(
+        host(&["--init", "--rm", "--read-only", "-P"]),
+        json!({"Init": true, "AutoRemove": true, "ReadonlyRootfs": true, "PublishAllPorts": true})
+    );
+    assert_eq!(
+        host(&["--log-driver", "json-file", "--log-opt", "max-size=1m"]),
+        json!({"LogConfig": {"Type": "json-file", "Config": {"max-size": "1m"}}})
+    );
+    assert_eq!(
+        host(&["--security-opt", "systempaths=unconfined"]),
+        json!({"MaskedPaths": [], "ReadonlyPaths": []})
+    );
     assert_eq!(host(&["--init=false"]), json!({"Init": false}));
-    assert_eq!(host(&["--gpus", "all"]), json!({"DeviceRequests": [{"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}]}));
+    assert_eq!(
+        host(&["--gpus", "all"]),
+        json!({"DeviceRequests": [{"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}]})
+    );
 }
 
 #[test]
 fn ports_and_volumes_stand_on_both_sides() {
-    let said = changes(&["-p", "127.0.0.1:53:53/udp", "-p", "8080:80", "--expose", "99", "-v", "/anon", "image"]);
+    let said =
+        changes(&["-p", "127.0.0.1:53:53/udp", "-p", "8080:80", "--expose", "99", "-v", "/anon", "image"]);
     assert_eq!(
         said,
         json!({
@@ -106,7 +156,19 @@ fn ports_and_volumes_stand_on_both_sides() {
 
 #[test]
 fn the_first_network_is_the_mode_and_takes_the_flags() {
-    let said = changes(&["--network", "web", "--network", "n2", "--network-alias", "w", "--ip", "10.0.0.5", "--link", "a:b", "image"]);
+    let said = changes(&[
+        "--network",
+        "web",
+        "--network",
+        "n2",
+        "--network-alias",
+        "w",
+        "--ip",
+        "10.0.0.5",
+        "--link",
+        "a:b",
+        "image",
+    ]);
     assert_eq!(said["HostConfig"]["NetworkMode"], "web");
     let endpoints = &said["NetworkingConfig"]["EndpointsConfig"];
     assert_eq!(endpoints["web"]["IPAMConfig"], json!({"IPv4Address": "10.0.0.5"}));
@@ -121,16 +183,28 @@ fn what_cannot_be_is_refused_before_anything_is_sent() {
         (&["--no-healthcheck", "--health-cmd", "x"], "--no-healthcheck conflicts with --health-* options"),
         (&["-p", "99999:1"], "invalid hostPort: 99999"),
         (&["--memory-swappiness", "200"], "invalid value: 200. Valid memory swappiness range is 0-100"),
-        (&["-a", "foo"], "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"),
+        (
+            &["-a", "foo"],
+            "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
+        ),
         (&["--ulimit", "x=1"], "invalid argument \"x=1\" for \"--ulimit\" flag: invalid ulimit type: x"),
-        (&["--pull", "foo"], "invalid pull option: 'foo': must be one of \"always\", \"missing\" or \"never\""),
+        (
+            &["--pull", "foo"],
+            "invalid pull option: 'foo': must be one of \"always\", \"missing\" or \"never\"",
+        ),
         (&["--pid", "foo"], "--pid: invalid PID mode"),
         (&["--log-driver", "none", "--log-opt", "a=b"], "invalid logging opts for driver none"),
         (&["-e", "=x"], "invalid argument \"=x\" for \"-e, --env\" flag: invalid environment variable: =x"),
-        (&["--blkio-weight", "70000"], "invalid argument \"70000\" for \"--blkio-weight\" flag: a whole number in range is wanted"),
+        (
+            &["--blkio-weight", "70000"],
+            "invalid argument \"70000\" for \"--blkio-weight\" flag: a whole number in range is wanted",
+        ),
         (&["--network", "a", "--network", "a"], "network \"a\" is specified multiple times"),
         (&["--cpu-count", "1"], "not supported yet: --cpu-count"),
-        (&["--add-host", "foo"], "invalid argument \"foo\" for \"--add-host\" flag: bad format for add-host: \"foo\""),
+        (
+            &["--add-host", "foo"],
+            "invalid argument \"foo\" for \"--add-host\" flag: bad format for add-host: \"foo\"",
+        ),
     ] {
         let failure = body(&[flags, &["image"]].concat()).unwrap_err();
         assert_eq!((failure.message.as_str(), failure.code), (expected, 125), "{flags:?}");

@@ -125,7 +125,9 @@ mod tests {
     fn a_variable_with_a_space_in_its_name_is_refused() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "A B=1").unwrap();
-        assert!(variables(&[file.path().to_str().unwrap().into()], &[], |_| None).unwrap_err().contains("A B=1"));
+        assert!(
+            variables(&[file.path().to_str().unwrap().into()], &[], |_| None).unwrap_err().contains("A B=1")
+        );
     }
 
     #[test]

@@ -16,7 +16,8 @@ use crate::template::Template;
 pub(crate) const FORMAT: Flag =
     text("format", "string", "Format output: 'table' (default), 'table TEMPLATE', 'json', or a Go TEMPLATE");
 pub(crate) const JSON: Flag = switch("json", "Print in JSON format, as --format json");
-pub(crate) const FILTER: Flag = list("filter", "filter", "Filter output based on conditions provided").short('f');
+pub(crate) const FILTER: Flag =
+    list("filter", "filter", "Filter output based on conditions provided").short('f');
 pub(crate) const NO_TRUNC: Flag = switch("no-trunc", "Don't truncate output");
 
 /// One thing of a list: what its columns show.
@@ -47,69 +48,128 @@ impl Row {
         self.labels = labels.into_iter().map(|(name, text)| (name.clone(), text.clone().into())).collect();
         self
     }
-
-    fn data(&self) -> Value {
-        let mut data = self.fields.clone();
-        data.insert("Label".into(), self.labels.clone().into());
-        data.into()
-    }
 }
 
 /// What `--format` and `--json` ask for.
-pub(crate) fn format_of(given: &Given) -> Option<String> {
-    if given.on("json") {
-        return Some("json".into());
+#[derive(Debug)]
+pub(crate) enum Format {
+    /// Nothing special, or `table`.
+    Usual,
+    Json,
+    /// A template that is applied to each thing.
+    Each(Template),
+    /// The same, below titles and in columns.
+    Columns(Template),
+}
+
+impl Format {
+    /// Reads the flags. A template is read before anything is asked of a daemon.
+    pub(crate) fn of(given: &Given) -> Result<Self> {
+        if given.on("json") {
+            return Ok(Self::Json);
+        }
+        Self::new(given.text("format").unwrap_or_default())
     }
-    given.text("format").map(str::to_owned)
+
+    fn new(text: &str) -> Result<Self> {
+        let text = text.trim();
+        match text.strip_prefix("table") {
+            _ if matches!(text, "" | "table") => Ok(Self::Usual),
+            _ if text == "json" => Ok(Self::Json),
+            Some(columns) if columns.starts_with([' ', '\t', '\\', '{']) => {
+                template(columns.trim_matches(' ')).map(Self::Columns)
+            }
+            _ => template(text).map(Self::Each),
+        }
+    }
+
+    /// Whether there is nothing special to be shown, so that `--quiet` may be followed.
+    pub(crate) fn is_usual(&self) -> bool {
+        matches!(self, Self::Usual)
+    }
+
+    /// One thing by the template, or as JSON; nothing where the usual form is wanted.
+    pub(crate) fn apply(&self, data: &Value) -> Result<Option<String>> {
+        match self {
+            Self::Usual => Ok(None),
+            Self::Json => Ok(Some(data.to_string())),
+            Self::Each(template) | Self::Columns(template) => applied(template.apply(data)).map(Some),
+        }
+    }
 }
 
-/// Reads a template; the message says where it came from.
-pub(crate) fn template(text: &str) -> Result<Template> {
-    Template::new(text).map_err(|why| Failure::usage(format!("template parsing error: {why}")).hint("see the field names with --format json"))
+fn template(text: &str) -> Result<Template> {
+    Template::new(&unescaped(text)).map_err(|why| {
+        Failure::usage(format!("template parsing error: {why}"))
+            .hint("see the field names with --format json")
+    })
 }
 
-/// Applies a template; the message says what it was applied to.
-pub(crate) fn applied(result: std::result::Result<String, String>) -> Result<String> {
-    result.map_err(|why| Failure::new(format!("template error: {why}")).hint("see the field names with --format json"))
+/// `\t` and `\n` between the braces are what a shell hardly lets a person type.
+fn unescaped(text: &str) -> String {
+    let plain = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
+    let mut parts = text.split("{{");
+    let mut out = plain(parts.next().unwrap_or_default());
+    for part in parts {
+        let (action, after) =
+            part.split_once("}}").map_or((part, None), |(action, after)| (action, Some(after)));
+        out.push_str("{{");
+        out.push_str(action);
+        if let Some(after) = after {
+            out.push_str("}}");
+            out.push_str(&plain(after));
+        }
+    }
+    out
+}
+
+fn applied(result: std::result::Result<String, String>) -> Result<String> {
+    result.map_err(|why| {
+        Failure::new(format!("template error: {why}")).hint("see the field names with --format json")
+    })
 }
 
 impl Listing {
     /// Prints the list.
-    pub(crate) fn print(&self, format: Option<&str>) -> Result<()> {
+    pub(crate) fn print(&self, format: &Format) -> Result<()> {
         output::print(self.render(format)?)
     }
 
     /// The list as text, each line ended.
-    pub(crate) fn render(&self, format: Option<&str>) -> Result<String> {
-        match format.map(str::trim) {
-            None | Some("" | "table") => Ok(self.table()),
-            Some("json") => Ok(self.rows.iter().map(|row| format!("{}\n", Value::from(row.fields.clone()))).collect()),
-            Some(format) => match format.strip_prefix("table") {
-                Some(columns) if columns.starts_with([' ', '\t', '\\', '{']) => self.templated(columns.trim_matches(' '), true),
-                _ => self.templated(format, false),
-            },
+    pub(crate) fn render(&self, format: &Format) -> Result<String> {
+        match format {
+            Format::Usual => Ok(self.table()),
+            Format::Json => {
+                Ok(self.rows.iter().map(|row| format!("{}\n", Value::from(row.fields.clone()))).collect())
+            }
+            Format::Each(template) => self.templated(template, false),
+            Format::Columns(template) => self.templated(template, true),
         }
     }
 
     fn table(&self) -> String {
-        let title = |column: &&str| self.titles.iter().find(|(field, _)| field == column).map_or("", |(_, title)| title);
+        let title = |column: &&str| {
+            self.titles.iter().find(|(field, _)| field == column).map_or("", |(_, title)| title)
+        };
         let mut lines = vec![self.columns.iter().map(title).collect::<Vec<_>>().join("\t")];
         for row in &self.rows {
-            let cell = |column: &&str| row.fields.get(*column).and_then(Value::as_str).unwrap_or_default().replace('\t', " ");
+            let cell = |column: &&str| {
+                row.fields.get(*column).and_then(Value::as_str).unwrap_or_default().replace('\t', " ")
+            };
             lines.push(self.columns.iter().map(cell).collect::<Vec<_>>().join("\t"));
         }
         align(&lines.join("\n")) + "\n"
     }
 
-    fn templated(&self, text: &str, table: bool) -> Result<String> {
-        let template = template(&text.replace("\\t", "\t").replace("\\n", "\n"))?;
+    fn templated(&self, template: &Template, table: bool) -> Result<String> {
         let mut lines = Vec::with_capacity(self.rows.len() + 1);
         if table {
-            let titles: Map<String, Value> = self.titles.iter().map(|(field, title)| ((*field).into(), (*title).into())).collect();
+            let titles: Map<String, Value> =
+                self.titles.iter().map(|(field, title)| ((*field).into(), (*title).into())).collect();
             lines.push(applied(template.apply_to_titles(&titles.into()))?);
         }
         for row in &self.rows {
-            lines.push(applied(template.apply(&row.data()))?);
+            lines.push(applied(template.apply_to_row(&row.fields.clone().into(), &row.labels))?);
         }
         let text: String = lines.into_iter().map(|line| line + "\n").collect();
         Ok(if table { align(&text) } else { text })
@@ -121,7 +181,8 @@ pub(crate) fn filters(given: &[String]) -> Result<Option<String>> {
     let mut filters: Map<String, Value> = Map::new();
     for filter in given {
         let (key, value) = filter.split_once('=').ok_or_else(|| {
-            Failure::new(format!("invalid filter '{filter}'")).hint("a filter is key=value, as in --filter status=running")
+            Failure::new(format!("invalid filter '{filter}'"))
+                .hint("a filter is key=value, as in --filter status=running")
         })?;
         let values = filters.entry(key.trim().to_lowercase()).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(values) = values {
@@ -146,21 +207,27 @@ mod tests {
 
     #[test]
     fn every_format_shows_the_list() {
-        let list = listing();
-        assert_eq!(list.render(None).unwrap(), "CONTAINER ID   NAMES\nabababababab   web\n");
-        assert_eq!(list.render(Some("json")).unwrap(), "{\"ID\":\"abababababab\",\"Names\":\"web\"}\n");
-        assert_eq!(list.render(Some("{{.ID}}\\t{{.Names}}")).unwrap(), "abababababab\tweb\n");
+        let shown = |format: &str| listing().render(&Format::new(format)?);
+        assert_eq!(shown("").unwrap(), "CONTAINER ID   NAMES\nabababababab   web\n");
+        assert_eq!(shown("table").unwrap(), shown("").unwrap());
+        assert_eq!(shown("json").unwrap(), "{\"ID\":\"abababababab\",\"Names\":\"web\"}\n");
+        assert_eq!(shown("{{json .}}").unwrap(), shown("json").unwrap());
         assert_eq!(
-            list.render(Some("table {{.ID}}\\t{{.Label \"a.x-y\"}}\\t{{.Names}}")).unwrap(),
+            shown("{{.ID}}\\t{{.Names}}{{printf \"%s\\n\" \"x\"}}").unwrap(),
+            "abababababab\twebx\n\n"
+        );
+        assert_eq!(
+            shown("table {{.ID}}\\t{{.Label \"a.x-y\"}}\\t{{.Names}}").unwrap(),
             "CONTAINER ID   x y       NAMES\nabababababab   1         web\n"
         );
-        assert!(list.render(Some("{{.Nmaes}}")).unwrap_err().message.contains("Nmaes"));
-        assert!(list.render(Some("{{.ID")).unwrap_err().message.starts_with("template parsing error: "));
+        assert!(shown("{{.Nmaes}}").unwrap_err().message.contains("Nmaes"));
+        assert!(shown("{{.ID").unwrap_err().message.starts_with("template parsing error: "));
     }
 
     #[test]
     fn filters_of_one_key_are_alternatives() {
-        let json = filters(&["status=exited".into(), "Status=created".into(), "label=a=b".into()]).unwrap().unwrap();
+        let json =
+            filters(&["status=exited".into(), "Status=created".into(), "label=a=b".into()]).unwrap().unwrap();
         assert_eq!(json, r#"{"label":["a=b"],"status":["exited","created"]}"#);
         assert_eq!(filters(&[]).unwrap(), None);
         assert!(filters(&["status".into()]).is_err());

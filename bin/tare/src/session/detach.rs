@@ -56,7 +56,9 @@ fn key(name: &str) -> Result<u8, String> {
         (_, Some(&[letter])) => control(letter),
         _ => None,
     };
-    key.ok_or_else(|| format!("invalid detach keys: \"{name}\" is neither one letter nor ctrl- and one of a-z @ [ \\ ] ^ _"))
+    key.ok_or_else(|| {
+        format!("invalid detach keys: \"{name}\" is neither one letter nor ctrl- and one of a-z @ [ \\ ] ^ _")
+    })
 }
 
 #[cfg(test)]

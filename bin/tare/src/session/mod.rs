@@ -71,7 +71,9 @@ pub(crate) async fn hidden_line() -> Result<String> {
 pub(crate) fn check_terminal(stdin: bool, tty: bool) -> Result<()> {
     use std::io::IsTerminal;
     match stdin && tty && !std::io::stdin().is_terminal() {
-        true => Err(Failure::new("the input device is not a TTY").hint("leave out -t, or run it from a terminal")),
+        true => {
+            Err(Failure::new("the input device is not a TTY").hint("leave out -t, or run it from a terminal"))
+        }
         false => Ok(()),
     }
 }
@@ -119,7 +121,9 @@ pub(crate) fn exit_code(status: i64) -> u8 {
 
 /// The terminal of the process is made as large as ours, now and whenever ours changes.
 async fn follow_size<T>(client: &Client, process: Process<'_>, tty: bool) -> Result<T> {
-    let Some(mut changes) = tty.then(signals::resized).transpose()? else { return std::future::pending().await };
+    let Some(mut changes) = tty.then(signals::resized).transpose()? else {
+        return std::future::pending().await;
+    };
     loop {
         if let Some(size) = size() {
             // It may have ended a moment ago, which is no failure of ours.
@@ -130,7 +134,9 @@ async fn follow_size<T>(client: &Client, process: Process<'_>, tty: bool) -> Res
 }
 
 async fn forward<T>(client: &Client, process: Process<'_>, signals: Option<&mut Forwarded>) -> Result<T> {
-    let (Some(signals), Process::Container(id)) = (signals, process) else { return std::future::pending().await };
+    let (Some(signals), Process::Container(id)) = (signals, process) else {
+        return std::future::pending().await;
+    };
     loop {
         let signal = signals.next().await;
         // The container may not run yet or any more; the signal is then nobody's.

@@ -21,7 +21,12 @@ pub(crate) enum Copied {
 const CHUNK: usize = 32 << 10;
 
 /// Copies both ways. The end of our input closes the process's input alone; the end of its output ends it all.
-pub(super) async fn copy(hijacked: Hijacked, stdin: bool, tty: bool, keys: &mut DetachKeys) -> Result<Copied> {
+pub(super) async fn copy(
+    hijacked: Hijacked,
+    stdin: bool,
+    tty: bool,
+    keys: &mut DetachKeys,
+) -> Result<Copied> {
     let (reader, writer) = tokio::io::split(hijacked.io);
     let input = async {
         if stdin {
@@ -86,7 +91,9 @@ async fn receive(mut reader: impl AsyncRead + Unpin, tty: bool) -> Result<()> {
         match reader.read(&mut buffer).await {
             Ok(0) => return Ok(()),
             Ok(length) => output.write(&buffer[..length]).await?,
-            Err(error) => return Err(Failure::new(format!("the connection to the container broke: {error}"))),
+            Err(error) => {
+                return Err(Failure::new(format!("the connection to the container broke: {error}")));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A tree and data → text.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::parse::{Node, Operand, Pipeline, Root};
 use super::print::show;
@@ -28,12 +28,23 @@ struct Scope<'a> {
     out: String,
     data: &'a Value,
     variables: Vec<(String, Value)>,
-    titles: bool,
+    entries: Entries<'a>,
+}
+
+/// What `.Label "name"` means.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Entries<'a> {
+    /// An entry of the map that the field is.
+    OfData,
+    /// An entry of a row's labels, whatever the field's name.
+    Of(&'a Map<String, Value>),
+    /// The title of that column.
+    Titles,
 }
 
 /// Applies a tree to data.
-pub(super) fn apply(nodes: &[Node], data: &Value, titles: bool) -> Result<String> {
-    let mut scope = Scope { out: String::new(), data, variables: Vec::new(), titles };
+pub(super) fn apply(nodes: &[Node], data: &Value, entries: Entries<'_>) -> Result<String> {
+    let mut scope = Scope { out: String::new(), data, variables: Vec::new(), entries };
     scope.block(nodes, data)?;
     Ok(scope.out)
 }
@@ -107,7 +118,9 @@ impl Scope<'_> {
 
     fn range(&mut self, over: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Value) -> Result<Flow> {
         let items: Vec<(Value, Value)> = match self.pipeline(over, dot)?.or_null() {
-            Value::Array(items) => items.into_iter().enumerate().map(|(at, item)| (at.into(), item)).collect(),
+            Value::Array(items) => {
+                items.into_iter().enumerate().map(|(at, item)| (at.into(), item)).collect()
+            }
             Value::Object(map) => map.into_iter().map(|(key, item)| (key.into(), item)).collect(),
             Value::Null => Vec::new(),
             other => return Err(format!("range cannot go over {}", show(&other))),
@@ -119,7 +132,9 @@ impl Scope<'_> {
             let outer = self.variables.len();
             match &over.variables[..] {
                 [one] => self.variables.push((one.clone(), item.clone())),
-                [first, second] => self.variables.extend([(first.clone(), key), (second.clone(), item.clone())]),
+                [first, second] => {
+                    self.variables.extend([(first.clone(), key), (second.clone(), item.clone())])
+                }
                 _ => {}
             }
             let flow = self.block(body, &item)?;
@@ -159,14 +174,18 @@ impl Scope<'_> {
         let [first, rest @ ..] = operands else { return Err("missing value for command".into()) };
         let has_arguments = !rest.is_empty() || piped.is_some();
         match first {
-            Operand::Function(name) if matches!(name.as_str(), "and" | "or") => self.choose(name == "or", rest, piped, dot),
+            Operand::Function(name) if matches!(name.as_str(), "and" | "or") => {
+                self.choose(name == "or", rest, piped, dot)
+            }
             Operand::Function(name) => {
                 let mut arguments = Vec::with_capacity(rest.len() + 1);
                 for operand in rest {
                     arguments.push(self.operand(operand, dot)?.or_null());
                 }
                 arguments.extend(piped);
-                functions::call(name, &arguments).map(Got::Is).map_err(|why| format!("error calling {name}: {why}"))
+                functions::call(name, &arguments)
+                    .map(Got::Is)
+                    .map_err(|why| format!("error calling {name}: {why}"))
             }
             Operand::Path { fields, .. } if has_arguments && !fields.is_empty() => {
                 let argument = match (rest, piped) {
@@ -183,14 +202,20 @@ impl Scope<'_> {
 
     /// `.Label "name"`: one entry of a row's map; in a row of titles, the name's last part.
     fn entry(&self, path: &Operand, argument: &Value, dot: &Value) -> Result<Got> {
-        let Value::String(name) = argument else { return Err("a string is wanted as the argument of a field".into()) };
-        if self.titles {
-            let last = name.rsplit('.').next().unwrap_or(name);
-            return Ok(Got::Is(last.replace(['-', '_'], " ").into()));
-        }
-        match self.operand(path, dot)?.or_null() {
-            Value::Object(map) => Ok(Got::Is(map.get(name).cloned().unwrap_or_else(|| "".into()))),
-            _ => Err("a field cannot be called with arguments".into()),
+        let Value::String(name) = argument else {
+            return Err("a string is wanted as the argument of a field".into());
+        };
+        let found =
+            |map: &Map<String, Value>| Ok(Got::Is(map.get(name).cloned().unwrap_or_else(|| "".into())));
+        match self.entries {
+            Entries::Titles => {
+                Ok(Got::Is(name.rsplit('.').next().unwrap_or(name).replace(['-', '_'], " ").into()))
+            }
+            Entries::Of(labels) => found(labels),
+            Entries::OfData => match self.operand(path, dot)?.or_null() {
+                Value::Object(map) => found(&map),
+                _ => Err("a field cannot be called with arguments".into()),
+            },
         }
     }
 
@@ -248,8 +273,18 @@ impl Got {
 
 /// Maps whose keys are of people's choosing: what they do not have is no mistake.
 const MAPS: [&str; 12] = [
-    "Labels", "Ports", "Networks", "Volumes", "ExposedPorts", "PortBindings", "Options", "Sysctls", "Annotations", "Tmpfs",
-    "DriverOpts", "Attributes",
+    "Labels",
+    "Ports",
+    "Networks",
+    "Volumes",
+    "ExposedPorts",
+    "PortBindings",
+    "Options",
+    "Sysctls",
+    "Annotations",
+    "Tmpfs",
+    "DriverOpts",
+    "Attributes",
 ];
 
 fn field(root: &Value, names: &[String]) -> Result<Got> {

@@ -9,8 +9,8 @@ use super::eval::truth;
 use super::print::{printf, show};
 
 const NAMES: [&str; 24] = [
-    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "println", "printf", "json", "join",
-    "split", "lower", "upper", "title", "pad", "truncate", "html",
+    "and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "len", "index", "slice", "print", "println",
+    "printf", "json", "join", "split", "lower", "upper", "title", "pad", "truncate", "html",
 ];
 
 /// Whether there is a function of this name.
@@ -42,7 +42,9 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value> {
             Ok(items.iter().map(show).collect::<Vec<_>>().join(between).into())
         }
         ("join", [Value::Null, _]) => Ok("".into()),
-        ("split", [Value::String(text), Value::String(at)]) => Ok(text.split(at.as_str()).collect::<Vec<_>>().into()),
+        ("split", [Value::String(text), Value::String(at)]) => {
+            Ok(text.split(at.as_str()).collect::<Vec<_>>().into())
+        }
         ("lower", [Value::String(text)]) => Ok(text.to_lowercase().into()),
         ("upper", [Value::String(text)]) => Ok(text.to_uppercase().into()),
         ("title", [Value::String(text)]) => Ok(title(text).into()),
@@ -173,5 +175,9 @@ fn pad(text: &str, before: &Value, after: &Value) -> Result<Value> {
 }
 
 fn html(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }

@@ -19,7 +19,10 @@ pub(super) enum Token {
     /// `.` alone.
     Dot,
     /// `.Name`; `joined` when nothing stands before it, so that it belongs to the operand there.
-    Field { name: String, joined: bool },
+    Field {
+        name: String,
+        joined: bool,
+    },
     /// `$name`, `$` alone being the data as a whole.
     Variable(String),
     Literal(Value),
@@ -44,7 +47,8 @@ pub(super) fn lex(template: &str) -> Result<Vec<Piece>> {
             None => (rest, None),
         };
         let text = if trim_next { text.trim_start() } else { text };
-        let trims = after.is_some_and(|after| after.starts_with('-') && after[1..].starts_with(char::is_whitespace));
+        let trims =
+            after.is_some_and(|after| after.starts_with('-') && after[1..].starts_with(char::is_whitespace));
         let text = if trims { text.trim_end() } else { text };
         if !text.is_empty() {
             pieces.push(Piece::Text(text.to_owned()));
@@ -76,7 +80,8 @@ fn action(inside: &str) -> Result<(Option<Vec<Token>>, bool, &str)> {
         if let Some((trims, left)) = closing(trimmed, spaced) {
             return Ok((Some(tokens), trims, left));
         }
-        let joined = !spaced && matches!(tokens.last(), Some(Token::Field { .. } | Token::Variable(_) | Token::Close));
+        let joined =
+            !spaced && matches!(tokens.last(), Some(Token::Field { .. } | Token::Variable(_) | Token::Close));
         let (token, left) = token(trimmed, joined)?;
         tokens.push(token);
         rest = left;
@@ -99,7 +104,9 @@ fn token(text: &str, joined: bool) -> Result<(Token, &str)> {
         ')' => simple(Token::Close),
         ',' => simple(Token::Comma),
         '=' => simple(Token::Assign),
-        ':' => after.strip_prefix('=').map(|left| (Token::Declare, left)).ok_or_else(|| "expected :=".to_owned()),
+        ':' => {
+            after.strip_prefix('=').map(|left| (Token::Declare, left)).ok_or_else(|| "expected :=".to_owned())
+        }
         '"' => quoted(after).map(|(text, left)| (Token::Literal(text.into()), left)),
         '`' => after
             .split_once('`')
@@ -112,7 +119,8 @@ fn token(text: &str, joined: bool) -> Result<(Token, &str)> {
         }
         '.' if !after.starts_with(|c: char| c.is_ascii_digit()) => {
             let (name, left) = word(after);
-            let token = if name.is_empty() { Token::Dot } else { Token::Field { name: name.to_owned(), joined } };
+            let token =
+                if name.is_empty() { Token::Dot } else { Token::Field { name: name.to_owned(), joined } };
             Ok((token, left))
         }
         '0'..='9' | '-' | '+' | '.' => number(text),
@@ -142,7 +150,11 @@ fn word(text: &str) -> (&str, &str) {
 }
 
 fn number(text: &str) -> Result<(Token, &str)> {
-    let end = text.char_indices().skip(1).find(|(_, c)| !(is_letter(*c) || *c == '.')).map_or(text.len(), |(at, _)| at);
+    let end = text
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| !(is_letter(*c) || *c == '.'))
+        .map_or(text.len(), |(at, _)| at);
     let (digits, left) = text.split_at(end);
     let bad = || format!("bad number syntax: \"{digits}\"");
     let unsigned = digits.trim_start_matches(['+', '-']);
@@ -175,7 +187,9 @@ fn quoted(text: &str) -> Result<(String, &str)> {
         match letters.next() {
             None | Some('\n') => return Err("unterminated quoted string".into()),
             Some('"') => return Ok((out, letters.as_str())),
-            Some('\\') => out.push(letters.next().and_then(unescaped).ok_or("unknown escape in quoted string")?),
+            Some('\\') => {
+                out.push(letters.next().and_then(unescaped).ok_or("unknown escape in quoted string")?)
+            }
             Some(letter) => out.push(letter),
         }
     }

@@ -11,7 +11,7 @@ mod lex;
 mod parse;
 mod print;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Where text and data come together, or why they cannot.
 pub(crate) type Result<T> = std::result::Result<T, String>;
@@ -28,12 +28,17 @@ impl Template {
 
     /// Applies it to `data`.
     pub(crate) fn apply(&self, data: &Value) -> Result<String> {
-        eval::apply(&self.0, data, false)
+        eval::apply(&self.0, data, eval::Entries::OfData)
+    }
+
+    /// Applies it to a row of a list; `.Label "name"` finds an entry of `labels`.
+    pub(crate) fn apply_to_row(&self, row: &Value, labels: &Map<String, Value>) -> Result<String> {
+        eval::apply(&self.0, row, eval::Entries::Of(labels))
     }
 
     /// Applies it to the titles of columns: what takes an argument there shows the argument.
     pub(crate) fn apply_to_titles(&self, titles: &Value) -> Result<String> {
-        eval::apply(&self.0, titles, true)
+        eval::apply(&self.0, titles, eval::Entries::Titles)
     }
 }
 
@@ -88,7 +93,10 @@ mod tests {
             ("{{eq .State.Status \"exited\" \"running\"}}", "true"),
             ("{{ne .Count 3}} {{lt 1 2}} {{ge 2.5 2.5}}", "false true true"),
             ("{{.Name | upper | printf \"%q\"}}", "\"/WEB\""),
-            ("{{printf \"%-6s|%4d|%05d|%.2f|%v|%t|%x|%%\" .Name .Count .Count .Ratio .Cmd .Up 255}}", "/web  |   3|00003|0.50|[sh -c a b]|true|ff|%"),
+            (
+                "{{printf \"%-6s|%4d|%05d|%.2f|%v|%t|%x|%%\" .Name .Count .Count .Ratio .Cmd .Up 255}}",
+                "/web  |   3|00003|0.50|[sh -c a b]|true|ff|%",
+            ),
             ("{{println .Name .Count}}", "/web 3\n"),
             ("{{print 1 2 \"a\" \"b\" 3}}", "1 2ab3"),
             ("{{len .Cmd}} {{len .Name}} {{len .State}}", "3 4 2"),

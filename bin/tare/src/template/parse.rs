@@ -14,8 +14,16 @@ pub(super) enum Node {
     Print(Pipeline),
     /// The first branch whose condition holds; the last one may have none.
     If(Vec<(Option<Pipeline>, Vec<Node>)>),
-    Range { over: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
-    With { data: Pipeline, body: Vec<Node>, otherwise: Vec<Node> },
+    Range {
+        over: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
+    With {
+        data: Pipeline,
+        body: Vec<Node>,
+        otherwise: Vec<Node>,
+    },
     Break,
     Continue,
 }
@@ -115,7 +123,9 @@ impl Parser {
                 let (body, otherwise) = self.body_and_otherwise("with")?;
                 Ok(Node::With { data, body, otherwise })
             }
-            Some(word @ ("break" | "continue")) if self.loops == 0 => Err(format!("{{{{{word}}}}} outside of {{{{range}}}}")),
+            Some(word @ ("break" | "continue")) if self.loops == 0 => {
+                Err(format!("{{{{{word}}}}} outside of {{{{range}}}}"))
+            }
             Some("break") => Ok(Node::Break),
             Some("continue") => Ok(Node::Continue),
             Some(word @ ("define" | "template" | "block")) => Err(format!("{{{{{word}}}}} is not supported")),
@@ -132,7 +142,9 @@ impl Parser {
             branches.push((condition, body));
             condition = match end {
                 End::End => return Ok(Node::If(branches)),
-                End::OfText => return Err("unexpected end of the template: {{end}} of {{if}} is missing".into()),
+                End::OfText => {
+                    return Err("unexpected end of the template: {{end}} of {{if}} is missing".into());
+                }
                 End::Else(_) if last => return Err("unexpected {{else}}".into()),
                 End::Else(rest) if keyword(&rest) == Some("if") => Some(pipeline(&rest[1..], false)?),
                 End::Else(rest) if rest.is_empty() => None,
@@ -167,7 +179,9 @@ fn keyword(tokens: &[Token]) -> Option<&str> {
 
 fn pipeline(tokens: &[Token], two_variables: bool) -> Result<Pipeline> {
     let (variables, declares, rest) = match tokens {
-        [Token::Variable(a), Token::Comma, Token::Variable(b), Token::Declare, rest @ ..] if two_variables => {
+        [Token::Variable(a), Token::Comma, Token::Variable(b), Token::Declare, rest @ ..]
+            if two_variables =>
+        {
             (vec![a.clone(), b.clone()], true, rest)
         }
         [Token::Variable(a), Token::Declare, rest @ ..] => (vec![a.clone()], true, rest),

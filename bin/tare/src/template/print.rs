@@ -11,7 +11,8 @@ pub(super) fn show(value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Array(items) => format!("[{}]", items.iter().map(inner).collect::<Vec<_>>().join(" ")),
         Value::Object(map) => {
-            let entries: Vec<String> = map.iter().map(|(key, item)| format!("{key}:{}", inner(item))).collect();
+            let entries: Vec<String> =
+                map.iter().map(|(key, item)| format!("{key}:{}", inner(item))).collect();
             format!("map[{}]", entries.join(" "))
         }
         other => other.to_string(),
