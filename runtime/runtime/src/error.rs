@@ -25,7 +25,7 @@ pub enum Error {
         what: String,
     },
     /// The seccomp profile cannot be compiled.
-    #[error("invalid linux.seccomp: {0}")]
+    #[error("invalid {0}")]
     Seccomp(SeccompError),
     /// A step of the preparation failed, in the caller or in init; nothing is left of it.
     #[error("{0}")]

@@ -2,7 +2,7 @@
 //! of their paths is limited by a page of options.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
@@ -16,19 +16,41 @@ use crate::failure::{Failure, describe};
 /// The longest string that fsconfig(2) takes.
 const LONGEST: usize = 255;
 
+const STEP: &str = "mount root overlay";
+
+/// How the layers are named.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// One `lowerdir+` a layer: Linux 6.8.
+    OneByOne,
+    /// One list, of names short enough for one string.
+    List,
+}
+
 /// Mounts an overlay of `lowerdir=`, `upperdir=`, `workdir=` and other options of its own; answers the detached mount.
 pub(crate) fn mount(options: &[String]) -> Result<OwnedFd, Failure> {
-    let fs =
-        fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| Failure::new("mount root overlay", e))?;
-    let complain = |what: &str, cause: io::Error| explain(&fs, "mount root overlay", what, &cause);
+    match mount_with(options, Naming::OneByOne) {
+        // Kernels before 6.5 notice what they do not know only when the file system is made.
+        Err((Some(Errno::INVAL), _)) => mount_with(options, Naming::List).map_err(|(_, failure)| failure),
+        answer => answer.map_err(|(_, failure)| failure),
+    }
+}
+
+fn mount_with(options: &[String], naming: Naming) -> Result<OwnedFd, (Option<Errno>, Failure)> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| (None, Failure::new(STEP, e)))?;
+    let complain = |what: &str, cause: io::Error| {
+        (cause.raw_os_error().map(Errno::from_raw_os_error), explain(&fs, STEP, what, &cause))
+    };
     let mut attributes = MountAttrFlags::empty();
-    // Layers of kernels before 6.8 are named by descriptors, which stay open until the file system is made.
-    let mut layers = Vec::new();
+    // What is named by a descriptor stays open until the file system is made.
+    let mut open = Vec::new();
     set(&fs, "source", "overlay").map_err(|e| complain("source", e))?;
     for option in options.iter().flat_map(|option| option.split(',')).filter(|option| !option.is_empty()) {
         match option.split_once('=') {
-            Some(("lowerdir", list)) => lower(&fs, list, &mut layers).map_err(|e| complain("lowerdir", e))?,
-            Some((name, value)) => set_path(&fs, name, value, &mut layers).map_err(|e| complain(name, e))?,
+            Some(("lowerdir", list)) => {
+                lower(&fs, list, naming, &mut open).map_err(|e| complain("lowerdir", e))?
+            }
+            Some((name, value)) => set_path(&fs, name, value, &mut open).map_err(|e| complain(name, e))?,
             None => match option {
                 "ro" => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
                 "nodev" => attributes |= MountAttrFlags::MOUNT_ATTR_NODEV,
@@ -42,38 +64,30 @@ pub(crate) fn mount(options: &[String]) -> Result<OwnedFd, Failure> {
     fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| complain("fsmount", e.into()))
 }
 
-/// One `lowerdir+` a layer where the kernel has it (6.8), else one list of short names.
-fn lower(fs: &OwnedFd, list: &str, layers: &mut Vec<OwnedFd>) -> io::Result<()> {
-    let list: Vec<String> = split(list);
-    for (i, layer) in list.iter().enumerate() {
-        match set_path(fs, "lowerdir+", layer, layers) {
-            Err(e) if i == 0 && e.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => {
-                return lower_as_one(fs, &list, layers);
-            }
-            answer => answer?,
-        }
+fn lower(fs: &OwnedFd, list: &str, naming: Naming, open: &mut Vec<OwnedFd>) -> io::Result<()> {
+    let layers = split(list);
+    if naming == Naming::OneByOne {
+        return layers.iter().try_for_each(|layer| set_path(fs, "lowerdir+", layer, open));
     }
-    Ok(())
+    let names = layers.iter().map(|layer| short_name(layer, open)).collect::<io::Result<Vec<_>>>()?.join(":");
+    if names.len() > LONGEST {
+        return Err(io::Error::other(format!("{} layers need Linux 6.8 or later", layers.len())));
+    }
+    set(fs, "lowerdir", &names)
 }
 
-fn lower_as_one(fs: &OwnedFd, list: &[String], layers: &mut Vec<OwnedFd>) -> io::Result<()> {
-    let names = list.iter().map(|layer| short_name(layer, layers)).collect::<io::Result<Vec<_>>>()?;
-    set(fs, "lowerdir", &names.join(":"))
-}
-
-fn set_path(fs: &OwnedFd, name: &str, value: &str, layers: &mut Vec<OwnedFd>) -> io::Result<()> {
-    if value.len() > LONGEST { set(fs, name, &short_name(value, layers)?) } else { set(fs, name, value) }
+fn set_path(fs: &OwnedFd, name: &str, value: &str, open: &mut Vec<OwnedFd>) -> io::Result<()> {
+    if value.len() > LONGEST { set(fs, name, &short_name(value, open)?) } else { set(fs, name, value) }
 }
 
 fn set(fs: &OwnedFd, name: &str, value: &str) -> io::Result<()> {
     fsconfig_set_string(fs, name, value).map_err(io::Error::from)
 }
 
-fn short_name(path: &str, layers: &mut Vec<OwnedFd>) -> io::Result<String> {
-    use std::os::fd::AsRawFd;
-    let layer = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let name = format!("/proc/self/fd/{}", layer.as_raw_fd());
-    layers.push(layer);
+fn short_name(path: &str, open: &mut Vec<OwnedFd>) -> io::Result<String> {
+    let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    open.push(directory);
     Ok(name)
 }
 
@@ -104,6 +118,29 @@ pub(crate) fn explain(fs: &OwnedFd, step: &str, what: &str, cause: &io::Error) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn older_kernels_get_a_list_and_hear_of_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let lower: Vec<String> = (0..20)
+            .map(|n| {
+                let layer = dir.path().join(n.to_string());
+                std::fs::create_dir(&layer).unwrap();
+                layer.to_str().unwrap().to_owned()
+            })
+            .collect();
+        let mount = |layers: &[String]| mount_with(&[format!("lowerdir={}", layers.join(":"))], Naming::List);
+        match mount(&lower) {
+            Err((None, failure)) => {
+                assert!(failure.message.contains("20 layers need Linux 6.8"), "{}", failure.message)
+            }
+            other => panic!("{:?}", other.map(drop).map_err(|(_, failure)| failure)),
+        }
+        // Needs the right to mount.
+        if rustix::process::geteuid().is_root() {
+            mount(&lower[..5]).map_err(|(_, failure)| failure).unwrap();
+        }
+    }
 
     #[test]
     fn layers_are_split_at_colons_that_stand_for_themselves() {

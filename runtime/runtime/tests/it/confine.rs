@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+use tare_model::DEFAULT_CAPABILITIES;
 use tare_oci::runtime::{IdMapping, Namespace, NamespaceKind, Rlimit, Seccomp, SyscallRule};
 use tare_runtime::{Error, Stdio};
 
@@ -194,6 +195,51 @@ pub(crate) fn seccomp_denies_with_and_without_new_privileges() {
         assert_eq!(output.stdout, "Seccomp:\t2\n");
         assert!(output.stderr.contains("Operation not supported"), "{}", output.stderr);
     }
+}
+
+pub(crate) fn the_default_profile_lets_ordinary_programs_run() {
+    let mut bundle = Bundle::of(
+        "mkdir /tmp/made && ls /tmp && id -u && grep Seccomp: /proc/self/status; mount -t tmpfs none /tmp",
+    );
+    bundle.linux().seccomp = Some(tare_oci::seccomp_default::default_profile(&DEFAULT_CAPABILITIES, "amd64"));
+    for (uid, no_new_privileges) in [(0, true), (0, false), (33, true), (33, false)] {
+        fs::set_permissions(bundle.path("tmp"), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        bundle.process().no_new_privileges = no_new_privileges;
+        bundle.process().user.uid = uid;
+        let output = bundle.run();
+        assert_eq!(output.stdout, format!("made\n{uid}\nSeccomp:\t2\n"), "{}", output.stderr);
+        assert_ne!(output.code, 0);
+        fs::remove_dir(bundle.path("tmp/made")).unwrap();
+    }
+}
+
+/// A volume that another container changes all the time, as in CVE-2021-30465.
+pub(crate) fn a_racing_link_never_leads_a_mount_outside() {
+    let (volume, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::create_dir(volume.path().join("a")).unwrap();
+    symlink(outside.path(), volume.path().join("b")).unwrap();
+    let racer = match tare_sys::clone::clone3(0, None).unwrap() {
+        tare_sys::clone::Cloned::Child => loop {
+            let (a, b) = (volume.path().join("a"), volume.path().join("b"));
+            let _ = rustix::fs::renameat_with(CWD, a, CWD, b, rustix::fs::RenameFlags::EXCHANGE);
+        },
+        tare_sys::clone::Cloned::Parent { pidfd, .. } => pidfd,
+    };
+    let mut bundle = Bundle::of("cat /proc/self/mountinfo");
+    bundle.mount("/data", "bind", volume.path(), &["rbind"]);
+    bundle.mount("/data/a/deep/er", "tmpfs", Path::new("tmpfs"), &[]);
+    bundle.mount("/data/a/file", "bind", Path::new("/etc/hostname"), &["bind"]);
+    let mut started = 0;
+    for _ in 0..150 {
+        if let Ok(container) = bundle.start() {
+            started += 1;
+            container.finish();
+        }
+    }
+    rustix::process::pidfd_send_signal(&racer, rustix::process::Signal::KILL).unwrap();
+    reap(&racer);
+    assert_eq!(outside.path().read_dir().unwrap().count(), 0, "after {started} starts");
+    assert!(childless());
 }
 
 pub(crate) fn a_user_namespace_maps_ids() {

@@ -49,6 +49,8 @@ fn all() -> Vec<Test> {
         confine::a_link_in_the_image_keeps_a_mount_inside,
         confine::a_false_null_device_hides_nothing_and_is_refused,
         confine::seccomp_denies_with_and_without_new_privileges,
+        confine::the_default_profile_lets_ordinary_programs_run,
+        confine::a_racing_link_never_leads_a_mount_outside,
         confine::a_user_namespace_maps_ids,
         confine::sysctls_are_the_containers_only,
         confine::limits_are_set_or_warned_about,
