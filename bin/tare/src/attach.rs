@@ -69,7 +69,7 @@ pub(crate) async fn start(call: Call) -> Result<u8> {
     }
     if !given.on("attach") && !given.on("interactive") {
         let start = async |name: &str| {
-            Ok(call.client.start_container(name).await.map_err(|e| start_failure(e).code(1))?)
+            call.client.start_container(name).await.map_err(|error| start_failure(error).code(1))
         };
         return output::for_each(&given.operands, start).await;
     }

@@ -88,7 +88,7 @@ impl Error {
         }
     }
 
-    pub(crate) fn answer(call: &str, why: impl ToString) -> Self {
+    pub(crate) fn answer(call: &str, why: &impl ToString) -> Self {
         Self::Answer { call: call.to_owned(), why: why.to_string() }
     }
 }

@@ -26,7 +26,7 @@ impl Client {
     /// `POST /exec/{id}/start`, connected to the session's streams.
     pub async fn attach_exec(&self, id: &str, request: &ExecStartRequest) -> Result<Hijacked> {
         let address = session(id, "start");
-        let body = serde_json::to_value(request).map_err(|error| Error::answer(address.as_str(), error))?;
+        let body = serde_json::to_value(request).map_err(|error| Error::answer(address.as_str(), &error))?;
         self.hijack(&address, Some(&body)).await
     }
 

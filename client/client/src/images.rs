@@ -34,7 +34,7 @@ impl Client {
             .query("fromImage", &options.image)
             .query("tag", &options.tag)
             .query_some("platform", options.platform.as_deref());
-        let headers = options.credentials.as_ref().map(|c| registry_auth(c)).transpose()?;
+        let headers = options.credentials.as_ref().map(registry_auth).transpose()?;
         let headers: Vec<_> = headers.into_iter().map(|value| (REGISTRY_AUTH, value)).collect();
         Ok(self.send_with(Method::POST, &address, &headers).await?.messages())
     }
@@ -72,9 +72,9 @@ impl Client {
 }
 
 fn registry_auth(credentials: &AuthConfig) -> Result<HeaderValue> {
-    let json = serde_json::to_vec(credentials).map_err(|e| Error::answer("X-Registry-Auth", e))?;
+    let json = serde_json::to_vec(credentials).map_err(|e| Error::answer("X-Registry-Auth", &e))?;
     let mut value =
-        HeaderValue::from_str(&URL_SAFE.encode(json)).map_err(|e| Error::answer("X-Registry-Auth", e))?;
+        HeaderValue::from_str(&URL_SAFE.encode(json)).map_err(|e| Error::answer("X-Registry-Auth", &e))?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -42,7 +42,7 @@ pub(crate) fn start(socket: &Path) -> Result<()> {
     let log = dir.join("tared.log");
     let notify = Notify::new(dir)?;
     let child = spawn(&program, socket, &log, &notify)?;
-    notify.wait(child, log)
+    notify.wait(child, &log)
 }
 
 fn failed(why: impl Into<String>) -> Error {
@@ -70,16 +70,9 @@ fn spawn(program: &Path, socket: &Path, log: &Path, notify: &Notify) -> Result<C
     command.arg("--host").arg(format!("unix://{}", socket.display()));
     command.env("NOTIFY_SOCKET", &notify.path).current_dir("/");
     command.stdin(Stdio::null()).stdout(out).stderr(err);
-    own_session(&mut command);
+    // Out of the terminal's foreground, so that neither a Ctrl-C nor the terminal's end reaches it.
+    command.process_group(0);
     command.spawn().map_err(|e| failed(format!("{}: {e}", program.display())))
-}
-
-/// Takes the daemon out of the terminal's session, so that neither its end nor a Ctrl-C reaches it.
-#[allow(unsafe_code, reason = "the standard library offers setsid only through pre_exec")]
-fn own_session(command: &mut Command) {
-    let enter = || rustix::process::setsid().map(drop).map_err(io::Error::from);
-    // SAFETY: the closure makes one system call, which setsid(2) lists as async-signal-safe, and touches no memory.
-    unsafe { command.pre_exec(enter) };
 }
 
 /// A socket on which the daemon says that it is ready, as sd_notify(3) describes.
@@ -97,8 +90,8 @@ impl Notify {
     }
 
     /// Waits until the daemon is ready or has ended, whichever comes first.
-    fn wait(&self, mut child: Child, log: PathBuf) -> Result<()> {
-        let with_log = |why: String| Error::Start { why, log: Some(log.clone()) };
+    fn wait(&self, mut child: Child, log: &Path) -> Result<()> {
+        let with_log = |why: String| Error::Start { why, log: Some(log.to_owned()) };
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| with_log("it has no process id".into()))?;
         let ended = pidfd_open(pid, PidfdFlags::empty()).map_err(|e| with_log(e.to_string()))?;
@@ -117,7 +110,7 @@ impl Notify {
             }
             if fds[1].revents().contains(PollFlags::IN) {
                 let status = child.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
-                return Err(with_log(format!("it ended before it was ready ({status}){}", last_line(&log))));
+                return Err(with_log(format!("it ended before it was ready ({status}){}", last_line(log))));
             }
         }
     }

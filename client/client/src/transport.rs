@@ -87,7 +87,7 @@ impl Client {
         headers: Headers<'_>,
         body: &impl Serialize,
     ) -> Result<Answer> {
-        let json = serde_json::to_vec(body).map_err(|error| Error::answer(address.as_str(), error))?;
+        let json = serde_json::to_vec(body).map_err(|error| Error::answer(address.as_str(), &error))?;
         self.request(method, address, headers, Some(json.into())).await?.successful().await
     }
 
@@ -108,7 +108,7 @@ impl Client {
     /// Asks, and gives the answer's JSON as the daemon wrote it.
     pub async fn text(&self, address: &Address) -> Result<String> {
         let bytes = self.send(Method::GET, address).await?.bytes().await?;
-        String::from_utf8(bytes.into()).map_err(|error| Error::answer(address.as_str(), error))
+        String::from_utf8(bytes.into()).map_err(|error| Error::answer(address.as_str(), &error))
     }
 
     /// Orders something that answers nothing worth reading.
@@ -128,10 +128,10 @@ impl Client {
         let body = body.map(|json| Bytes::from(json.to_string()));
         let answer = self.request(Method::POST, address, &headers, body).await?.successful().await?;
         if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Error::answer(&answer.call, "it does not switch protocols"));
+            return Err(Error::answer(&answer.call, &"it does not switch protocols"));
         }
         let multiplexed = answer.content_type() == Some("application/vnd.docker.multiplexed-stream");
-        let upgraded = hyper::upgrade::on(answer.response).await.map_err(broken)?;
+        let upgraded = hyper::upgrade::on(answer.response).await.map_err(|error| broken(&error))?;
         Ok(Hijacked { io: TokioIo::new(upgraded), multiplexed })
     }
 
@@ -151,7 +151,7 @@ impl Client {
             request = request.header(name, value);
         }
         let request =
-            request.body(Full::new(body.unwrap_or_default())).map_err(|e| Error::answer(&call, e))?;
+            request.body(Full::new(body.unwrap_or_default())).map_err(|e| Error::answer(&call, &e))?;
         let response = self.deliver(request).await?;
         Ok(Answer { call, response })
     }
@@ -164,12 +164,12 @@ impl Client {
                 Ok(response) => return Ok(self.keep(sender, response)),
                 Err(mut failure) => match failure.take_message() {
                     Some(unsent) => request = unsent,
-                    None => return Err(broken(failure.into_error())),
+                    None => return Err(broken(&failure.into_error())),
                 },
             }
         }
         let mut sender = self.dial().await?;
-        let response = sender.send_request(request).await.map_err(broken)?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
         Ok(self.keep(sender, response))
     }
 
@@ -210,12 +210,13 @@ impl Client {
 }
 
 async fn handshake(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Sender> {
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
     tokio::spawn(connection.with_upgrades());
     Ok(sender)
 }
 
-fn broken(error: hyper::Error) -> Error {
+fn broken(error: &hyper::Error) -> Error {
     use std::error::Error as _;
     let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
     Error::Transport(format!("{error}{cause}"))
@@ -241,7 +242,7 @@ impl Answer {
     /// The next piece of the body, `None` at its end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
         while let Some(frame) = self.response.body_mut().frame().await {
-            if let Ok(data) = frame.map_err(broken)?.into_data() {
+            if let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() {
                 return Ok(Some(data));
             }
         }
@@ -250,14 +251,14 @@ impl Answer {
 
     /// The whole body.
     pub async fn bytes(self) -> Result<Bytes> {
-        Ok(self.response.into_body().collect().await.map_err(broken)?.to_bytes())
+        Ok(self.response.into_body().collect().await.map_err(|error| broken(&error))?.to_bytes())
     }
 
     /// The whole body, read as JSON.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
         let call = self.call.clone();
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::answer(&call, error))
+        serde_json::from_slice(&bytes).map_err(|error| Error::answer(&call, &error))
     }
 
     /// The body as messages, one JSON document a line.
@@ -294,13 +295,13 @@ impl Messages {
             }
             match self.answer.chunk().await? {
                 Some(bytes) if self.lines.feed(&bytes) => {}
-                Some(_) => return Err(Error::answer(&self.answer.call, "a message is longer than 16 MiB")),
+                Some(_) => return Err(Error::answer(&self.answer.call, &"a message is longer than 16 MiB")),
                 None => return self.lines.rest().map(|line| self.read(&line)).transpose(),
             }
         }
     }
 
     fn read<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T> {
-        serde_json::from_slice(line).map_err(|error| Error::answer(&self.answer.call, error))
+        serde_json::from_slice(line).map_err(|error| Error::answer(&self.answer.call, &error))
     }
 }

@@ -73,7 +73,7 @@ fn network(text: &str) -> Said<(String, EndpointSettings)> {
             "ip6" => ipam.ipv6_address = value,
             "link-local-ip" => ipam.link_local_ips.get_or_insert_default().push(value),
             "mac-address" => settings.mac_address = mac(&value)?,
-            "driver-opt" => drop(settings.driver_opts.get_or_insert_default().extend([pair(&value)])),
+            "driver-opt" => settings.driver_opts.get_or_insert_default().extend([pair(&value)]),
             "gw-priority" => {
                 settings.gw_priority = value.parse().map_err(|_| format!("invalid gw-priority: {value}"))?
             }

@@ -74,13 +74,13 @@ impl Scope<'_> {
             }
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?.or_null();
-                self.bind(pipeline, value)?;
+                self.bind(pipeline, &value)?;
             }
             Node::If(branches) => return self.branches(branches, dot),
             Node::With { data, body, otherwise } => {
                 let value = self.pipeline(data, dot)?.or_null();
                 let outer = self.variables.len();
-                self.bind(data, value.clone())?;
+                self.bind(data, &value)?;
                 let flow = if truth(&value) { self.block(body, &value) } else { self.block(otherwise, dot) };
                 self.variables.truncate(outer);
                 return flow;
@@ -102,7 +102,7 @@ impl Scope<'_> {
             let holds = match condition {
                 Some(pipeline) => {
                     let value = self.pipeline(pipeline, dot)?.or_null();
-                    self.bind(pipeline, value.clone())?;
+                    self.bind(pipeline, &value)?;
                     truth(&value)
                 }
                 None => true,
@@ -146,7 +146,7 @@ impl Scope<'_> {
         Ok(Flow::On)
     }
 
-    fn bind(&mut self, pipeline: &Pipeline, value: Value) -> Result<()> {
+    fn bind(&mut self, pipeline: &Pipeline, value: &Value) -> Result<()> {
         for name in &pipeline.variables {
             if pipeline.declares {
                 self.variables.push((name.clone(), value.clone()));

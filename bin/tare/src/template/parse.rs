@@ -60,9 +60,9 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>> {
     let mut parser = Parser { pieces: pieces.into_iter(), loops: 0, depth: 0 };
     let (nodes, end) = parser.block()?;
     match end {
-        End::OfText => Ok(nodes),
-        End::End => Err("unexpected {{end}}".into()),
-        End::Else(_) => Err("unexpected {{else}}".into()),
+        Closed::TextEnds => Ok(nodes),
+        Closed::End => Err("unexpected {{end}}".into()),
+        Closed::Else(_) => Err("unexpected {{else}}".into()),
     }
 }
 
@@ -73,14 +73,14 @@ struct Parser {
 }
 
 /// What closes a block. The tokens are those behind `else`.
-enum End {
-    OfText,
+enum Closed {
+    TextEnds,
     End,
     Else(Vec<Token>),
 }
 
 impl Parser {
-    fn block(&mut self) -> Result<(Vec<Node>, End)> {
+    fn block(&mut self) -> Result<(Vec<Node>, Closed)> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err("blocks are nested too deeply".into());
@@ -95,8 +95,8 @@ impl Parser {
                 Piece::Action(tokens) => tokens,
             };
             let end = match keyword(&tokens) {
-                Some("end") => Some(End::End),
-                Some("else") => Some(End::Else(tokens[1..].to_vec())),
+                Some("end") => Some(Closed::End),
+                Some("else") => Some(Closed::Else(tokens[1..].to_vec())),
                 _ => None,
             };
             if let Some(end) = end {
@@ -106,7 +106,7 @@ impl Parser {
             nodes.push(self.node(&tokens)?);
         }
         self.depth -= 1;
-        Ok((nodes, End::OfText))
+        Ok((nodes, Closed::TextEnds))
     }
 
     fn node(&mut self, tokens: &[Token]) -> Result<Node> {
@@ -141,14 +141,14 @@ impl Parser {
             let last = condition.is_none();
             branches.push((condition, body));
             condition = match end {
-                End::End => return Ok(Node::If(branches)),
-                End::OfText => {
+                Closed::End => return Ok(Node::If(branches)),
+                Closed::TextEnds => {
                     return Err("unexpected end of the template: {{end}} of {{if}} is missing".into());
                 }
-                End::Else(_) if last => return Err("unexpected {{else}}".into()),
-                End::Else(rest) if keyword(&rest) == Some("if") => Some(pipeline(&rest[1..], false)?),
-                End::Else(rest) if rest.is_empty() => None,
-                End::Else(_) => return Err("only \"if\" may follow \"else\"".into()),
+                Closed::Else(_) if last => return Err("unexpected {{else}}".into()),
+                Closed::Else(rest) if keyword(&rest) == Some("if") => Some(pipeline(&rest[1..], false)?),
+                Closed::Else(rest) if rest.is_empty() => None,
+                Closed::Else(_) => return Err("only \"if\" may follow \"else\"".into()),
             };
         }
     }
@@ -158,13 +158,15 @@ impl Parser {
         let (body, end) = self.block()?;
         self.loops -= usize::from(of == "range");
         match end {
-            End::End => Ok((body, Vec::new())),
-            End::OfText => Err(missing()),
-            End::Else(rest) if !rest.is_empty() => Err(format!("nothing may follow \"else\" of \"{of}\"")),
-            End::Else(_) => match self.block()? {
-                (otherwise, End::End) => Ok((body, otherwise)),
-                (_, End::Else(_)) => Err("unexpected {{else}}".into()),
-                (_, End::OfText) => Err(missing()),
+            Closed::End => Ok((body, Vec::new())),
+            Closed::TextEnds => Err(missing()),
+            Closed::Else(rest) if !rest.is_empty() => {
+                Err(format!("nothing may follow \"else\" of \"{of}\""))
+            }
+            Closed::Else(_) => match self.block()? {
+                (otherwise, Closed::End) => Ok((body, otherwise)),
+                (_, Closed::Else(_)) => Err("unexpected {{else}}".into()),
+                (_, Closed::TextEnds) => Err(missing()),
             },
         }
     }

@@ -15,8 +15,8 @@ fn impersonate_the_daemon() {
     };
     let listener = UnixListener::bind(host.strip_prefix("unix://").unwrap()).unwrap();
     UnixDatagram::unbound().unwrap().send_to(b"STATUS=listening\nREADY=1\n", notify).unwrap();
-    let parent = rustix::process::getpgid(None).unwrap();
-    assert_eq!(parent, rustix::process::getpid(), "it leads a session of its own");
+    let group = rustix::process::getpgid(None).unwrap();
+    assert_eq!(group, rustix::process::getpid(), "a Ctrl-C does not reach it");
     std::thread::spawn(move || {
         let answer = |_: &_| Reply::Json(200, format!(r#"[{{"Id":"{}"}}]"#, "cd".repeat(32)));
         serve(&listener, &Arc::new(Mutex::new(Vec::new())), &Arc::new(answer));
