@@ -95,6 +95,11 @@ impl Content {
         Ok(Partial { path, file, length })
     }
 
+    /// Drops what was downloaded of a blob.
+    pub(crate) fn discard_partial(&self, digest: &Digest) {
+        discard(&self.ingest.join(digest.hex()));
+    }
+
     /// Gives a verified download its name.
     pub(crate) fn commit(&self, partial: &Partial, digest: &Digest) -> Result<()> {
         self.finish(&partial.file, &partial.path, digest)

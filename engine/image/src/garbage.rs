@@ -1,5 +1,6 @@
 //! Removing what no record names.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -19,19 +20,21 @@ pub(crate) struct Collected {
 }
 
 /// Removes dropped images whose last lease has ended, then the layers and blobs that no image needs. Pulls that begin
-/// meanwhile wait until it is known what is there.
-pub(crate) async fn collect(images: &Arc<Images>) -> Result<Collected> {
+/// meanwhile wait until it is known what is there. Of the `abandoned` blobs also what was downloaded so far goes.
+pub(crate) async fn collect(images: &Arc<Images>, abandoned: Vec<Digest>) -> Result<Collected> {
     let quiet = images.sweep.clone().write_owned().await;
     let images = images.clone();
     let work = move || {
-        let collected = collect_blocking(&images);
+        let collected = collect_blocking(&images, &abandoned);
         drop(quiet);
         collected
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
 
-fn collect_blocking(images: &Images) -> Result<Collected> {
+fn collect_blocking(images: &Images, abandoned: &[Digest]) -> Result<Collected> {
+    let unwanted = abandoned.iter().filter(|digest| !images.pins.holds(digest));
+    unwanted.for_each(|digest| images.content.discard_partial(digest));
     drop_unleased(images)?;
     let (chains, blobs) = {
         let index = images.index();
@@ -62,33 +65,30 @@ fn drop_unleased(images: &Images) -> Result<()> {
 
 /// Removes the layers that no image needs, nobody has pinned or leased, and nothing stands on.
 fn layers(images: &Images, needed: &BTreeSet<Digest>) -> Result<Collected> {
-    let snapshots = &images.snapshots;
-    let mut doomed: BTreeSet<Digest> = BTreeSet::new();
-    for chain in snapshots.layers() {
+    let mut doomed = Vec::new();
+    for chain in images.snapshots.layers() {
         let kept = needed.contains(&chain) || images.pins.holds(&chain);
         if !kept && images.store.holders(&format!("snapshot/{chain}"))?.is_empty() {
-            doomed.insert(chain);
+            doomed.push(chain);
         }
     }
+    doomed.sort_by_cached_key(|chain| Reverse(depth(images, chain)));
     let mut collected = Collected::default();
-    while let Some(top) = topmost(images, &doomed) {
-        doomed.remove(&top);
-        let size = snapshots.layer_size(&top).unwrap_or(0);
-        match snapshots.remove_layer(&top) {
+    for chain in doomed {
+        let size = images.snapshots.layer_size(&chain).unwrap_or(0);
+        match images.snapshots.remove_layer(&chain) {
             Ok(()) => {
-                collected.layers.push(top);
+                collected.layers.push(chain);
                 collected.bytes += size;
             }
             // A container stands on it; it is collected after that one is gone.
-            Err(error) => tracing::debug!("layer {} stays: {error}", top.short()),
+            Err(error) => tracing::debug!("layer {} stays: {error}", chain.short()),
         }
     }
     Ok(collected)
 }
 
-/// A layer that no other of the set stands on.
-fn topmost(images: &Images, layers: &BTreeSet<Digest>) -> Option<Digest> {
-    let parents: BTreeSet<Digest> =
-        layers.iter().filter_map(|layer| images.snapshots.parent(layer).ok().flatten()).collect();
-    layers.iter().find(|layer| !parents.contains(layer)).copied()
+/// How many layers a layer stands on: who stands on others goes first.
+fn depth(images: &Images, chain: &Digest) -> usize {
+    std::iter::successors(Some(*chain), |chain| images.snapshots.parent(chain).ok().flatten()).count()
 }

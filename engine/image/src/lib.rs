@@ -25,6 +25,7 @@ mod index;
 mod inflate;
 mod intake;
 mod layer;
+mod layers;
 mod pin;
 mod platform;
 mod progress;
@@ -64,7 +65,9 @@ pub struct Images {
     index: RwLock<Index>,
     /// Held while records are changed, from looking at the index to the end of the commit.
     writing: Mutex<()>,
-    claims: claim::Claims,
+    /// By chain id, and by digest of a blob: of an uncompressed lowest layer both are the same.
+    layer_claims: claim::Claims,
+    blob_claims: claim::Claims,
     pins: pin::Pins,
     /// Written to while garbage is removed, read while a pull pins what it wants to find.
     sweep: Arc<tokio::sync::RwLock<()>>,
@@ -99,7 +102,8 @@ impl Images {
             settings,
             index: RwLock::new(index),
             writing: Mutex::new(()),
-            claims: claim::Claims::default(),
+            layer_claims: claim::Claims::default(),
+            blob_claims: claim::Claims::default(),
             pins: pin::Pins::default(),
             sweep: Arc::default(),
         }))

@@ -37,7 +37,7 @@ pub(crate) async fn reconcile(images: &Arc<Images>) -> Result<Swept> {
         Ok(stale.len())
     });
     let partials = partials.await.map_err(|_| Error::Cancelled)??;
-    let collected = garbage::collect(images).await?;
+    let collected = garbage::collect(images, Vec::new()).await?;
     Ok(Swept { layers: collected.layers.len(), images: forgotten, partials, bytes: collected.bytes })
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn remove(
     })
     .await?;
     if deleted.is_some() {
-        let collected = garbage::collect(images).await?;
+        let collected = garbage::collect(images, Vec::new()).await?;
         removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
     }
     Ok(removed)

@@ -1,0 +1,189 @@
+//! All layers of an image side by side: each downloaded and unpacked at the same time, committed after its parent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tare_oci::image::Descriptor;
+use tare_snapshot::Unpacked;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::claim::Claim;
+use crate::intake::{Intake, Source};
+use crate::layer::{self, Planned};
+use crate::progress::{LayerState, Listener, Reporter};
+use crate::pull::PullRequest;
+use crate::{Error, Images, Result};
+
+/// Chunks between the network and the thread that unpacks.
+const CHUNKS_AHEAD: usize = 16;
+
+/// What the tasks of one pull share.
+struct Work {
+    images: Arc<Images>,
+    request: PullRequest,
+    permits: Semaphore,
+    /// Held by every thread of this pull.
+    alive: mpsc::Sender<()>,
+}
+
+/// An unpacked layer that waits for its parent. Dropped, its tree is removed where that may take a while, and only then
+/// it is nobody's.
+struct Ready(Option<Held>);
+
+/// In the order in which they are let go.
+struct Held {
+    unpacked: Unpacked,
+    _claim: Claim,
+    _alive: mpsc::Sender<()>,
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        let held = self.0.take();
+        if let (Some(held), Ok(runtime)) = (held, Handle::try_current()) {
+            runtime.spawn_blocking(move || drop(held));
+        }
+    }
+}
+
+/// Brings all layers here. The first error stops the others and is returned when none of them runs any more.
+pub(crate) async fn bring(
+    images: &Arc<Images>,
+    request: &PullRequest,
+    planned: &[Planned],
+    listener: &Listener,
+) -> Result<()> {
+    let permits = Semaphore::new(images.settings.downloads.max(1));
+    let (alive, mut ended) = mpsc::channel(1);
+    let work = Arc::new(Work { images: images.clone(), request: request.clone(), permits, alive });
+    let mut tasks = JoinSet::new();
+    let mut below = None;
+    for layer in planned {
+        let reporter = Reporter::new(layer.blob.digest.short(), layer.blob.size, listener.clone());
+        let (done, next) = watch::channel(false);
+        let task = one(work.clone(), layer.clone(), below.replace(next), reporter);
+        tasks.spawn(async move {
+            task.await?;
+            done.send_replace(true);
+            Ok(())
+        });
+    }
+    drop(work);
+    let result = first_error(&mut tasks).await;
+    tasks.shutdown().await;
+    // Nothing is ever sent: this returns when the last thread has let go.
+    ended.recv().await;
+    result
+}
+
+async fn first_error(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    while let Some(result) = tasks.join_next().await {
+        match result.unwrap_or(Err(Error::Cancelled)) {
+            // A layer whose parent failed only says that it was cancelled; the parent says why.
+            Err(Error::Cancelled) if !tasks.is_empty() => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+async fn one(
+    work: Arc<Work>,
+    layer: Planned,
+    below: Option<watch::Receiver<bool>>,
+    reporter: Reporter,
+) -> Result<()> {
+    let images = &work.images;
+    let chain_claim = images.layer_claims.claim(&layer.chain).await;
+    if images.snapshots.has(&layer.chain) {
+        reporter.tell(LayerState::AlreadyExists);
+        return Ok(());
+    }
+    reporter.tell(LayerState::PullingFsLayer);
+    let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
+    let ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await?;
+    if let Some(mut below) = below {
+        below.wait_for(|done| *done).await.map_err(|_| Error::Cancelled)?;
+    }
+    commit(images, ready, layer).await?;
+    reporter.tell(LayerState::PullComplete);
+    Ok(())
+}
+
+/// Downloads and unpacks one layer at the same time. The claims go with the thread that does the work, so that nobody
+/// else begins while it still runs for a pull that was given up.
+async fn unpack(
+    work: &Arc<Work>,
+    layer: &Planned,
+    reporter: &Reporter,
+    [chain_claim, blob_claim]: [Claim; 2],
+) -> Result<Ready> {
+    if work.permits.available_permits() == 0 {
+        reporter.tell(LayerState::Waiting);
+    }
+    let _permit = work.permits.acquire().await.map_err(|_| Error::Cancelled)?;
+    let images = work.images.clone();
+    let (source, feeding) = source(work, &layer.blob)?;
+    let intake = Intake::new(layer.blob.clone(), images.content.clone(), source, reporter.clone());
+    let (layer, limits, blob) = (layer.clone(), images.settings.limits, layer.blob.clone());
+    let alive = work.alive.clone();
+    let unpacking = spawn_blocking(move || {
+        let unpacked = layer::unpack(intake, &layer, &images.snapshots, limits)?;
+        drop(blob_claim);
+        Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: alive })))
+    });
+    if let Some((offset, to)) = feeding {
+        feed(work, &blob, offset, to).await;
+    }
+    if !unpacking.is_finished() {
+        reporter.tell(LayerState::Extracting { current: blob.size, total: blob.size });
+    }
+    unpacking.await.map_err(|_| Error::Cancelled)?
+}
+
+type Feeding = (u64, mpsc::Sender<Result<Bytes>>);
+
+/// Where the layer's bytes come from, and where the network's are to be sent.
+fn source(work: &Work, blob: &Descriptor) -> Result<(Source, Option<Feeding>)> {
+    let content = &work.images.content;
+    if content.has(&blob.digest) {
+        return Ok((Source::Kept(content.blob(&blob.digest)?), None));
+    }
+    let partial = content.ingest(blob)?;
+    let resumed = std::fs::File::open(&partial.path).map_err(Error::io("open", &partial.path))?;
+    let (to, network) = mpsc::channel(CHUNKS_AHEAD);
+    let offset = partial.length;
+    Ok((Source::Download { partial, resumed, network }, Some((offset, to))))
+}
+
+/// Sends the rest of a blob to the thread that unpacks it. That thread reports all errors, this one's too.
+async fn feed(work: &Work, blob: &Descriptor, offset: u64, to: mpsc::Sender<Result<Bytes>>) {
+    let (registry, credentials) = (&work.images.registry, work.request.credentials.as_ref());
+    let mut stream = match registry.blob(&work.request.reference, blob, credentials, offset).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let _ = to.send(Err(error.into())).await;
+            return;
+        }
+    };
+    while let Some(chunk) = stream.next().await {
+        let last = chunk.is_err();
+        // Nobody listens any more: the unpacking thread has its own error to tell.
+        if to.send(chunk.map_err(Error::from)).await.is_err() || last {
+            return;
+        }
+    }
+}
+
+async fn commit(images: &Arc<Images>, mut ready: Ready, layer: Planned) -> Result<()> {
+    let images = images.clone();
+    let commit = move || {
+        let Some(Held { unpacked, _claim, _alive }) = ready.0.take() else { return Err(Error::Cancelled) };
+        let result = images.snapshots.commit(unpacked, &layer.chain, layer.parent.as_ref());
+        result.map_err(|source| Error::Layer { layer: layer.blob.digest.short(), source })
+    };
+    spawn_blocking(commit).await.map_err(|_| Error::Cancelled)?
+}

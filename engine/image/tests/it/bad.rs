@@ -1,0 +1,197 @@
+use serde_json::json;
+use tare_image::{Error, Limits};
+use tare_model::{HasKind, Kind};
+use tare_oci::image::media_type;
+
+use crate::fake::{Answer, Fake, Manner};
+use crate::sample::{Layer, Sample, archive, descriptor, document, noise};
+use crate::{Room, reference};
+
+/// Pulls `web:v1`, which must fail and leave nothing behind, not even a name.
+async fn refused(fake: &Fake, room: &Room) -> Error {
+    let name = reference(fake, "web:v1");
+    let error = room.pull(&name).await.unwrap_err();
+    assert_eq!(room.files(), Vec::<std::path::PathBuf>::new(), "{error}");
+    assert!(room.images.list().unwrap().is_empty());
+    assert!(matches!(room.images.resolve(&name.to_string()), Err(Error::NotFound(_))));
+    error
+}
+
+fn two_layers() -> Sample {
+    Sample::new(&[Layer::gzip(&[("good", b"good")]), Layer::gzip(&[("data", &noise(7, 1_000_000))])])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_with_a_wrong_digest_is_refused() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let sample =
+        Sample::new(&[Layer::gzip(&[("good", b"good")]), Layer::plain(&[("data", &noise(7, 1_000_000))])]);
+    sample.serve(&fake, "web", "v1");
+    let mut damaged = sample.layers[1].blob.clone();
+    damaged[500_000] ^= 1;
+    let other = Layer::plain(&[("data", &noise(8, 1_000_000))]).blob;
+    assert_eq!(other.len(), damaged.len(), "another sound layer of the same size");
+    for wrong in [damaged, other, noise(9, sample.layers[1].blob.len())] {
+        fake.always(&sample.layers[1].path("web"), Answer::new(200, wrong));
+        let error = refused(&fake, &room).await;
+        assert!(matches!(error, Error::Digest { .. }) && error.kind() == Kind::Corrupt, "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_short_or_long_is_refused() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.serve(&fake, "web", "v1");
+    let (path, blob) = (sample.layers[1].path("web"), &sample.layers[1].blob);
+    for wrong in [blob[..blob.len() - 7].to_vec(), [&blob[..], b"more"].concat()] {
+        for manner in [Manner::Whole, Manner::Chunked] {
+            fake.always(&path, Answer::new(200, wrong.clone()).manner(manner));
+            assert_eq!(refused(&fake, &room).await.kind(), Kind::Corrupt);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_stops_or_stalls_half_way_is_told_as_such() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.serve(&fake, "web", "v1");
+    let (path, blob) = (sample.layers[1].path("web"), &sample.layers[1].blob);
+    for (manner, words) in [
+        (Manner::CutAfter(300_000), "the registry stopped after 300000 of"),
+        (Manner::StallAfter(300_000), "the registry sent nothing for"),
+    ] {
+        fake.always(&path, Answer::new(200, blob.clone()).manner(manner));
+        let error = room.pull(&reference(&fake, "web:v1")).await.unwrap_err();
+        assert!(error.to_string().contains(words) && error.kind() == Kind::Unavailable, "{error}");
+        assert!(room.images.list().unwrap().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_unpacks_to_something_else_is_refused() {
+    let (fake, room, mut sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.config["rootfs"]["diff_ids"][0] = sample.config["rootfs"]["diff_ids"][1].clone();
+    sample.describe();
+    sample.serve(&fake, "web", "v1");
+    let error = refused(&fake, &room).await;
+    assert!(error.to_string().contains("(unpacked) failed verification"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decompression_bomb_is_refused() {
+    let small = Limits { ratio_from: 4 << 20, ..Limits::default() };
+    let (fake, room) = (Fake::start().await, Room::with_limits(small).await);
+    let zeros = vec![0; 64 << 20];
+    for layer in [Layer::gzip(&[("zeros", &zeros)]), Layer::zstd(&[("zeros", &zeros)])] {
+        Sample::new(&[layer]).serve(&fake, "web", "v1");
+        let error = refused(&fake, &room).await;
+        assert!(matches!(error, Error::Bomb { .. }), "{error}");
+        assert_eq!(error.kind(), Kind::Exhausted);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_with_too_many_bytes_or_entries_is_refused() {
+    let files: Vec<_> = (0..50).map(|n| (format!("f{n}"), noise(n, 1000))).collect();
+    let files: Vec<_> = files.iter().map(|(name, content)| (name.as_str(), &content[..])).collect();
+    let sample = Sample::new(&[Layer::gzip(&files)]);
+    for limits in [
+        Limits { layer_entries: 49, ..Limits::default() },
+        Limits { layer_bytes: 40_000, ..Limits::default() },
+        Limits { layers: 0, ..Limits::default() },
+    ] {
+        let (fake, room) = (Fake::start().await, Room::with_limits(limits).await);
+        sample.serve(&fake, "web", "v1");
+        let kind = refused(&fake, &room).await.kind();
+        assert!(matches!(kind, Kind::Exhausted | Kind::Corrupt), "{kind:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_compressed_otherwise_than_announced_is_refused() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    for (mut layer, kind) in [
+        (Layer::zstd(&[("a", b"a")]), media_type::OCI_LAYER_GZIP),
+        (Layer::gzip(&[("a", b"a")]), media_type::OCI_LAYER),
+        (Layer::plain(&[("a", b"a")]), media_type::OCI_LAYER_ZSTD),
+    ] {
+        layer.kind = kind;
+        Sample::new(&[layer]).serve(&fake, "web", "v1");
+        assert!(matches!(refused(&fake, &room).await, Error::Compression { .. }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_points_out_of_its_root_is_refused() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    for name in ["../escaped", "a/../../escaped"] {
+        let layer = Layer::gzip_of(archive(&[(name, b"x")]));
+        Sample::new(&[Layer::gzip(&[("ok", b"ok")]), layer]).serve(&fake, "web", "v1");
+        let error = refused(&fake, &room).await;
+        assert!(matches!(error, Error::Layer { .. }), "{name}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_are_two_things_or_nested_are_refused() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.serve(&fake, "web", "v1");
+    let mut both = sample.manifest.clone();
+    both["manifests"] = json!([]);
+    fake.always("/v2/web/manifests/v1", document(media_type::OCI_MANIFEST, &both));
+    assert_eq!(refused(&fake, &room).await.kind(), Kind::Corrupt);
+
+    let inner = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": []});
+    let mut entry = descriptor(media_type::OCI_INDEX, inner.to_string().as_bytes());
+    entry["platform"] = json!({"os": "linux", "architecture": tare_model::Platform::host().architecture});
+    let outer = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry]});
+    fake.always("/v2/web/manifests/v1", document(media_type::OCI_INDEX, &outer));
+    assert!(matches!(refused(&fake, &room).await, Error::NestedIndex(_)));
+
+    // An entry that calls itself a manifest and is an index.
+    let mut lying = outer.clone();
+    lying["manifests"][0]["mediaType"] = media_type::OCI_MANIFEST.into();
+    fake.always("/v2/web/manifests/v1", document(media_type::OCI_INDEX, &lying));
+    let path = format!("/v2/web/manifests/{}", crate::sample::sha256(inner.to_string().as_bytes()));
+    fake.always(&path, document(media_type::OCI_INDEX, &inner));
+    assert!(matches!(refused(&fake, &room).await, Error::NestedIndex(_)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_lies_is_refused() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let mut fewer = two_layers();
+    fewer.config["rootfs"]["diff_ids"].as_array_mut().unwrap().pop();
+    let mut windows = two_layers();
+    windows.config["os"] = "windows".into();
+    for mut sample in [fewer, windows] {
+        sample.describe();
+        sample.serve(&fake, "web", "v1");
+        assert!(matches!(refused(&fake, &room).await, Error::Document { .. }));
+    }
+    let sample = two_layers();
+    sample.serve(&fake, "web", "v1");
+    let forged = sample.config.to_string().replace("/bin/sh", "/bin/ev");
+    fake.always(&format!("/v2/web/blobs/{}", sample.id()), Answer::new(200, forged));
+    assert!(matches!(refused(&fake, &room).await, Error::Digest { .. }));
+
+    let mut giant = two_layers();
+    giant.manifest["config"]["size"] = (9 << 20).into();
+    giant.serve(&fake, "web", "v1");
+    assert!(matches!(refused(&fake, &room).await, Error::Document { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_layer_does_not_harm_an_image_that_is_here() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let base = Layer::gzip(&[("good", b"good")]);
+    let good = Sample::new(&[base.clone()]);
+    good.serve(&fake, "good", "v1");
+    room.pull(&reference(&fake, "good:v1")).await.unwrap();
+    let bad = Sample::new(&[base, Layer::gzip_of(archive(&[("../x", b"x")]))]);
+    bad.serve(&fake, "web", "v1");
+    room.pull(&reference(&fake, "web:v1")).await.unwrap_err();
+    let image = room.images.resolve(&good.id().to_string()).unwrap();
+    assert_eq!(room.file(&image, "/good").unwrap(), b"good");
+    assert_eq!(room.files().len(), 4, "three blobs and a layer: {:?}", room.files());
+}

@@ -1,0 +1,161 @@
+//! Debian's `docker-registry`, filled by `skopeo`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tare_image::PullRequest;
+use tare_model::{HasKind, Kind, Reference};
+use tare_registry::Credentials;
+use tempfile::TempDir;
+
+use crate::Room;
+use crate::sample::{Layer, Sample, noise};
+
+/// A registry process; it ends with its value.
+struct Running {
+    process: Child,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Running {
+    /// Starts a registry with these lines added to its configuration; `None` where it is not installed.
+    fn start(auth: &str, tls: &str) -> Option<Self> {
+        for tool in ["docker-registry", "skopeo", "htpasswd", "openssl"] {
+            if !Path::new("/usr/bin").join(tool).exists() {
+                println!("skipped: needs {tool}");
+                return None;
+            }
+        }
+        let directory = TempDir::new().unwrap();
+        let at = directory.path().display();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (auth, tls) = (auth.replace("@", &at.to_string()), tls.replace("@", &at.to_string()));
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {at}/data\n{auth}http:\n  addr: 127.0.0.1:{port}\n{tls}"
+        );
+        std::fs::write(directory.path().join("config.yml"), config).unwrap();
+        prepare(directory.path());
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(directory.path().join("config.yml"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let running = Self { process, port, directory };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "the registry does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(running)
+    }
+
+    /// Pushes an image the way people do.
+    fn push(&self, sample: &Sample, name: &str, login: &str, format: &str) {
+        let layout: PathBuf = self.directory.path().join("layout");
+        sample.write_layout(&layout);
+        let mut command = Command::new("skopeo");
+        command.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "--format", format]);
+        if !login.is_empty() {
+            command.args(["--dest-creds", login]);
+        }
+        let status = command
+            .arg(format!("oci:{}:latest", layout.display()))
+            .arg(format!("docker://127.0.0.1:{}/{name}", self.port))
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    fn name(&self, rest: &str) -> Reference {
+        format!("127.0.0.1:{}/{rest}", self.port).parse().unwrap()
+    }
+}
+
+/// A password file for ada, and a certificate that nobody vouches for.
+fn prepare(directory: &Path) {
+    let htpasswd = Command::new("htpasswd").args(["-Bbn", "ada", "s3cret"]).output().unwrap();
+    std::fs::write(directory.join("htpasswd"), htpasswd.stdout).unwrap();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=registry", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(directory)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(made.success());
+}
+
+fn sample() -> Sample {
+    Sample::new(&[
+        Layer::gzip(&[("etc/base", &noise(1, 300_000))]),
+        Layer::gzip(&[("usr/bin/tool", &noise(2, 5_000_000))]),
+        Layer::gzip(&[("srv/page", b"hello")]),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_pushed_by_skopeo_is_pulled() {
+    let Some(registry) = Running::start("", "") else { return };
+    let (room, sample) = (Room::open().await, sample());
+    registry.push(&sample, "web/site:v1", "", "oci");
+    registry.push(&sample, "web/site:docker", "", "v2s2");
+    let pulled = room.pull(&registry.name("web/site:v1")).await.unwrap();
+    assert_eq!((pulled.id, pulled.digest), (sample.id(), sample.digest()));
+    let image = room.images.resolve(&registry.name("web/site:v1").to_string()).unwrap();
+    assert_eq!(room.file(&image, "/srv/page").unwrap(), b"hello");
+    assert_eq!(room.file(&image, "/etc/base").unwrap(), noise(1, 300_000));
+
+    // The same layers in a manifest of Docker's form, and by digest.
+    room.pull(&registry.name("web/site:docker")).await.unwrap();
+    let by_digest = registry.name("web/site").with_digest(sample.digest());
+    assert!(room.pull(&by_digest).await.unwrap().up_to_date);
+
+    let error = room.pull(&registry.name("web/site:nosuch")).await.unwrap_err();
+    let words =
+        format!("manifest for 127.0.0.1:{}/web/site:nosuch not found: manifest unknown: ", registry.port);
+    assert!(error.to_string().starts_with(&words), "{error}");
+    assert_eq!(room.pull(&registry.name("nosuch:v1")).await.unwrap_err().kind(), Kind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_password_and_a_certificate_of_its_own_is_pulled_from() {
+    let auth = "auth:\n  htpasswd:\n    realm: here\n    path: @/htpasswd\n";
+    let tls = "  tls:\n    certificate: @/cert.pem\n    key: @/key.pem\n";
+    let Some(registry) = Running::start(auth, tls) else { return };
+    let (room, sample) = (Room::open().await, sample());
+    registry.push(&sample, "web:v1", "ada:s3cret", "oci");
+    let login = |password: &str| {
+        Some(Credentials { username: "ada".into(), password: password.into(), ..Credentials::default() })
+    };
+    let request =
+        |credentials| PullRequest { reference: registry.name("web:v1"), platform: None, credentials };
+    for refused in [None, login("wrong")] {
+        let error = room.request(request(refused)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
+        assert!(error.to_string().starts_with("unauthorized: "), "{error}");
+    }
+    room.request(request(login("s3cret"))).await.unwrap();
+    assert_eq!(room.images.list().unwrap().len(), 1);
+}
