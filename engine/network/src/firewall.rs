@@ -72,12 +72,12 @@ impl Firewall {
         self.change(&batch)
     }
 
-    /// Sets what should be open, and makes it so if there is anything to do.
+    /// Sets what should be open, and makes the table anew if there is anything to do: an earlier version of the daemon may
+    /// have left other rules. Flows that are under way pass from the old table to the new one.
     pub(crate) fn reset(&mut self, wanted: Elements) -> Result<()> {
         self.wanted = wanted;
-        self.sound_at = None;
         let present = rules(&mut self.socket, &self.names.table).map_err(|cause| self.failed(cause))?;
-        if self.wanted.is_empty() && present.is_empty() { Ok(()) } else { self.ensure() }
+        if self.wanted.is_empty() && present.is_empty() { Ok(()) } else { self.rebuild() }
     }
 
     /// Removes the table.

@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
@@ -19,26 +20,20 @@ pub(crate) fn reserve(request: &EndpointRequest, endpoint: &str) -> Result<(Vec<
 
 /// The ports asked for, each once, and with `publish_all` those exposed ones that nobody asked for.
 fn all_requests(request: &EndpointRequest) -> Vec<PortRequest> {
-    let mut all: Vec<PortRequest> = Vec::new();
-    for port in &request.ports {
-        if port.host_port.is_none_or(|port| port == 0) || !all.contains(port) {
-            all.push(port.clone());
-        }
-    }
+    let mut fixed = HashSet::new();
+    let is_ephemeral = |port: &PortRequest| port.host_port.is_none_or(|port| port == 0);
+    let mut all: Vec<PortRequest> =
+        request.ports.iter().filter(|port| is_ephemeral(port) || fixed.insert(*port)).cloned().collect();
     if request.publish_all {
-        for &(container_port, protocol) in &request.exposed {
-            let is_named =
-                all.iter().any(|port| (port.container_port, port.protocol) == (container_port, protocol));
-            if !is_named {
-                all.push(PortRequest {
-                    container_port,
-                    protocol,
-                    host_ip: None,
-                    host_port: None,
-                    host_port_range: None,
-                });
-            }
-        }
+        let named: HashSet<_> = all.iter().map(|port| (port.container_port, port.protocol)).collect();
+        let unnamed = request.exposed.iter().filter(|exposed| !named.contains(exposed));
+        all.extend(unnamed.map(|&(container_port, protocol)| PortRequest {
+            container_port,
+            protocol,
+            host_ip: None,
+            host_port: None,
+            host_port_range: None,
+        }));
     }
     all
 }

@@ -61,7 +61,7 @@ pub struct EndpointRequest {
 }
 
 /// One `-p`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PortRequest {
     /// The port inside.
     pub container_port: u16,

@@ -57,7 +57,10 @@ impl HasKind for Error {
         match self.errno() {
             Some(Errno::NOENT | Errno::NODEV) => Kind::NotFound,
             Some(Errno::EXIST) => Kind::Conflict,
-            Some(Errno::NOSPC | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => Kind::Exhausted,
+            // A bridge with 1023 ports has no room for more: EXFULL.
+            Some(Errno::NOSPC | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::XFULL) => {
+                Kind::Exhausted
+            }
             Some(Errno::OPNOTSUPP) => Kind::NotSupported,
             _ => Kind::Internal,
         }

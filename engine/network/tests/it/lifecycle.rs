@@ -1,10 +1,13 @@
 //! Addresses, reservations, and what is left of containers that are gone.
 
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+
 use tare_model::{HasKind, Kind};
 use tare_network::Protocol::{Tcp, Udp};
 use tare_network::{Config, EndpointRequest, Error};
 
-use crate::world::{Namespace, World, eventually, publish, random_id};
+use crate::world::{HOST, Namespace, PATIENCE, World, eventually, publish, random_id};
 
 fn on(network: &str) -> EndpointRequest {
     EndpointRequest { network: network.to_owned(), ..EndpointRequest::default() }
@@ -203,4 +206,40 @@ fn networks_are_found_by_name_and_id() {
     assert_eq!(daemon.networks.get("web").unwrap_err().to_string(), "network web not found");
     drop(daemon);
     assert_eq!(world.daemon().networks.get("bridge").unwrap(), bridge, "its id is kept");
+}
+
+#[test]
+fn flows_under_way_survive_a_new_daemon() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let web = daemon.container(vec![publish("0.0.0.0", 8080, 80, Tcp)]);
+    let server = web.inside.run(|| std::net::TcpListener::bind("0.0.0.0:80")).unwrap();
+    let mut client = world.neighbour.run(|| std::net::TcpStream::connect(format!("{HOST}:8080"))).unwrap();
+    let mut served = server.accept().unwrap().0;
+    served.set_read_timeout(Some(PATIENCE)).unwrap();
+    drop(daemon);
+    let daemon = world.daemon();
+    daemon.reconcile(&[&web.id]);
+    client.write_all(b"still here").unwrap();
+    let mut bytes = [0; 10];
+    served.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"still here");
+}
+
+#[test]
+fn many_containers_connect_at_once() {
+    let world = World::new();
+    let daemon = world.daemon();
+    let containers: Vec<_> =
+        (0..8u16).map(|n| daemon.unconnected(vec![publish("0.0.0.0", 9000 + n, 80, Tcp)])).collect();
+    daemon.connect_all(&containers);
+    let addresses: BTreeSet<_> = containers.iter().map(|container| container.endpoint.address).collect();
+    assert_eq!(addresses.len(), containers.len());
+    for (n, container) in containers.iter().enumerate() {
+        container.inside.serve("0.0.0.0:80");
+        assert!(
+            world.host.ask(&format!("127.0.0.1:{}", container.endpoint.ports[0].host_port)).is_some(),
+            "{n}"
+        );
+    }
 }

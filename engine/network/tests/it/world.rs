@@ -188,13 +188,34 @@ impl<'a> Daemon<'a> {
 
     /// A container with these ports, connected.
     pub(crate) fn container(&self, ports: Vec<PortRequest>) -> Container {
-        let id = random_id();
+        let container = self.unconnected(ports);
+        self.try_connect(&container.id, container.inside.pid).unwrap();
+        container
+    }
+
+    /// A container with these ports, in no network yet.
+    pub(crate) fn unconnected(&self, ports: Vec<PortRequest>) -> Container {
+        let (id, inside) = (random_id(), Namespace::new());
         let request = EndpointRequest { name: "web".to_owned(), ports, ..EndpointRequest::default() };
         let endpoint = self.try_allocate(&id, request).unwrap();
-        let inside = Namespace::new();
-        self.try_connect(&id, inside.pid).unwrap();
         let reserved = self.networks.take_reserved(&id);
         Container { id, endpoint, inside, reserved }
+    }
+
+    /// Connects all of them at the same time.
+    pub(crate) fn connect_all(&self, containers: &[Container]) {
+        let networks = Arc::clone(&self.networks);
+        let all: Vec<(Id, i32)> =
+            containers.iter().map(|container| (container.id.clone(), container.inside.pid)).collect();
+        let connect_all = async move {
+            let mut running = tokio::task::JoinSet::new();
+            for (container, pid) in all {
+                let networks = Arc::clone(&networks);
+                running.spawn(async move { networks.connect(&container, pid).await.unwrap() });
+            }
+            running.join_all().await;
+        };
+        self.host.run(move || runtime().block_on(connect_all));
     }
 }
 
