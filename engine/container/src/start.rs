@@ -8,7 +8,7 @@ use tare_model::{Id, Timestamp};
 use tare_network::{Endpoint, EndpointRequest};
 use tare_oci::runtime::Spec;
 use tare_runtime::RootMount;
-use tare_shim::protocol::{Event, Launch, LogFile, Request};
+use tare_shim::protocol::{Event, Launch, LogFile, Phase, Request, State};
 
 use crate::container::{Container, Status};
 use crate::engine::Engine;
@@ -142,20 +142,39 @@ async fn launch(
         crate::engine::blocking(prepared).await?
     };
     undo.shim = Some(pid);
-    let (watch, _) = shim::connect(&container.id, &dir).await?.watch().await?;
+    let (watch, state) = shim::connect(&container.id, &dir).await?.watch().await?;
     undo.shim = None;
     let run = undo.run.insert(Run { container: container.id.clone(), dir, watch, shim: Some(pid) });
-    bring_up(engine, run, undo.network, attaches).await
+    bring_up(engine, run, &state, undo.network, attaches).await
 }
 
-/// Follows the shim through its events: the network is connected while init mounts its root.
-async fn bring_up(engine: &Engine, run: &mut Run, network: bool, attaches: &mut Attaches) -> Result<(i32, Timestamp)> {
+/// Follows the shim: the network is connected while init mounts its root. `state` is how far it was when we connected,
+/// and events tell what came after.
+async fn bring_up(
+    engine: &Engine,
+    run: &mut Run,
+    state: &State,
+    network: bool,
+    attaches: &mut Attaches,
+) -> Result<(i32, Timestamp)> {
     let id = run.container.clone();
-    let pid = expect(run, |event| if let Event::Pid { pid } = event { Some(pid) } else { None }).await?;
+    if let Some((message, exit_code)) = state.failed.clone() {
+        return Err(Error::Start { message, exit_code: exit_code.into() });
+    }
+    let pid = match state.pid {
+        Some(pid) => pid,
+        None => expect(run, |event| if let Event::Pid { pid } = event { Some(pid) } else { None }).await?,
+    };
     let connect = async {
         if network { engine.rooms.networks.connect(&id, pid).await.map_err(Error::from) } else { Ok(()) }
     };
-    let (connected, ready) = tokio::join!(connect, expect(run, |event| matches!(event, Event::Ready).then_some(())));
+    let ready = async {
+        match state.phase {
+            Phase::Creating => expect(run, |event| matches!(event, Event::Ready).then_some(())).await,
+            Phase::Ready | Phase::Running | Phase::Exited => Ok(()),
+        }
+    };
+    let (connected, ready) = tokio::join!(connect, ready);
     ready?;
     connected?;
     for (options, waiting) in std::mem::take(attaches) {
