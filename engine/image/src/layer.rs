@@ -1,6 +1,7 @@
-//! One layer, from compressed bytes to an unpacked tree, in a thread that may block.
+//! One layer, from compressed bytes to an unpacked tree, in a thread that may block and one of its own.
 
-use std::io::{self, BufReader};
+use std::sync::mpsc::SyncSender;
+use std::thread;
 
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
@@ -9,10 +10,7 @@ use tare_snapshot::{Snapshots, Unpacked};
 use crate::config::Limits;
 use crate::inflate::{Compression, Inflated, announced};
 use crate::intake::Intake;
-use crate::{Error, Result};
-
-/// Large enough that hashing and inflating run in long strides.
-const BUFFER: usize = 256 << 10;
+use crate::{Error, Result, relay};
 
 /// A layer of a manifest, and what its configuration says of it.
 #[derive(Clone, Debug)]
@@ -40,22 +38,44 @@ pub(crate) fn unpack(
 
 fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: Limits) -> Result<Unpacked> {
     let name = intake.layer();
-    let inflate = |e: io::Error| Error::Inflate { layer: name.clone(), cause: e.to_string() };
-    let magic = intake.magic().map_err(inflate)?;
+    let magic = intake.magic().map_err(|e| Error::Inflate { layer: name.clone(), cause: e.to_string() })?;
     let compression = compression(&name, &layer.blob.media_type, &magic)?;
-    let taken = intake.taken();
-    let mut tar = BufReader::with_capacity(BUFFER, Inflated::new(&name, compression, intake, taken, limits)?);
-    let bounds = bounds(limits);
-    let unpacked = snapshots.unpack(&mut tar, &bounds).map_err(|source| {
-        tar.get_mut().failure().unwrap_or_else(|| Error::Layer { layer: name.clone(), source })
-    })?;
-    // What follows the end of the archive belongs to the digest as well.
-    io::copy(&mut tar, &mut io::sink()).map_err(|e| tar.get_mut().failure().unwrap_or_else(|| inflate(e)))?;
-    let found = tar.into_inner().digest();
-    if found != layer.diff {
-        return Err(Error::Digest { what: format!("layer {name} (unpacked)"), found, expected: layer.diff });
+    let (to, mut tar) = relay::relay();
+    let (unpacked, inflated) = thread::scope(|scope| {
+        let inflating = scope.spawn(|| inflate(&name, compression, intake, limits, to));
+        let unpacked = snapshots.unpack(&mut tar, &bounds(limits));
+        // After an error the rest is not wanted, and the other thread sees that.
+        drop(tar);
+        (unpacked, inflating.join())
+    });
+    let found = inflated.map_err(|_| Error::Cancelled)??;
+    let unpacked = unpacked.map_err(|source| Error::Layer { layer: name.clone(), source })?;
+    match found {
+        Some(found) if found == layer.diff => Ok(unpacked),
+        Some(found) => {
+            Err(Error::Digest { what: format!("layer {name} (unpacked)"), found, expected: layer.diff })
+        }
+        None => Err(Error::Cancelled),
     }
-    Ok(unpacked)
+}
+
+/// Decodes the layer into the relay; the digest of all of it, `None` when the unpacking thread wanted no more.
+fn inflate(
+    name: &str,
+    compression: Compression,
+    intake: &mut Intake,
+    limits: Limits,
+    to: SyncSender<Vec<u8>>,
+) -> Result<Option<Digest>> {
+    let taken = intake.taken();
+    let mut inflated = Inflated::new(name, compression, intake, taken, limits)?;
+    match relay::send_all(&mut inflated, &to) {
+        Ok(whole) => Ok(whole.then(|| inflated.digest())),
+        Err(error) => {
+            let cause = error.to_string();
+            Err(inflated.failure().unwrap_or_else(|| Error::Inflate { layer: name.to_owned(), cause }))
+        }
+    }
 }
 
 fn bounds(limits: Limits) -> tare_snapshot::Limits {

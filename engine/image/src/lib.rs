@@ -31,6 +31,7 @@ mod platform;
 mod progress;
 mod pull;
 mod reconcile;
+mod relay;
 mod remove;
 mod tag;
 
@@ -148,7 +149,7 @@ impl Images {
 
     /// Takes a name from an image, and removes the image with the layers that no other needs when that was its last
     /// one. An image that is in use ([`Images::keep`]) stays, unless `force` drops its names; its files go when the
-    /// last lease has ended.
+    /// last lease has ended. `prune_parents` makes no difference as long as images have no parents here.
     pub async fn remove(
         self: &Arc<Self>,
         name_or_id: &str,

@@ -14,7 +14,7 @@ pub(crate) async fn tag(images: &Arc<Images>, source: &str, target: &Reference) 
     let (source, target) = (source.to_owned(), target.clone().or_latest());
     let id = change(images, move |_, index| {
         let id = index.find(&source)?;
-        let mut record = index.records.get(&id).cloned().ok_or_else(|| Error::NotFound(source))?;
+        let mut record = index.records.get(&id).cloned().ok_or(Error::NotFound(source))?;
         record.tagged = Some(SystemTime::now().into());
         record.dropped = false;
         let name = vec![(target, Target { image: id, top: None })];

@@ -185,7 +185,7 @@ async fn a_configuration_that_lies_is_refused() {
 async fn a_bad_layer_does_not_harm_an_image_that_is_here() {
     let (fake, room) = (Fake::start().await, Room::open().await);
     let base = Layer::gzip(&[("good", b"good")]);
-    let good = Sample::new(&[base.clone()]);
+    let good = Sample::new(std::slice::from_ref(&base));
     good.serve(&fake, "good", "v1");
     room.pull(&reference(&fake, "good:v1")).await.unwrap();
     let bad = Sample::new(&[base, Layer::gzip_of(archive(&[("../x", b"x")]))]);

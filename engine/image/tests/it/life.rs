@@ -105,7 +105,7 @@ async fn a_name_moves_and_leaves_a_dangling_image_behind() {
 
     let target = "mine:1".parse().unwrap();
     let tagged = room.images.tag(&old.id().hex()[..8], &target).await.unwrap();
-    assert_eq!(tagged.tags, [target.clone()]);
+    assert_eq!(tagged.tags, std::slice::from_ref(&target));
     room.images.tag(&name, &target).await.unwrap();
     assert_eq!(room.images.resolve("mine:1").unwrap().id, new.id());
     assert!(matches!(room.images.tag("nosuch", &target).await, Err(Error::NotFound(_))));
