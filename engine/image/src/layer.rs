@@ -42,7 +42,12 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
     let compression = compression(&name, &layer.blob.media_type, &magic)?;
     let (to, mut tar) = relay::relay();
     let (unpacked, inflated) = thread::scope(|scope| {
-        let inflating = scope.spawn(|| inflate(&name, compression, intake, limits, to));
+        let name = &name;
+        // The stream ends when this thread lets its end go.
+        let inflating = scope.spawn(move || {
+            let to = to;
+            inflate(name, compression, intake, limits, &to)
+        });
         let unpacked = snapshots.unpack(&mut tar, &bounds(limits));
         // After an error the rest is not wanted, and the other thread sees that.
         drop(tar);
@@ -65,11 +70,11 @@ fn inflate(
     compression: Compression,
     intake: &mut Intake,
     limits: Limits,
-    to: SyncSender<Vec<u8>>,
+    to: &SyncSender<Vec<u8>>,
 ) -> Result<Option<Digest>> {
     let taken = intake.taken();
     let mut inflated = Inflated::new(name, compression, intake, taken, limits)?;
-    match relay::send_all(&mut inflated, &to) {
+    match relay::send_all(&mut inflated, to) {
         Ok(whole) => Ok(whole.then(|| inflated.digest())),
         Err(error) => {
             let cause = error.to_string();
