@@ -80,7 +80,7 @@ impl Cgroup {
         Ok(Self { version: hierarchies.version(), dirs })
     }
 
-    /// Moves a process into the group in every hierarchy.
+    /// Moves a process into the group in every hierarchy. Prefer [`Cgroup::entrance`] for one that is just made.
     pub fn add(&self, pid: i32) -> Result<()> {
         self.dirs.iter().try_for_each(|dir| attach(dir, pid))
     }

@@ -14,6 +14,7 @@
 mod apply;
 mod detect;
 mod device;
+mod entrance;
 mod error;
 mod file;
 mod freeze;
@@ -24,6 +25,7 @@ mod read_stats;
 mod stats;
 
 pub use detect::{Hierarchies, Version};
+pub use entrance::Entrance;
 pub use error::{Error, Result};
 pub use group::{Cgroup, MountSource};
 pub use oom::OomWatch;

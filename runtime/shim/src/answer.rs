@@ -165,7 +165,8 @@ impl Shim {
         if let Some(at) = self.container.started_at {
             self.tell(Event::Started { at });
         }
-        self.settle();
+        self.parent = None;
+        self.unsettled = true;
         Ok(())
     }
 
@@ -187,7 +188,6 @@ impl Shim {
         let session = self.run_exec(id, process, stdin, attach)?;
         let pid = session.pid;
         self.sessions.push(session);
-        tare_sys::heap::trim();
         Ok(Response::Pid(pid))
     }
 
@@ -273,6 +273,7 @@ impl Shim {
         session.waits_for_peer = false;
         session.forgotten = true;
         let serial = session.serial;
+        self.unsettled = true;
         let at = self.sessions.iter().position(|session| session.serial == serial);
         at.into_iter().for_each(|at| self.end_session(at));
         Ok(())

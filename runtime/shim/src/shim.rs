@@ -1,10 +1,10 @@
 //! The shim's state, and one turn of its loop: wait for anything, then do what it asks for.
 
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 use rustix::process::{Pid, PidfdFlags, getppid, getuid, pidfd_open};
@@ -26,14 +26,19 @@ pub(crate) struct Shim {
     pub(crate) next_serial: Serial,
     pub(crate) peers: Vec<Peer>,
     pub(crate) buffer: Vec<u8>,
+    /// Much was done since the last rest.
+    pub(crate) unsettled: bool,
     listener: OwnedFd,
+    /// The sockets that keep the published ports for this container.
+    reserved: Vec<OwnedFd>,
     pub(crate) signals: OwnedFd,
     /// The daemon, until the program is started: a container that nobody will start must not stay.
     pub(crate) parent: Option<OwnedFd>,
 }
 
-/// Bytes that are read at once.
-const BUFFER: usize = 32 << 10;
+/// Bytes that are read at once, at most: four times what a pipe holds. So large that malloc(3) maps it, and pages that
+/// are never read into cost nothing.
+const BUFFER: usize = 256 << 10;
 
 /// What a polled descriptor is.
 #[derive(Clone, Copy)]
@@ -51,17 +56,14 @@ enum Source {
 impl Shim {
     /// Takes over the inherited descriptors, reads `launch.json` and makes the container.
     pub(crate) fn launch(dir: &Path) -> Result<Self> {
-        let listener = tare_sys::fd::duplicate(LISTENER_FD)
-            .map_err(|e| Error::system("find the listener at fd 3", e))?;
-        rustix::io::ioctl_fionbio(&listener, true)
-            .map_err(|e| Error::system("find the listener at fd 3", e))?;
+        let launch = read_launch(dir)?;
+        let (listener, reserved) = inherited(launch.reserved_fds)?;
         let signals = [libc::SIGCHLD, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
         let signals = tare_sys::signal::signal_fd(&signals).map_err(|e| Error::system("signalfd", e))?;
         // Orphans of an exec, and of containers in the host's pid namespace, come to us and are reaped.
         rustix::process::set_child_subreaper(Some(Pid::INIT))
             .map_err(|e| Error::system("become a subreaper", e))?;
         let parent = getppid().and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let launch = read_launch(dir)?;
         let mut shim = Self {
             dir: dir.to_owned(),
             container: Container::new(&launch),
@@ -70,7 +72,9 @@ impl Shim {
             next_serial: 1,
             peers: Vec::new(),
             buffer: vec![0; BUFFER],
+            unsettled: false,
             listener,
+            reserved,
             signals,
             parent,
         };
@@ -153,6 +157,12 @@ impl Shim {
         }
         watch(Source::Listener, self.listener.as_fd(), PollFlags::IN);
         watch(Source::Signals, self.signals.as_fd(), PollFlags::IN);
+        if self.unsettled && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0) {
+            // Nothing to do for now: gives back what the start or an exec needed.
+            self.unsettled = false;
+            tare_sys::heap::trim();
+            tare_sys::heap::drop_code();
+        }
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::system("poll", e)),
@@ -233,6 +243,8 @@ impl Shim {
             eprintln!("tare-shim: {error}");
         }
         self.log = None;
+        // Who starts the container again at once finds its ports free.
+        self.reserved.clear();
         self.tell(Event::Exited(exit));
         // Who connected before the end is still answered.
         self.accept();
@@ -263,16 +275,21 @@ impl Shim {
         self.sessions.retain(|session| !session.is_over());
     }
 
-    /// Gives back what only the start needed.
-    pub(crate) fn settle(&mut self) {
-        self.parent = None;
-        self.sessions.shrink_to_fit();
-        tare_sys::heap::trim();
-    }
-
     pub(crate) fn is_started(&self) -> bool {
         matches!(self.container.init, Init::Running(_))
     }
+}
+
+/// The listener at descriptor 3 and the reserving sockets behind it. Whatever else was inherited is closed.
+fn inherited(reserved: u32) -> Result<(OwnedFd, Vec<OwnedFd>)> {
+    let fail = |e: std::io::Error| Error::system("take the inherited descriptors", e);
+    let listener = tare_sys::fd::duplicate(LISTENER_FD).map_err(fail)?;
+    rustix::io::ioctl_fionbio(&listener, true).map_err(|e| fail(e.into()))?;
+    let reserved = (1..=reserved as i32).map(|n| tare_sys::fd::duplicate(LISTENER_FD + n));
+    let reserved: Vec<OwnedFd> = reserved.collect::<std::io::Result<_>>().map_err(fail)?;
+    let keep = reserved.iter().chain([&listener]).map(AsRawFd::as_raw_fd).collect();
+    tare_sys::fd::close_all_except(keep).map_err(fail)?;
+    Ok((listener, reserved))
 }
 
 fn read_launch(dir: &Path) -> Result<Launch> {

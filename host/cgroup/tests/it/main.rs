@@ -79,6 +79,29 @@ fn a_group_is_in_every_hierarchy_and_gone_from_all() {
     group.group.remove().unwrap();
 }
 
+/// The one test process that has a single thread is this crate's example.
+#[test]
+fn a_process_lets_itself_in() {
+    let group = Group::new("entrance");
+    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/enter");
+    let mut child =
+        Command::new(program).arg(group.parent.join("group")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line)
+        .unwrap();
+    let seen = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
+    let path = group.parent.join("group");
+    assert!(
+        seen.lines()
+            .filter(|line| !line.starts_with("0:"))
+            .all(|line| line.ends_with(path.to_str().unwrap())),
+        "{seen}"
+    );
+    assert_eq!(line, "in\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_failure_half_way_leaves_no_group() {
     let line = |kind: &str, point: &str, options: &str| {

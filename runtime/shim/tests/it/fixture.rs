@@ -32,6 +32,7 @@ pub(crate) struct Wanted {
     pub(crate) log: Option<(u64, u32)>,
     pub(crate) resources: Value,
     pub(crate) host_pids: bool,
+    pub(crate) reserved: Option<std::net::TcpListener>,
 }
 
 pub(crate) fn sh(script: &str) -> Wanted {
@@ -42,6 +43,7 @@ pub(crate) fn sh(script: &str) -> Wanted {
         log: Some((0, 1)),
         resources: json!({}),
         host_pids: false,
+        reserved: None,
     }
 }
 
@@ -112,10 +114,11 @@ impl Container {
             open_stdin: wanted.stdin,
             stdin_once: wanted.stdin,
             seccomp_cache: None,
-            reserved_fds: 0,
+            reserved_fds: wanted.reserved.iter().count() as u32,
         };
         fs::write(dir.join("launch.json"), serde_json::to_vec(&launch).unwrap()).unwrap();
-        let shim = spawn(&dir, &[]);
+        let reserved: Vec<_> = wanted.reserved.iter().map(AsFd::as_fd).collect();
+        let shim = spawn(&dir, &reserved);
         Self { dir, shim, reaped: false, mounted: None }
     }
 

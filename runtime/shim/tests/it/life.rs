@@ -102,6 +102,23 @@ fn a_start_that_never_comes_leaves_nothing() {
 }
 
 #[test]
+fn reserved_ports_are_kept_until_the_end_and_no_longer() {
+    let mut wanted = sh("sleep 100");
+    let reserved = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = reserved.local_addr().unwrap();
+    wanted.reserved = Some(reserved);
+    let (container, mut watch) = Container::run(&wanted);
+    drop(wanted);
+    assert!(std::net::TcpListener::bind(address).is_err());
+    let pid = watch.state.pid.unwrap();
+    let links = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    assert_eq!(links.count(), 3);
+    assert_eq!(container.ask(&Request::Kill { session: None, signal: 9, all: false }), Response::Ok);
+    watch.exit();
+    assert!(std::net::TcpListener::bind(address).is_ok());
+}
+
+#[test]
 fn sigterm_to_the_shim_ends_the_container() {
     let (mut container, mut watch) = Container::run(&sh("sleep 100"));
     kill_process(Pid::from_raw(container.shim).unwrap(), Signal::TERM).unwrap();
