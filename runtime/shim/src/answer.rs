@@ -209,7 +209,7 @@ impl Shim {
             seccomp_cache: self.container.seccomp_cache.as_deref(),
         };
         let running = tare_runtime::exec(&target, process, streams.theirs)?;
-        running.warnings.iter().for_each(|warning| eprintln!("tare-shim: exec: {warning}"));
+        running.warnings.iter().for_each(|warning| crate::note!("exec: {warning}"));
         let mut session = Session::new(self.next_serial, Some(id), streams.stdin, streams.outputs);
         self.next_serial += 1;
         session.pid = running.pid;

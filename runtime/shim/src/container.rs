@@ -137,7 +137,7 @@ impl Container {
     pub(crate) fn start(&mut self) -> std::result::Result<Option<OwnedFd>, Failure> {
         let Init::Created(created) = std::mem::replace(&mut self.init, Init::Absent) else { return Ok(None) };
         let running = created.start().map_err(|e| of_runtime(&e))?;
-        running.warnings.iter().for_each(|warning| eprintln!("tare-shim: {warning}"));
+        running.warnings.iter().for_each(|warning| crate::note!("{warning}"));
         self.init = Init::Running(running.pidfd);
         self.phase = Phase::Running;
         self.started_at = Some(now());
@@ -169,7 +169,7 @@ impl Container {
     /// Kills whatever is left in the group.
     pub(crate) fn kill_rest(&self) {
         if let Some(Err(error)) = self.cgroup.as_ref().map(Cgroup::kill) {
-            eprintln!("tare-shim: {error}");
+            crate::note!("{error}");
         }
     }
 
@@ -178,7 +178,7 @@ impl Container {
         self.oom = None;
         self.init = Init::Absent;
         if let Some(Err(error)) = self.cgroup.take().as_ref().map(Cgroup::remove) {
-            eprintln!("tare-shim: {error}");
+            crate::note!("{error}");
         }
     }
 

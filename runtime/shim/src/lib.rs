@@ -11,6 +11,16 @@
 //! [`run`] is one loop around one poll(2): `shim` waits and dispatches, `container` makes and cleans up, `answer` takes
 //! requests, `streams` moves bytes between `session`s and `peer`s, `reap` takes the ends of processes.
 
+/// Writes a line to the shim's own log, stderr. `eprintln!` would panic where that file's disk is full.
+macro_rules! note {
+    ($($text:tt)*) => {{
+        let line = format!("tare-shim: {}\n", format_args!($($text)*));
+        // There is nobody else to tell.
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
+pub(crate) use note;
+
 mod answer;
 mod container;
 mod error;

@@ -73,7 +73,7 @@ impl Log {
                 // A torn entry would spoil the next one.
                 let _ = self.file.set_len(self.size);
                 if !std::mem::replace(&mut self.said, true) {
-                    eprintln!("tare-shim: log lines are lost: write {:?}: {error}", self.place.path);
+                    crate::note!("log lines are lost: write {:?}: {error}", self.place.path);
                 }
             }
         }

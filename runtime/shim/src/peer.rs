@@ -112,7 +112,7 @@ impl Peer {
         match protocol::encode(response) {
             Ok(bytes) => self.push(&bytes, spill_in),
             Err(error) => {
-                eprintln!("tare-shim: a response cannot be encoded: {error}");
+                crate::note!("a response cannot be encoded: {error}");
                 self.gone = true;
             }
         }
@@ -137,7 +137,7 @@ impl Peer {
     /// Whether who produces for it should wait. One that has not read for long is cut instead.
     pub(crate) fn holds_up(&mut self) -> bool {
         if self.queue.is_stuck() {
-            eprintln!("tare-shim: an attached client does not read: it is cut off");
+            crate::note!("an attached client does not read: it is cut off");
             self.gone = true;
         }
         !self.gone && self.queue.is_full()

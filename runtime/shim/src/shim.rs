@@ -216,7 +216,7 @@ impl Shim {
     pub(crate) fn abandon(&mut self, why: &str) {
         self.parent = None;
         if matches!(self.container.phase, Phase::Creating | Phase::Ready) {
-            eprintln!("tare-shim: {why} before the container was started: it is removed");
+            crate::note!("{why} before the container was started: it is removed");
             self.container.kill_init();
         }
     }
@@ -240,7 +240,7 @@ impl Shim {
         self.container.exit = Some(exit.clone());
         self.parent = None;
         if let Err(error) = self.container.record(&self.dir, &exit) {
-            eprintln!("tare-shim: {error}");
+            crate::note!("{error}");
         }
         self.log = None;
         // Who starts the container again at once finds its ports free.
