@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fsetxattr, linkat, makedev, mkdirat, mknodat, openat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fsetxattr, linkat, makedev, mkdirat, mknodat, openat,
     openat2, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
@@ -124,12 +124,14 @@ impl Tree {
     pub(crate) fn finish(mut self) -> Result<Vec<Name>> {
         let mut implied = Vec::new();
         for (name, metadata) in std::mem::take(&mut self.directories) {
-            match metadata {
-                None => implied.push(name),
-                Some(metadata) => {
-                    let directory = self.enter(&name)?;
-                    metadata.apply(directory.as_fd()).map_err(self.failed("describe", &name))?;
-                }
+            let directory = self.enter(&name)?;
+            let described = match &metadata {
+                Some(metadata) => metadata.apply(directory.as_fd()),
+                None => fchmod(&directory, Mode::from_raw_mode(0o755)),
+            };
+            described.map_err(self.failed("describe", &name))?;
+            if metadata.is_none() {
+                implied.push(name);
             }
         }
         Ok(implied)

@@ -210,15 +210,7 @@ fn a_full_disk_loses_nothing_and_heals() {
 
 fn mount_small_disk(at: &Path, options: &std::ffi::CStr) {
     use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-    private_mounts();
+    tare_sys::namespace::unshare(tare_sys::clone::NEW_MOUNT).unwrap();
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
     mount("none", at, "tmpfs", MountFlags::empty(), Some(options)).unwrap();
-}
-
-fn private_mounts() {
-    #[allow(unsafe_code)]
-    // SAFETY: the thread shares no memory or descriptors less for it; only its view of mounts becomes its own.
-    unsafe {
-        rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS | rustix::thread::UnshareFlags::NEWNS).unwrap();
-    }
 }

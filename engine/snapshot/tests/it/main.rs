@@ -1,0 +1,72 @@
+//! Layers on a real file system: what archives may do and what they may not, and what overlayfs makes of the result.
+
+mod archive;
+mod content;
+mod hostile;
+mod layers;
+mod whiteouts;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tare_model::Digest;
+use tare_snapshot::{Limits, Result, Snapshots, Unpacked};
+use tare_store::Store;
+
+/// A data root of its own, with a neighbour that nothing may touch.
+struct World {
+    snapshots: Arc<Snapshots>,
+    directory: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("precious"), "precious").unwrap();
+        Self { snapshots: open(directory.path()), directory }
+    }
+
+    fn unpack(&self, tar: &[u8]) -> Result<Unpacked> {
+        self.snapshots.unpack(tar, &Limits::default())
+    }
+
+    /// Unpacks and commits a layer; returns its chain id and its tree.
+    fn layer(&self, number: u8, parent: Option<&Digest>, tar: &[u8]) -> (Digest, PathBuf) {
+        let chain = Digest::from_bytes([number; 32]);
+        self.snapshots.commit(self.unpack(tar).unwrap(), &chain, parent).unwrap();
+        (chain, self.snapshots.layer_tree(&chain).unwrap())
+    }
+
+    /// Unpacks a layer that must be refused, and checks that nothing is left of it.
+    fn refusal(&self, tar: &[u8]) -> String {
+        let error = self.unpack(tar).err().expect("to be refused");
+        self.assert_untouched();
+        error.to_string()
+    }
+
+    fn assert_untouched(&self) {
+        let outside: Vec<_> = names(self.directory.path());
+        assert_eq!(outside, ["precious", "snapshots", "tare.db"]);
+        let precious = self.directory.path().join("precious");
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
+        let metadata = std::fs::symlink_metadata(&precious).unwrap();
+        assert_eq!((metadata.nlink(), metadata.mode() & 0o7777, metadata.uid()), (1, 0o644, 0));
+        let sessions = self.directory.path().join("snapshots/tmp");
+        for session in names(&sessions) {
+            assert!(names(&sessions.join(session)).is_empty(), "something is left behind");
+        }
+    }
+}
+
+fn open(directory: &Path) -> Arc<Snapshots> {
+    let store = Store::open(&directory.join("tare.db")).unwrap();
+    Snapshots::open(&directory.join("snapshots"), store).unwrap()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
