@@ -80,6 +80,15 @@ impl Cgroup {
         Ok(Self { version: hierarchies.version(), dirs })
     }
 
+    /// Ends what nobody looks after any more: kills the group's processes and removes it. No group is no error.
+    pub fn sweep(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+        match Self::open(hierarchies, path) {
+            Ok(group) => group.kill().and_then(|()| group.remove()),
+            Err(e) if e.errno() == Some(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Moves a process into the group in every hierarchy. Prefer [`Cgroup::entrance`] for one that is just made.
     pub fn add(&self, pid: i32) -> Result<()> {
         self.dirs.iter().try_for_each(|dir| attach(dir, pid))

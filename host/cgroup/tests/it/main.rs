@@ -138,6 +138,17 @@ fn a_leftover_is_replaced_and_a_living_group_is_not() {
 }
 
 #[test]
+fn a_sweep_ends_what_is_there_and_minds_nothing_else() {
+    let group = Group::new("sweep");
+    let path = group.parent.join("group");
+    let mut child = group.spawn("exec sleep 60");
+    Cgroup::sweep(&group.hierarchies, &path).unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(Cgroup::open(&group.hierarchies, &path).is_err());
+    Cgroup::sweep(&group.hierarchies, &path).unwrap();
+}
+
+#[test]
 fn kill_ends_a_crowd_in_sub_groups() {
     let group = Group::new("crowd");
     let mut child = group.spawn("for i in 1 2 3 4 5 6 7 8; do sleep 60 & done; wait");
