@@ -9,8 +9,11 @@ use tokio::sync::oneshot;
 
 /// A raw stream to and from a program, as the shim speaks it: multiplexed frames without a terminal, plain bytes with
 /// one. Asked for before the program runs, it waits for it: a read waits, a write waits, nothing is lost.
-#[derive(Debug)]
-pub struct Attachment(Inner);
+pub struct Attachment {
+    inner: Inner,
+    /// What has to have happened before the reader may learn of the end.
+    until: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
 
 #[derive(Debug)]
 enum Inner {
@@ -29,21 +32,26 @@ pub(crate) struct Joined {
 
 impl Attachment {
     pub(crate) fn waiting(joined: oneshot::Receiver<Joined>) -> Self {
-        Self(Inner::Waiting(joined))
+        Self { inner: Inner::Waiting(joined), until: None }
     }
 
     pub(crate) fn joined(joined: Joined) -> Self {
-        Self(Inner::Joined(joined))
+        Self { inner: Inner::Joined(joined), until: None }
+    }
+
+    /// The same, whose end is told only when `until` has resolved.
+    pub(crate) fn until(self, until: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { until: Some(Box::pin(until)), ..self }
     }
 
     fn poll_joined(&mut self, context: &mut Context<'_>) -> Poll<Option<&mut Joined>> {
-        if let Inner::Waiting(waiting) = &mut self.0 {
-            self.0 = match ready!(Pin::new(waiting).poll(context)) {
+        if let Inner::Waiting(waiting) = &mut self.inner {
+            self.inner = match ready!(Pin::new(waiting).poll(context)) {
                 Ok(joined) => Inner::Joined(joined),
                 Err(_) => Inner::Never,
             };
         }
-        Poll::Ready(match &mut self.0 {
+        Poll::Ready(match &mut self.inner {
             Inner::Joined(joined) => Some(joined),
             Inner::Waiting(_) | Inner::Never => None,
         })
@@ -54,7 +62,14 @@ impl AsyncRead for Attachment {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let Some(joined) = ready!(self.poll_joined(context)) else { return Poll::Ready(Ok(())) };
         if joined.received.is_empty() {
-            return Pin::new(&mut joined.stream).poll_read(context, into);
+            let before = into.filled().len();
+            ready!(Pin::new(&mut joined.stream).poll_read(context, into))?;
+            let ended = into.filled().len() == before && into.remaining() > 0;
+            if let Some(until) = self.until.as_mut().filter(|_| ended) {
+                ready!(until.as_mut().poll(context));
+                self.until = None;
+            }
+            return Poll::Ready(Ok(()));
         }
         let take = joined.received.len().min(into.remaining());
         into.put_slice(&joined.received[..take]);
@@ -72,7 +87,7 @@ impl AsyncWrite for Attachment {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.0 {
+        match &mut self.inner {
             Inner::Joined(joined) => Pin::new(&mut joined.stream).poll_flush(context),
             // Nothing was written yet, so nothing is to be flushed.
             Inner::Waiting(_) | Inner::Never => Poll::Ready(Ok(())),
@@ -112,6 +127,20 @@ mod tests {
         shim.write_all(b"second").await.unwrap();
         drop(shim);
         assert_eq!(writer.await.unwrap(), b"first second");
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_only_when_the_code_is_known() {
+        let (stream, shim) = UnixStream::pair().unwrap();
+        drop(shim);
+        let (known, code) = oneshot::channel::<()>();
+        let joined = Joined { stream, received: BytesMut::new() };
+        let mut attachment = Attachment::joined(joined).until(async { drop(code.await) });
+        let reader = tokio::spawn(async move { attachment.read_to_end(&mut Vec::new()).await });
+        tokio::task::yield_now().await;
+        assert!(!reader.is_finished());
+        known.send(()).unwrap();
+        assert_eq!(reader.await.unwrap().unwrap(), 0);
     }
 
     #[tokio::test]

@@ -2,13 +2,14 @@
 
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use tare_model::Id;
 use tare_oci::runtime::Process;
 use tare_shim::protocol::{Request, Response};
+use tokio::sync::watch;
 
 use crate::attachment::Attachment;
 use crate::container::{Container, Status};
@@ -28,35 +29,48 @@ pub(crate) struct Session {
     pub id: Id,
     pub container: Id,
     pub spec: Arc<ExecSpec>,
-    progress: Mutex<Progress>,
+    progress: watch::Sender<Progress>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Progress {
     started: bool,
+    /// A client is about to join its streams: the shim must remember it until then, however soon it ends.
+    joining: bool,
     pid: Option<i32>,
     exit_code: Option<i32>,
 }
 
 impl Session {
     fn progress(&self) -> Progress {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.progress.borrow()
     }
 
     fn change(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner));
+        self.progress.send_modify(change);
     }
 
     /// Marks it as started, once.
-    fn begin(&self) -> Result<()> {
-        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        match progress.started {
-            true if progress.exit_code.is_some() => Err(Error::State(format!("Error: Exec command {} has already run", self.id))),
-            true => Err(Error::State(format!("Error: Exec command {} is already running", self.id))),
-            false => {
-                progress.started = true;
-                Ok(())
+    fn begin(&self, joining: bool) -> Result<()> {
+        let begun = self.progress.send_if_modified(|progress| {
+            let first = !progress.started;
+            if first {
+                (progress.started, progress.joining) = (true, joining);
             }
+            first
+        });
+        match self.progress().exit_code {
+            _ if begun => Ok(()),
+            Some(_) => Err(Error::State(format!("Error: Exec command {} has already run", self.id))),
+            None => Err(Error::State(format!("Error: Exec command {} is already running", self.id))),
+        }
+    }
+
+    /// Resolves once it is known how the process ended, so that a client that saw its output end can ask for the code.
+    fn ended(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
+        let mut progress = self.progress.subscribe();
+        async move {
+            let _ = progress.wait_for(|progress| progress.exit_code.is_some()).await;
         }
     }
 }
@@ -72,7 +86,7 @@ impl Engine {
         let session = name::new_id()?;
         let attributes = [("execID", session.to_string())];
         let action = format!("exec_create: {}", spec.command.join(" "));
-        let (container_id, spec, progress) = (container.id.clone(), Arc::new(spec), Mutex::default());
+        let (container_id, spec, progress) = (container.id.clone(), Arc::new(spec), watch::Sender::default());
         let record = Session { id: session.clone(), container: container_id, spec, progress };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if sessions.len() >= KEPT {
@@ -94,8 +108,8 @@ impl Engine {
         let session = self.session(exec)?;
         let container = self.running(session.container.as_str())?;
         check_running(&container)?;
-        session.begin()?;
         let attached = options.stdin || options.stdout || options.stderr;
+        session.begin(attached)?;
         match self.run_exec(&session, &container, options, console_size).await {
             Ok(pid) => session.change(|progress| progress.pid = Some(pid)),
             Err(error) => {
@@ -109,8 +123,18 @@ impl Engine {
         if !attached {
             return Ok(None);
         }
-        let joined = run::attach(&container.id, &self.exec_dir(&container.id), Some(&session.id), options).await?;
-        Ok(Some(Attachment::joined(joined)))
+        let joined = run::attach(&container.id, &self.exec_dir(&container.id), Some(&session.id), options).await;
+        session.change(|progress| progress.joining = false);
+        if session.progress().exit_code.is_some() {
+            self.forget_in_shim(&session).await;
+        }
+        Ok(Some(Attachment::joined(joined?).until(session.ended())))
+    }
+
+    /// The shim need not remember a session that has ended and was joined.
+    async fn forget_in_shim(&self, session: &Session) {
+        let request = Request::ForgetExec { id: session.id.to_string() };
+        let _ = shim::ask(&session.container, &self.exec_dir(&session.container), &request).await;
     }
 
     async fn run_exec(
@@ -187,12 +211,11 @@ impl Engine {
 
 impl Task {
     pub(crate) async fn exec_ended(&self, id: &str, exit_code: i32) {
-        if let Ok(session) = self.engine.session(id) {
-            session.change(|progress| progress.exit_code = Some(exit_code));
-            self.publish("exec_die", &[("execID", id.to_owned()), ("exitCode", exit_code.to_string())]);
-        }
-        if let Some(run) = &self.run {
-            let _ = run.ask(&Request::ForgetExec { id: id.to_owned() }).await;
+        let Ok(session) = self.engine.session(id) else { return };
+        session.change(|progress| progress.exit_code = Some(exit_code));
+        self.publish("exec_die", &[("execID", id.to_owned()), ("exitCode", exit_code.to_string())]);
+        if !session.progress().joining {
+            self.engine.forget_in_shim(&session).await;
         }
     }
 

@@ -67,14 +67,32 @@ impl Task {
     /// The shim is gone without a word over its connection: it may have left one on disk.
     pub(crate) async fn shim_lost(&mut self) {
         let Some(run) = &self.run else { return };
-        let exit = run::read_exit(&run.dir).unwrap_or_else(|| unknown_exit(KILLED, "the container's shim was killed"));
+        let exit = match run::read_exit(&run.dir) {
+            Some(exit) => exit,
+            None => {
+                self.sweep().await;
+                unknown_exit(KILLED, "the container's shim was killed")
+            }
+        };
         self.ended(exit).await;
     }
 
+    /// Does what the shim can do no more.
+    pub(crate) async fn sweep(&self) {
+        let container = self.container();
+        let cgroup = crate::plan::cgroup_path(&container.id, &container.spec);
+        let _ = tokio::task::spawn_blocking(move || run::sweep(&cgroup)).await;
+    }
+
     /// How the program ended, for a container whose shim is not there any more when the daemon comes up.
-    pub(crate) fn exit_left_behind(&self) -> Exit {
-        run::read_exit(&self.engine.exec_dir(&self.container().id))
-            .unwrap_or_else(|| unknown_exit(UNKNOWN, "the container ended with the machine or its shim"))
+    pub(crate) async fn exit_left_behind(&self) -> Exit {
+        match run::read_exit(&self.engine.exec_dir(&self.container().id)) {
+            Some(exit) => exit,
+            None => {
+                self.sweep().await;
+                unknown_exit(UNKNOWN, "the container ended with the machine or its shim")
+            }
+        }
     }
 
     fn next_start(&self, ending: &crate::task::Ending, exit_code: i32, ran_for: Duration) -> Option<Duration> {

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::container::{Container, Status};
 use crate::engine::{Engine, TABLE, blocking};
 use crate::restart::{self, Ended};
-use crate::run::{Run, read_exit};
+use crate::run::{self, Run, read_exit};
 use crate::task::{Input, Task};
 use crate::{Result, shim};
 
@@ -83,9 +83,14 @@ fn ids_below(root: &Path) -> Vec<Id> {
 
 /// Ends a container that nobody knows, if it still runs.
 async fn end_stranger(id: &Id, dir: &Path) {
-    let Ok(connection) = shim::connect(id, dir).await else { return };
-    if let Ok((watch, _)) = connection.watch().await {
+    if let Ok(connection) = shim::connect(id, dir).await
+        && let Ok((watch, _)) = connection.watch().await
+    {
         Run { container: id.clone(), dir: dir.to_owned(), watch, shim: None }.abort().await;
+    } else if read_exit(dir).is_none()
+        && let Some(cgroup) = run::cgroup_of(dir)
+    {
+        let _ = tokio::task::spawn_blocking(move || run::sweep(&cgroup)).await;
     }
 }
 
@@ -124,9 +129,13 @@ impl Task {
     async fn adopt_ended(&mut self, container: &Container, dir: &Path) {
         let unrecorded = read_exit(dir).is_some_and(|exit| exit.at > container.state.finished_at);
         if container.state.status.is_alive() || (unrecorded && container.state.started_at != Timestamp::ZERO) {
-            let exit = self.exit_left_behind();
+            let exit = self.exit_left_behind().await;
             self.ended(exit).await;
             return;
+        }
+        if dir.exists() && read_exit(dir).is_none() {
+            // Shim and daemon were both killed while it was being started.
+            self.sweep().await;
         }
         self.settle(dir);
         if container.state.status == Status::Removing {

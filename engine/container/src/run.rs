@@ -104,6 +104,24 @@ pub(crate) async fn reap(shim: Option<i32>) {
     let _ = rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }
 
+/// Ends what is left of a container whose shim was killed, and removes its control group. Blocking.
+pub(crate) fn sweep(cgroup: &str) {
+    let swept = tare_cgroup::Hierarchies::detect().and_then(|hierarchies| {
+        let group = tare_cgroup::Cgroup::open(&hierarchies, Path::new(cgroup))?;
+        group.kill()?;
+        group.remove()
+    });
+    if let Err(error) = swept {
+        tracing::warn!("cannot remove the control group {cgroup}: {error}");
+    }
+}
+
+/// The control group that the shim of `dir` was told to use.
+pub(crate) fn cgroup_of(dir: &Path) -> Option<String> {
+    let launch: tare_shim::protocol::Launch = serde_json::from_slice(&std::fs::read(dir.join("launch.json")).ok()?).ok()?;
+    Some(launch.cgroup)
+}
+
 /// How the container of `dir` ended, as its shim left it.
 pub(crate) fn read_exit(dir: &Path) -> Option<Exit> {
     serde_json::from_slice(&std::fs::read(dir.join("exit.json")).ok()?).ok()
