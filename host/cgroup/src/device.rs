@@ -225,5 +225,4 @@ fn denying(access: u32) -> Vec<u64> {
 }
 
 #[cfg(test)]
-#[path = "device_tests.rs"]
 mod tests;

@@ -1,11 +1,14 @@
 //! Which values go into which files: pure, for v1 and for v2. Who applies the plan takes each controller's writes from
 //! the plan of the hierarchy that carries it.
 
+mod disk;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use tare_oci::runtime::{BlockIo, Cpu, HugepageLimit, Memory, Rdma, Resources, ThrottleDevice};
+use tare_oci::runtime::{Cpu, HugepageLimit, Memory, Rdma, Resources};
 
+use self::disk::{v1_block_io, v2_block_io};
 use crate::device;
 use crate::error::{Error, Result};
 
@@ -287,99 +290,6 @@ fn pids(plan: &mut Plan, resources: &Resources) {
     }
 }
 
-fn weight_fits(weight: u16, field: &'static str) -> Result<u16> {
-    if (10..=1000).contains(&weight) {
-        return Ok(weight);
-    }
-    Err(Error::InvalidLimit { field, reason: format!("{weight} is not within 10 and 1000") })
-}
-
-fn v1_block_io(plan: &mut Plan, io: &BlockIo) -> Result<()> {
-    if let Some(weight) = io.weight.filter(|w| *w != 0) {
-        let value = weight_fits(weight, "blockIO.weight")?.to_string();
-        let instead = Missing::Instead("blkio.bfq.weight", value.clone());
-        plan.add("blkio", "blkio.weight".into(), "blockIO.weight", value, instead);
-    }
-    if let Some(weight) = io.leaf_weight.filter(|w| *w != 0) {
-        plan.set(
-            "blkio",
-            "blkio.leaf_weight",
-            "blockIO.leafWeight",
-            &weight_fits(weight, "blockIO.leafWeight")?,
-        );
-    }
-    for device in &io.weight_device {
-        let (major, minor) = (device.major, device.minor);
-        if let Some(weight) = device.weight.filter(|w| *w != 0) {
-            let value = format!("{major}:{minor} {}", weight_fits(weight, "blockIO.weightDevice")?);
-            let instead = Missing::Instead("blkio.bfq.weight_device", value.clone());
-            plan.add("blkio", "blkio.weight_device".into(), "blockIO.weightDevice", value, instead);
-        }
-        if let Some(weight) = device.leaf_weight.filter(|w| *w != 0) {
-            let value = format!("{major}:{minor} {}", weight_fits(weight, "blockIO.weightDevice")?);
-            plan.set("blkio", "blkio.leaf_weight_device", "blockIO.weightDevice", &value);
-        }
-    }
-    for (rates, file, _, field) in throttles(io) {
-        for rate in rates {
-            plan.set("blkio", file, field, &format!("{}:{} {}", rate.major, rate.minor, rate.rate));
-        }
-    }
-    Ok(())
-}
-
-fn v2_block_io(plan: &mut Plan, io: &BlockIo) -> Result<()> {
-    if let Some(weight) = io.weight.filter(|w| *w != 0) {
-        let weight = u64::from(weight_fits(weight, "blockIO.weight")?);
-        // BFQ takes v1's range as it is; io.weight goes from 1 to 10000.
-        let instead = Missing::Instead("io.weight", (1 + (weight - 10) * 9999 / 990).to_string());
-        plan.add("io", "io.bfq.weight".into(), "blockIO.weight", weight.to_string(), instead);
-    }
-    for device in &io.weight_device {
-        if let Some(weight) = device.weight.filter(|w| *w != 0) {
-            let value =
-                format!("{}:{} {}", device.major, device.minor, weight_fits(weight, "blockIO.weightDevice")?);
-            plan.set("io", "io.bfq.weight", "blockIO.weightDevice", &value);
-        }
-    }
-    for (rates, _, key, field) in throttles(io) {
-        for rate in rates {
-            plan.set("io", "io.max", field, &format!("{}:{} {key}={}", rate.major, rate.minor, rate.rate));
-        }
-    }
-    Ok(())
-}
-
-/// The four throttles: rates, v1's file, v2's key, the field.
-fn throttles(io: &BlockIo) -> [(&[ThrottleDevice], &'static str, &'static str, &'static str); 4] {
-    [
-        (
-            &io.throttle_read_bps_device,
-            "blkio.throttle.read_bps_device",
-            "rbps",
-            "blockIO.throttleReadBpsDevice",
-        ),
-        (
-            &io.throttle_write_bps_device,
-            "blkio.throttle.write_bps_device",
-            "wbps",
-            "blockIO.throttleWriteBpsDevice",
-        ),
-        (
-            &io.throttle_read_iops_device,
-            "blkio.throttle.read_iops_device",
-            "riops",
-            "blockIO.throttleReadIOPSDevice",
-        ),
-        (
-            &io.throttle_write_iops_device,
-            "blkio.throttle.write_iops_device",
-            "wiops",
-            "blockIO.throttleWriteIOPSDevice",
-        ),
-    ]
-}
-
 fn huge_pages(plan: &mut Plan, limit: &HugepageLimit, suffix: &str) -> Result<()> {
     let size = &limit.page_size;
     // It becomes part of a file's name.
@@ -451,5 +361,4 @@ fn unified(plan: &mut Plan, name: &str, value: &str) -> Result<()> {
 const DELEGABLE: [&str; 8] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

@@ -84,8 +84,12 @@ fn a_group_is_in_every_hierarchy_and_gone_from_all() {
 fn a_process_lets_itself_in() {
     let group = Group::new("entrance");
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/enter");
-    let mut child =
-        Command::new(program).arg(group.parent.join("group")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Command::new(program)
+        .arg(group.parent.join("group"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line)
         .unwrap();
