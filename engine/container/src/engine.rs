@@ -12,6 +12,7 @@ use tare_store::Store;
 use tare_volume::Volumes;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::accounts::KnownAccounts;
 use crate::attachment::Attachment;
 use crate::container::{Container, Status};
 use crate::error::Step;
@@ -77,6 +78,7 @@ pub struct Engine {
     pub(crate) config: Config,
     pub(crate) rooms: Rooms,
     pub(crate) sessions: Mutex<BTreeMap<Id, Arc<Session>>>,
+    pub(crate) known_accounts: KnownAccounts,
     events: Events,
     index: RwLock<Index>,
     /// The runtime's program, opened once through a mount that nobody can write to.
@@ -109,8 +111,9 @@ impl Engine {
         // Above every number that a child's descriptors get, so that none of them takes its place before execve.
         let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096).or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
         let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
-        let (sessions, events, index) = (Mutex::default(), Events::new(), RwLock::default());
-        Ok(Arc::new(Self { config, rooms, sessions, events, index, runtime }))
+        let (sessions, known_accounts) = (Mutex::default(), KnownAccounts::default());
+        let (events, index) = (Events::new(), RwLock::default());
+        Ok(Arc::new(Self { config, rooms, sessions, known_accounts, events, index, runtime }))
     }
 
     /// Starts a container.

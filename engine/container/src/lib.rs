@@ -8,6 +8,7 @@
 //! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine
 //!   forgot by dying, [`Engine::reconcile`] finds again.
 
+mod accounts;
 mod attachment;
 mod check;
 mod container;

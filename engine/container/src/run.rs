@@ -106,11 +106,8 @@ pub(crate) async fn reap(shim: Option<i32>) {
 
 /// Ends what is left of a container whose shim was killed, and removes its control group. Blocking.
 pub(crate) fn sweep(cgroup: &str) {
-    let swept = tare_cgroup::Hierarchies::detect().and_then(|hierarchies| {
-        let group = tare_cgroup::Cgroup::open(&hierarchies, Path::new(cgroup))?;
-        group.kill()?;
-        group.remove()
-    });
+    let hierarchies = tare_cgroup::Hierarchies::detect();
+    let swept = hierarchies.and_then(|hierarchies| tare_cgroup::Cgroup::sweep(&hierarchies, Path::new(cgroup)));
     if let Err(error) = swept {
         tracing::warn!("cannot remove the control group {cgroup}: {error}");
     }

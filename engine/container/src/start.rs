@@ -17,7 +17,7 @@ use crate::plan::{self, Files, Joined};
 use crate::run::{Run, reap, spawn_shim};
 use crate::spec::{NamespaceMode, NetworkMode};
 use crate::task::Task;
-use crate::user::{self, Accounts};
+use crate::user;
 use crate::{Error, Result, shim};
 
 /// What has been done of a start, so that a failing one can be undone backwards.
@@ -274,7 +274,7 @@ fn prepare(
     make_empty(dir)?;
     let data = engine.data_dir(&container.id);
     let mounts = engine.rooms.snapshots.mounts(container.id.as_str())?;
-    let accounts = accounts(engine, &container.id)?;
+    let accounts = engine.accounts(container)?;
     let wanted = container.spec.command.user.as_deref().unwrap_or(&container.image.config.user);
     let user = user::resolve(wanted, &container.spec.security.groups, &accounts)?;
     let host = crate::host::facts(&engine.config, &container.spec)?;
@@ -301,13 +301,6 @@ fn make_empty(dir: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(|| format!("empty {}", dir.display())),
         _ => std::fs::DirBuilder::new().mode(0o700).create(dir).step(|| format!("create {}", dir.display())),
     }
-}
-
-/// The user lists of the container's root, what it wrote into them in earlier runs included.
-fn accounts(engine: &Engine, id: &Id) -> Result<Accounts> {
-    let root = engine.rooms.snapshots.open_writable_root(id.as_str())?;
-    let read = |path: &str| root.read_file(Path::new(path), user::MAX_FILE as u64).map(Option::unwrap_or_default);
-    Ok(Accounts { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
 }
 
 /// `-v /missing:/x` makes the directory, as people are used to.
