@@ -284,7 +284,7 @@ mod tests {
         for bad in [
             r#"{"Image":1}"#,
             r#"{"Cmd":{}}"#,
-            r#"{"HostConfig":[]}"#,
+            r#"{"HostConfig":7}"#,
             r#"{"HostConfig":{"Memory":"1g"}}"#,
             "[]",
         ] {

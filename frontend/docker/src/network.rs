@@ -39,7 +39,7 @@ pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply
 
 fn wire(network: &Network) -> Wire {
     let config = network.subnet.map(|subnet| IpamConfig {
-        subnet: subnet.to_string(),
+        subnet: subnet.network().to_string(), // the daemon's own has the bridge's address in it
         gateway: network.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         ..IpamConfig::default()
     });

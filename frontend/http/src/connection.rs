@@ -51,6 +51,7 @@ pub(crate) async fn serve(stream: Stream, router: Arc<Router>, mut stop: watch::
     });
     let mut connection = http1::Builder::new()
         .half_close(true)
+        .title_case_headers(true) // simple clients compare them letter by letter
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX)

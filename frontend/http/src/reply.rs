@@ -114,13 +114,23 @@ pub(crate) fn takeover_head(status: StatusCode, headers: &HeaderMap) -> Vec<u8> 
     let reason = if status == StatusCode::SWITCHING_PROTOCOLS { "UPGRADED" } else { "OK" };
     let mut head = format!("HTTP/1.1 {} {reason}\r\n", status.as_str()).into_bytes();
     for (name, value) in headers {
-        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend(title_case(name.as_str()));
         head.extend_from_slice(b": ");
         head.extend_from_slice(value.as_bytes());
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// `content-type` → `Content-Type`, as hyper writes them too.
+fn title_case(name: &str) -> impl Iterator<Item = u8> {
+    let mut starts = true;
+    name.bytes().map(move |byte| {
+        let written = if starts { byte.to_ascii_uppercase() } else { byte };
+        starts = byte == b'-';
+        written
+    })
 }
 
 /// The response for hyper; `None` where there is none because the connection is handed over.

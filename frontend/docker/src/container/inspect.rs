@@ -49,7 +49,7 @@ fn answer(rooms: &Rooms, container: &Container) -> ContainerInspect {
         exec_ids: (!execs.is_empty()).then(|| execs.iter().map(ToString::to_string).collect()),
         host_config: host_config(origin.host_config, container),
         graph_driver: GraphDriver { data: None, name: "overlayfs".to_owned() },
-        mounts: container.mounts.iter().map(mount_point).collect(),
+        mounts: mount_points(container),
         config: config(origin.config, container),
         network_settings: ports::network_settings(rooms, container),
         ..ContainerInspect::default()
@@ -88,6 +88,9 @@ fn host_config(mut host: HostConfig, container: &Container) -> HostConfig {
     if host.shm_size == 0 {
         host.shm_size = SHM_SIZE;
     }
+    // What the docker CLI sends for "not limited".
+    host.memory_swappiness = host.memory_swappiness.filter(|swappiness| *swappiness != -1);
+    host.pids_limit = host.pids_limit.filter(|limit| *limit > 0);
     host.port_bindings.get_or_insert_default();
     host
 }
@@ -137,8 +140,17 @@ fn environment(own: &[String], image: &ExecutionConfig) -> Vec<String> {
     own.iter().filter(|variable| variable.contains('=')).chain(inherited).cloned().collect()
 }
 
-/// A mount in the form of lists and inspects.
-pub(super) fn mount_point(mount: &EngineMount) -> MountPoint {
+/// All mounts but those of `--tmpfs`, which stand in the host configuration.
+pub(super) fn mount_points(container: &Container) -> Vec<MountPoint> {
+    let listed = origin(container).host_config.tmpfs.unwrap_or_default();
+    let own = |mount: &&EngineMount| {
+        !matches!(mount.kind, MountKind::Tmpfs { .. })
+            || !listed.keys().any(|target| mount.target.as_os_str() == target.as_str())
+    };
+    container.mounts.iter().filter(own).map(mount_point).collect()
+}
+
+fn mount_point(mount: &EngineMount) -> MountPoint {
     let common = MountPoint {
         destination: mount.target.display().to_string(),
         rw: mount.writable,

@@ -54,7 +54,7 @@ fn summary(rooms: &Rooms, container: &Container) -> ContainerSummary {
         network_settings: ContainerSummaryNetworks {
             networks: ports::endpoints(rooms, container, endpoint.as_ref()),
         },
-        mounts: container.mounts.iter().map(inspect::mount_point).collect(),
+        mounts: inspect::mount_points(container),
         ..ContainerSummary::default()
     }
 }

@@ -13,7 +13,7 @@ async fn with_upgrade_the_head_is_101_and_bytes_flow_both_ways() {
     stream.write_all(head.as_bytes()).await.unwrap();
     let answer = read_until(&mut stream, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{answer}");
-    assert!(answer.contains("connection: Upgrade\r\n") && answer.contains("upgrade: tcp\r\n"), "{answer}");
+    assert!(answer.contains("Connection: Upgrade\r\n") && answer.contains("Upgrade: tcp\r\n"), "{answer}");
     stream.write_all(b"one ").await.unwrap();
     assert_eq!(read_until(&mut stream, "ONE ").await, "ONE ");
     stream.write_all(b"two").await.unwrap();
@@ -27,7 +27,7 @@ async fn without_upgrade_the_head_is_a_plain_200_without_framing() {
     let mut stream = server.connect().await;
     stream.write_all(b"POST /raw HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let answer = read_until(&mut stream, "\r\n\r\n").await;
-    assert_eq!(answer, "HTTP/1.1 200 OK\r\ncontent-type: application/x-raw\r\n\r\n");
+    assert_eq!(answer, "HTTP/1.1 200 OK\r\nContent-Type: application/x-raw\r\n\r\n");
     stream.write_all(b"abc").await.unwrap();
     stream.shutdown().await.unwrap();
     assert_eq!(read_to_end(&mut stream).await, "ABCbye");

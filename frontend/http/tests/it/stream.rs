@@ -25,7 +25,7 @@ async fn head_and_first_piece_are_sent_at_once() {
     let mut stream = server.connect().await;
     stream.write_all(b"GET /follow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let answer = read_until(&mut stream, "first\n").await;
-    assert!(answer.contains("transfer-encoding: chunked"), "{answer}");
+    assert!(answer.contains("Transfer-Encoding: chunked"), "{answer}");
 }
 
 #[tokio::test]
