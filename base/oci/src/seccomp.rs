@@ -97,7 +97,11 @@ impl Profile {
         Ok(Seccomp {
             default_action: self.default_action,
             default_errno_ret: self.default_errno_ret,
-            architectures: if map.is_empty() { architectures } else { mapped(map, circumstances.architecture) },
+            architectures: if map.is_empty() {
+                architectures
+            } else {
+                mapped(map, circumstances.architecture)
+            },
             flags: self.flags.unwrap_or_default(),
             listener_path: self.listener_path,
             listener_metadata: self.listener_metadata,
@@ -118,7 +122,9 @@ fn mapped(map: Vec<Architecture>, architecture: &str) -> Vec<String> {
         _ => return Vec::new(),
     };
     let entry = map.into_iter().find(|entry| entry.architecture == native);
-    entry.map(|entry| [vec![entry.architecture], entry.sub_architectures.unwrap_or_default()].concat()).unwrap_or_default()
+    entry
+        .map(|entry| [vec![entry.architecture], entry.sub_architectures.unwrap_or_default()].concat())
+        .unwrap_or_default()
 }
 
 impl Rule {
@@ -153,7 +159,8 @@ impl Rule {
 }
 
 fn kernel(text: &str) -> Result<(u32, u32), String> {
-    let parsed = text.split_once('.').and_then(|(version, major)| Some((version.parse().ok()?, major.parse().ok()?)));
+    let parsed =
+        text.split_once('.').and_then(|(version, major)| Some((version.parse().ok()?, major.parse().ok()?)));
     parsed.ok_or_else(|| format!("invalid kernel version \"{text}\": two numbers joined by a dot are wanted"))
 }
 
@@ -194,7 +201,9 @@ mod tests {
     fn contradictions_are_named() {
         let circumstances = Circumstances { capabilities: &[], architecture: "amd64", kernel: (6, 1) };
         let resolve = |text: &str| serde_json::from_str::<Profile>(text).unwrap().resolve(circumstances);
-        assert!(resolve(r#"{"defaultAction":"A","syscalls":[{"name":"a","names":["b"],"action":"A"}]}"#).is_err());
+        assert!(
+            resolve(r#"{"defaultAction":"A","syscalls":[{"name":"a","names":["b"],"action":"A"}]}"#).is_err()
+        );
         assert!(resolve(r#"{"defaultAction":"A","syscalls":[{"names":["b"],"action":"A","includes":{"minKernel":"6"}}]}"#).is_err());
         assert!(serde_json::from_str::<Profile>(r#"{"syscalls":[]}"#).is_err());
     }

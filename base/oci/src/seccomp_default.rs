@@ -13,7 +13,8 @@ const CLONE_NAMESPACES: u64 = 0x7e02_0000;
 
 /// The profile for a container whose bounding set is `capabilities`, on an architecture by Go's name (`amd64`, `arm64`).
 pub fn default_profile(capabilities: &[Capability], architecture: &str) -> Seccomp {
-    let has = |name: &str| name.parse().is_ok_and(|capability: Capability| capabilities.contains(&capability));
+    let has =
+        |name: &str| name.parse().is_ok_and(|capability: Capability| capabilities.contains(&capability));
     let mut syscalls = vec![allow(ALWAYS)];
     syscalls.extend(sockets());
     syscalls.extend(personalities());
@@ -55,9 +56,14 @@ fn personalities() -> impl Iterator<Item = SyscallRule> {
 fn of_architecture(architecture: &str) -> Option<SyscallRule> {
     Some(allow(match architecture {
         "amd64" => &["arch_prctl", "modify_ldt"],
-        "arm" | "arm64" => {
-            &["arm_fadvise64_64", "arm_sync_file_range", "breakpoint", "cacheflush", "set_tls", "sync_file_range2"]
-        }
+        "arm" | "arm64" => &[
+            "arm_fadvise64_64",
+            "arm_sync_file_range",
+            "breakpoint",
+            "cacheflush",
+            "set_tls",
+            "sync_file_range2",
+        ],
         "ppc64le" => &["swapcontext", "sync_file_range2"],
         "riscv64" => &["riscv_flush_icache"],
         "s390x" => &["s390_pci_mmio_read", "s390_pci_mmio_write", "s390_runtime_instr"],
@@ -71,7 +77,8 @@ fn namespaces(architecture: &str) -> [SyscallRule; 2] {
     // s390 has the first two arguments the other way round.
     let flags = u32::from(architecture == "s390x");
     let clone = allow_if("clone", flags, "MASKED_EQ", CLONE_NAMESPACES);
-    let clone3 = SyscallRule { action: "SCMP_ACT_ERRNO".to_owned(), errno_ret: Some(ENOSYS), ..allow(&["clone3"]) };
+    let clone3 =
+        SyscallRule { action: "SCMP_ACT_ERRNO".to_owned(), errno_ret: Some(ENOSYS), ..allow(&["clone3"]) };
     [clone, clone3]
 }
 
@@ -197,13 +204,28 @@ mod tests {
     use super::*;
 
     fn allows(profile: &Seccomp, name: &str) -> bool {
-        profile.syscalls.iter().any(|rule| rule.action == ALLOW && rule.names.iter().any(|known| known == name))
+        profile
+            .syscalls
+            .iter()
+            .any(|rule| rule.action == ALLOW && rule.names.iter().any(|known| known == name))
     }
 
     #[test]
     fn an_ordinary_container_gets_no_door_to_the_kernel() {
         let profile = default_profile(&DEFAULT_CAPABILITIES, "amd64");
-        for name in ["mount", "bpf", "setns", "unshare", "keyctl", "add_key", "kexec_load", "io_uring_setup", "userfaultfd", "clone3", "perf_event_open"] {
+        for name in [
+            "mount",
+            "bpf",
+            "setns",
+            "unshare",
+            "keyctl",
+            "add_key",
+            "kexec_load",
+            "io_uring_setup",
+            "userfaultfd",
+            "clone3",
+            "perf_event_open",
+        ] {
             assert!(!allows(&profile, name), "{name}");
         }
         for name in ["read", "execve", "chroot", "ptrace", "arch_prctl", "mseal", "landlock_create_ruleset"] {
@@ -217,6 +239,9 @@ mod tests {
         let admin = default_profile(&["SYS_ADMIN".parse().unwrap()], "amd64");
         assert!(allows(&admin, "mount") && allows(&admin, "clone3"));
         assert!(!allows(&admin, "reboot") && !allows(&admin, "chroot"));
-        assert!(admin.syscalls.iter().all(|rule| rule.action == ALLOW), "clone3 is not refused beside being allowed");
+        assert!(
+            admin.syscalls.iter().all(|rule| rule.action == ALLOW),
+            "clone3 is not refused beside being allowed"
+        );
     }
 }

@@ -81,21 +81,25 @@ impl<R: Read> Archive<R> {
         loop {
             self.skip_content()?;
             let Some(header) = self.header()? else {
-                return if extensions.are_empty() { Ok(None) } else { malformed("it ends after an extended header") };
+                return if extensions.are_empty() {
+                    Ok(None)
+                } else {
+                    malformed("it ends after an extended header")
+                };
             };
             match header.entry_type() {
                 EntryType::XGlobalHeader => self.begin_content(size_of(&header)?)?,
                 EntryType::XHeader => {
                     let pax = Pax::parse(&self.extension(&header)?)?;
-                    only_once(extensions.pax.replace(pax))?;
+                    only_once(extensions.pax.replace(pax).as_ref())?;
                 }
                 EntryType::GNULongName => {
                     let name = self.extension(&header)?;
-                    only_once(extensions.name.replace(until_nul(&name).to_owned()))?;
+                    only_once(extensions.name.replace(until_nul(&name).to_owned()).as_ref())?;
                 }
                 EntryType::GNULongLink => {
                     let link = self.extension(&header)?;
-                    only_once(extensions.link.replace(until_nul(&link).to_owned()))?;
+                    only_once(extensions.link.replace(until_nul(&link).to_owned()).as_ref())?;
                 }
                 _ => return self.entry(&header, extensions).map(Some),
             }
@@ -154,7 +158,8 @@ impl<R: Read> Archive<R> {
             return Ok(None);
         }
         let bytes = header.as_bytes();
-        let counted = bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
+        let counted =
+            bytes[..148].iter().chain(&bytes[156..]).map(|byte| u32::from(*byte)).sum::<u32>() + 8 * 32;
         match numeric(&header.as_old().cksum) {
             Some(stated) if stated == i64::from(counted) => Ok(Some(header)),
             _ => malformed("the checksum of a header does not match"),
@@ -206,7 +211,9 @@ impl<R: Read> Archive<R> {
     fn file(&mut self, header: &Header, pax: Pax) -> Result<Kind> {
         let stored = pax.size.map_or_else(|| size_of(header), Ok)?;
         self.begin_content(stored)?;
-        let Some(real_size) = pax.sparse.real_size else { return Ok(Kind::File { size: stored, extents: None }) };
+        let Some(real_size) = pax.sparse.real_size else {
+            return Ok(Kind::File { size: stored, extents: None });
+        };
         let numbers = if pax.sparse.map_in_content { self.map_in_content()? } else { pax.sparse.map };
         let extents = extents(&numbers, real_size, self.content)?;
         Ok(Kind::File { size: real_size, extents: Some(extents) })
@@ -228,11 +235,16 @@ impl<R: Read> Archive<R> {
     fn line(&mut self, used: &mut u64) -> Result<u64> {
         let mut digits = Vec::new();
         loop {
-            let Some(&byte) = self.chunk()?.first() else { return malformed("a sparse file's map is cut off") };
+            let Some(&byte) = self.chunk()?.first() else {
+                return malformed("a sparse file's map is cut off");
+            };
             self.consume(1);
             *used += 1;
             match byte {
-                b'\n' => return number(&digits)?.ok_or(Error::Malformed { why: "a sparse file's map has an empty line" }),
+                b'\n' => {
+                    return number(&digits)?
+                        .ok_or(Error::Malformed { why: "a sparse file's map has an empty line" });
+                }
                 _ if digits.len() >= 20 => return malformed("a sparse file's map cannot be read"),
                 _ => digits.push(byte),
             }
@@ -262,7 +274,11 @@ impl<R: Read> Archive<R> {
                     numbers.push(numeric(field).and_then(|number| u64::try_from(number).ok()).ok_or(BAD)?);
                 }
             }
-            if numbers.len() > 2 * MOST_EXTENTS { malformed("a sparse file has too many pieces") } else { Ok(()) }
+            if numbers.len() > 2 * MOST_EXTENTS {
+                malformed("a sparse file has too many pieces")
+            } else {
+                Ok(())
+            }
         };
         take(&gnu.sparse)?;
         let mut more = gnu.is_extended();
@@ -297,7 +313,7 @@ fn ended(error: io::Error) -> Error {
     if error.kind() == io::ErrorKind::UnexpectedEof { truncated() } else { Error::Read(error) }
 }
 
-fn only_once<T>(earlier: Option<T>) -> Result<()> {
+fn only_once<T>(earlier: Option<&T>) -> Result<()> {
     if earlier.is_some() { malformed("an entry has two extended headers of one sort") } else { Ok(()) }
 }
 
@@ -325,7 +341,9 @@ fn numeric(field: &[u8]) -> Option<i64> {
     }
     let negative = field[0] & 0x40 != 0;
     let first = if negative { i128::from(field[0] as i8) } else { i128::from(field[0] & 0x7f) };
-    let number = field[1..].iter().try_fold(first, |number, byte| number.checked_mul(256)?.checked_add(i128::from(*byte)));
+    let number = field[1..]
+        .iter()
+        .try_fold(first, |number, byte| number.checked_mul(256)?.checked_add(i128::from(*byte)));
     i64::try_from(number?).ok()
 }
 
@@ -346,7 +364,10 @@ fn metadata(header: &Header, pax: &Pax, name: &[u8]) -> Result<Metadata> {
     let id = |stated: Option<u64>, own: &[u8]| -> Result<u32> {
         let id = stated.map_or_else(|| numeric(own).ok_or(BAD), |id| i64::try_from(id).map_err(|_| BAD))?;
         // The last one means "leave as it is" to chown(2).
-        u32::try_from(id).ok().filter(|id| *id != u32::MAX).ok_or_else(|| refused(name, "has an impossible owner"))
+        u32::try_from(id)
+            .ok()
+            .filter(|id| *id != u32::MAX)
+            .ok_or_else(|| refused(name, "has an impossible owner"))
     };
     let own_time = || numeric(&own.mtime).map(|seconds| Time { seconds, nanoseconds: 0 }).ok_or(BAD);
     let modified = pax.modified.map_or_else(own_time, Ok)?;
@@ -364,7 +385,7 @@ fn metadata(header: &Header, pax: &Pax, name: &[u8]) -> Result<Metadata> {
 fn extents(numbers: &[u64], real_size: u64, stored: u64) -> Result<Vec<Extent>> {
     const BAD: Error = Error::Malformed { why: "the pieces of a sparse file do not fit together" };
     let (mut end, mut sum, mut extents) = (0_u64, 0_u64, Vec::new());
-    if numbers.len() % 2 != 0 || real_size > i64::MAX as u64 {
+    if !numbers.len().is_multiple_of(2) || real_size > i64::MAX as u64 {
         return Err(BAD);
     }
     for pair in numbers.chunks_exact(2) {

@@ -110,6 +110,9 @@ impl HasKind for Error {
 }
 
 /// Turns a system call's failure into [`Error::Io`], naming what was tried on what.
-pub(crate) fn io<E: Into<io::Error>>(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> Error {
+pub(crate) fn io<E: Into<io::Error>>(
+    action: &'static str,
+    path: impl AsRef<Path>,
+) -> impl FnOnce(E) -> Error {
     move |cause| Error::Io { action, path: path.as_ref().to_owned(), cause: cause.into() }
 }

@@ -63,6 +63,7 @@ impl Snapshots {
 
     /// Makes an unpacked tree the layer `chain` upon `parent`, which must be here. It is on the disk when this returns.
     /// Where two do the same at once, one of the two trees stays and both calls succeed.
+    #[allow(clippy::needless_pass_by_value)] // the tree is used up: renamed, or removed on drop
     pub fn commit(&self, unpacked: Unpacked, chain: &Digest, parent: Option<&Digest>) -> Result<()> {
         if self.has(chain) {
             return Ok(());
@@ -79,7 +80,8 @@ impl Snapshots {
 
     fn place(&self, unpacked: &Unpacked, chain: &Digest, layer: &Layer) -> Result<()> {
         let record = unpacked.directory().join(RECORD);
-        let json = serde_json::to_vec(layer).map_err(|error| io("write", &record)(std::io::Error::from(error)))?;
+        let json =
+            serde_json::to_vec(layer).map_err(|error| io("write", &record)(std::io::Error::from(error)))?;
         std::fs::write(&record, json).map_err(io("write", &record))?;
         let layers = self.root.join("layers");
         let directory = directory::open(&layers)?;
@@ -144,7 +146,11 @@ fn describe_implied(unpacked: &Unpacked, below: rustix::fd::BorrowedFd<'_>) -> R
     let root = directory::open(&tree)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     for name in &unpacked.implied {
-        let path = if name.is_root() { Path::new(".") } else { Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())) };
+        let path = if name.is_root() {
+            Path::new(".")
+        } else {
+            Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()))
+        };
         // Missing there, or no directory: then this layer begins it.
         let Ok(original) = open_without_links(below, path, flags) else { continue };
         let mine = open_without_links(root.as_fd(), path, flags).map_err(io("open", tree.join(path)))?;

@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown, fgetxattr,
-    flistxattr, fsetxattr, fstat, futimens, lsetxattr, utimensat,
+    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    fgetxattr, flistxattr, fsetxattr, fstat, futimens, lsetxattr, utimensat,
 };
 use rustix::io::{Errno, Result};
 
@@ -35,7 +35,8 @@ pub(crate) struct Xattr {
 /// `trusted` ones steer overlayfs, as the `user.overlay` ones do where it is mounted by an ordinary user; labels of
 /// security modules are the host's to give.
 pub(crate) fn is_welcome(name: &str) -> bool {
-    let user = name.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && !rest.starts_with("overlay."));
+    let user =
+        name.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && !rest.starts_with("overlay."));
     let listed = ["security.capability", "system.posix_acl_access", "system.posix_acl_default"];
     (user || listed.contains(&name)) && name.len() <= 255 && !name.contains('\0')
 }
@@ -130,9 +131,15 @@ mod tests {
             assert!(is_welcome(name), "{name}");
         }
         let long = format!("user.{}", "a".repeat(251));
-        for name in
-            ["trusted.overlay.opaque", "trusted.x", "user.overlay.redirect", "security.selinux", "user.", "", &long]
-        {
+        for name in [
+            "trusted.overlay.opaque",
+            "trusted.x",
+            "user.overlay.redirect",
+            "security.selinux",
+            "user.",
+            "",
+            &long,
+        ] {
             assert!(!is_welcome(name), "{name}");
         }
     }

@@ -45,7 +45,9 @@ impl Name {
             match component {
                 b"" | b"." => continue,
                 b".." => return refused("holds \"..\""),
-                long if long.len() > LONGEST_COMPONENT => return refused("has a component of more than 255 bytes"),
+                long if long.len() > LONGEST_COMPONENT => {
+                    return refused("has a component of more than 255 bytes");
+                }
                 _ => {}
             }
             if !canonical.is_empty() {
@@ -87,6 +89,10 @@ impl Name {
         let mut slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
         let end = slashes.nth(count - 1).unwrap_or(self.0.len());
         Name(self.0[..end].to_owned())
+    }
+
+    pub(crate) fn is_below(&self, other: &Name) -> bool {
+        self.0.strip_prefix(other.0.as_slice()).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     /// The range of all names below this one: those between `name/` and `name0`, as `0` follows `/`.
@@ -145,7 +151,9 @@ mod tests {
     fn names_that_lead_out_or_nowhere_are_refused() {
         let long = "a/".repeat(3000);
         let wide = "a".repeat(256);
-        for text in ["..", "a/../b", "a/..", "/../etc", "a\0b", &long, &wide, ".wh.", ".wh..", ".wh...", "a/.wh.b/c"] {
+        for text in
+            ["..", "a/../b", "a/..", "/../etc", "a\0b", &long, &wide, ".wh.", ".wh..", ".wh...", "a/.wh.b/c"]
+        {
             assert!(matches!(meaning(text), Err(Error::Refused { .. })), "{text}");
         }
     }

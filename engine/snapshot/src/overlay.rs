@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat, setxattr};
 use rustix::io::{Errno, Result};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount, fsopen,
 };
 
 use crate::Error;
@@ -24,14 +25,16 @@ pub(crate) fn check(root: &Path, temporary: &Arc<Temporary>) -> crate::Result<()
     for name in ["lower", "upper", "work"] {
         directory::make(&at(name), 0o700)?;
     }
-    try_marks(&at("lower")).and_then(|()| try_mount(&at("lower"), &at("upper"), &at("work"))).map_err(|error| {
-        let why = match error {
-            Errno::NODEV => std::io::Error::other("the kernel does not have it"),
-            Errno::INVAL => std::io::Error::other("the file system below cannot carry it"),
-            other => other.into(),
-        };
-        Error::Overlay { root: root.to_owned(), why }
-    })
+    try_marks(&at("lower")).and_then(|()| try_mount(&at("lower"), &at("upper"), &at("work"))).map_err(
+        |error| {
+            let why = match error {
+                Errno::NODEV => std::io::Error::other("the kernel does not have it"),
+                Errno::INVAL => std::io::Error::other("the file system below cannot carry it"),
+                other => other.into(),
+            };
+            Error::Overlay { root: root.to_owned(), why }
+        },
+    )
 }
 
 fn try_marks(lower: &Path) -> Result<()> {

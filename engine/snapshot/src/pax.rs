@@ -64,12 +64,18 @@ impl Pax {
             _ => self.take_xattr(key, value)?,
         }
         let crowded = self.xattrs.len() > MOST_XATTRS || self.sparse.map.len() > LONGEST_MAP;
-        if crowded { Err(Error::Malformed { why: "an extended header has too many records" }) } else { Ok(()) }
+        if crowded {
+            Err(Error::Malformed { why: "an extended header has too many records" })
+        } else {
+            Ok(())
+        }
     }
 
     fn take_xattr(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let Some(name) = key.strip_prefix(b"SCHILY.xattr.") else { return Ok(()) };
-        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_welcome(name)) else { return Ok(()) };
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_welcome(name)) else {
+            return Ok(());
+        };
         self.xattrs.retain(|xattr| xattr.name != name);
         self.xattrs.push(Xattr { name: name.to_owned(), value: value.to_owned() });
         Ok(())
@@ -149,7 +155,16 @@ mod tests {
 
     #[test]
     fn lying_lengths_are_refused() {
-        for bad in [&b"5 a=b\n"[..], b"7 a=b\n", b"99 a=b\n", b"x a=b\n", b"6 ab\n", b"18446744073709551615 a=b\n", b"0 \n", b"5 =b\n"] {
+        for bad in [
+            &b"5 a=b\n"[..],
+            b"7 a=b\n",
+            b"99 a=b\n",
+            b"x a=b\n",
+            b"6 ab\n",
+            b"18446744073709551615 a=b\n",
+            b"0 \n",
+            b"5 =b\n",
+        ] {
             assert!(Pax::parse(bad).is_err(), "{}", bad.escape_ascii());
         }
         assert!(Pax::parse(b"12 size=+42\n").is_err());

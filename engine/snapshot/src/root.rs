@@ -45,7 +45,8 @@ impl LayeredRoot {
         }
         // Only now that it is known to be a file: opening a device or a pipe may do things or block.
         let again = format!("/proc/self/fd/{}", found.as_raw_fd());
-        let file = openat(CWD, again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", path))?;
+        let file =
+            openat(CWD, again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", path))?;
         let mut content = Vec::new();
         std::fs::File::from(file).take(limit + 1).read_to_end(&mut content).map_err(io("read", path))?;
         if content.len() as u64 > limit { refused("larger than is accepted") } else { Ok(Some(content)) }

@@ -25,7 +25,8 @@ impl Temporary {
         directory::make(root, 0o700)?;
         directory::make(&all, 0o700)?;
         let mut random = [0; 8];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).map_err(io("name", &all))?;
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+            .map_err(io("name", &all))?;
         let session = format!("{:016x}", u64::from_ne_bytes(random));
         let path = all.join(&session);
         directory::make(&path, 0o700)?;
@@ -61,7 +62,8 @@ impl Temporary {
     }
 
     fn remove(&self, name: &str) -> Result<()> {
-        tare_sys::tree::remove(self.directory.as_fd(), name, || self.name()).map_err(io("remove", self.path.join(name)))
+        tare_sys::tree::remove(self.directory.as_fd(), name, || self.name())
+            .map_err(io("remove", self.path.join(name)))
     }
 
     /// Removes what earlier sessions left.

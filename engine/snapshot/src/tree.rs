@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fsetxattr, linkat, makedev, mkdirat, mknodat, openat,
-    openat2, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fsetxattr, linkat, makedev, mkdirat,
+    mknodat, openat, openat2, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -30,6 +30,8 @@ pub(crate) struct Tree {
     temporary: Arc<Temporary>,
     /// The directories on the way to the last entry, outermost first.
     trail: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    /// The directory that was entered last, however deep.
+    latest: Option<(Name, Rc<OwnedFd>)>,
     /// Every directory: `None` where the archive named only what lies in it. Owner, mode and times come last, as filling
     /// a directory changes its times.
     directories: BTreeMap<Name, Option<Metadata>>,
@@ -46,7 +48,14 @@ enum Place {
 impl Tree {
     pub(crate) fn new(path: &Path, root: OwnedFd, temporary: Arc<Temporary>) -> Self {
         let directories = BTreeMap::from([(Name::ROOT, None)]);
-        Self { path: path.to_owned(), root: Rc::new(root), temporary, trail: Vec::new(), directories }
+        Self {
+            path: path.to_owned(),
+            root: Rc::new(root),
+            temporary,
+            trail: Vec::new(),
+            latest: None,
+            directories,
+        }
     }
 
     pub(crate) fn directory(&mut self, name: Name, metadata: Metadata) -> Result<()> {
@@ -74,7 +83,13 @@ impl Tree {
         })
     }
 
-    pub(crate) fn node(&mut self, name: &Name, kind: FileType, device: (u32, u32), metadata: &Metadata) -> Result<()> {
+    pub(crate) fn node(
+        &mut self,
+        name: &Name,
+        kind: FileType,
+        device: (u32, u32),
+        metadata: &Metadata,
+    ) -> Result<()> {
         self.make(name, |parent, last| {
             mknodat(parent, last, kind, Mode::RUSR | Mode::WUSR, makedev(device.0, device.1))?;
             metadata.apply_at(parent.as_fd(), last, false)
@@ -137,7 +152,11 @@ impl Tree {
         Ok(implied)
     }
 
-    pub(crate) fn failed<'a>(&self, action: &'static str, name: &'a Name) -> impl FnOnce(Errno) -> Error + use<'a> {
+    pub(crate) fn failed<'a>(
+        &self,
+        action: &'static str,
+        name: &'a Name,
+    ) -> impl FnOnce(Errno) -> Error + use<'a> {
         let path = self.path.clone();
         move |error| {
             let text = String::from_utf8_lossy(name.as_bytes()).into_owned();
@@ -193,8 +212,10 @@ impl Tree {
     fn bury(&mut self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<()> {
         let depth = name.components().count();
         self.trail.truncate(depth - 1);
+        self.latest = None;
         let (from, to) = name.range_below();
-        let below: Vec<Name> = self.directories.range(from..to).map(|(directory, _)| directory.clone()).collect();
+        let below: Vec<Name> =
+            self.directories.range(from..to).map(|(directory, _)| directory.clone()).collect();
         below.iter().chain([name]).for_each(|gone| drop(self.directories.remove(gone)));
         self.temporary.bury(parent, last, &self.path)
     }
@@ -215,24 +236,37 @@ impl Tree {
 
     /// Opens a directory, making it and those above it where they are missing.
     fn enter(&mut self, name: &Name) -> Result<Rc<OwnedFd>> {
-        let known = name.components().zip(&self.trail).take_while(|(component, (open, _))| component == open).count();
-        self.trail.truncate(known);
-        let mut current = self.trail.last().map_or_else(|| self.root.clone(), |(_, open)| open.clone());
+        let (known, mut current) = self.nearest(name);
         for (depth, component) in name.components().enumerate().skip(known) {
-            let here = name.upto(depth + 1);
-            current = Rc::new(self.step_or_make(&current, &here, component)?);
+            let opened = match open_directory(&current, component) {
+                Ok(directory) => directory,
+                Err(error) => self.make_way(&current, &name.upto(depth + 1), component, error)?,
+            };
+            current = Rc::new(opened);
             if depth < OPEN {
                 self.trail.push((component.to_owned(), current.clone()));
             }
         }
+        self.latest = Some((name.clone(), current.clone()));
         Ok(current)
     }
 
-    fn step_or_make(&mut self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<OwnedFd> {
-        match open_directory(parent, last) {
-            Ok(directory) => return Ok(directory),
-            Err(Errno::NOENT) => {}
-            Err(error) => self.must_be_whiteout(parent, name, last, error)?,
+    /// The open directory that is furthest on the way to `name`, and how far that is. What leads elsewhere is closed.
+    fn nearest(&mut self, name: &Name) -> (usize, Rc<OwnedFd>) {
+        let known =
+            name.components().zip(&self.trail).take_while(|(component, (open, _))| component == open).count();
+        self.trail.truncate(known);
+        match &self.latest {
+            Some((latest, directory)) if known == OPEN && (name == latest || name.is_below(latest)) => {
+                (latest.components().count(), directory.clone())
+            }
+            _ => (known, self.trail.last().map_or_else(|| self.root.clone(), |(_, open)| open.clone())),
+        }
+    }
+
+    fn make_way(&mut self, parent: &OwnedFd, name: &Name, last: &[u8], error: Errno) -> Result<OwnedFd> {
+        if error != Errno::NOENT {
+            self.must_be_whiteout(parent, name, last, error)?;
         }
         self.make_directory(parent, name, last)?;
         self.directories.entry(name.clone()).or_insert(None);
@@ -247,11 +281,15 @@ impl Tree {
     fn must_be_whiteout(&self, parent: &OwnedFd, name: &Name, last: &[u8], error: Errno) -> Result<()> {
         match (error, statat(parent, last, AtFlags::SYMLINK_NOFOLLOW)) {
             (Errno::NOTDIR | Errno::LOOP, Ok(stat)) if is_whiteout(&stat) => Ok(()),
-            (Errno::LOOP, _) => Err(refused(name.as_bytes(), "is a symlink, and another entry leads through it")),
+            (Errno::LOOP, _) => {
+                Err(refused(name.as_bytes(), "is a symlink, and another entry leads through it"))
+            }
             (Errno::NOTDIR, Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
                 Err(refused(name.as_bytes(), "is a symlink, and another entry leads through it"))
             }
-            (Errno::NOTDIR, _) => Err(refused(name.as_bytes(), "is no directory, and another entry lies below it")),
+            (Errno::NOTDIR, _) => {
+                Err(refused(name.as_bytes(), "is no directory, and another entry lies below it"))
+            }
             (error, _) => Err(self.failed("open", name)(error)),
         }
     }
@@ -259,7 +297,10 @@ impl Tree {
 
 fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
     openat2(parent, name, flags, Mode::empty(), resolve)
 }
 

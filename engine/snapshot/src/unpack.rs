@@ -117,7 +117,10 @@ fn place<R: Read>(tree: &mut Tree, archive: &mut Archive<R>, entry: Entry) -> Re
 /// (Linux allocated devices): null, zero, full, random, urandom, the consoles, tty, console, ptmx, pseudo terminals,
 /// FUSE and TUN. A container's own device rules stand above any node.
 fn is_harmless(major: u32, minor: u32) -> bool {
-    matches!((major, minor), (1, 3 | 5 | 7 | 8 | 9) | (4, 0..=63) | (5, 0..=2) | (136..=143, _) | (10, 200 | 229))
+    matches!(
+        (major, minor),
+        (1, 3 | 5 | 7 | 8 | 9) | (4, 0..=63) | (5, 0..=2) | (136..=143, _) | (10, 200 | 229)
+    )
 }
 
 struct Content {
@@ -135,7 +138,9 @@ fn file<R: Read>(
     let file = tree.file(name)?;
     let failed = |tree: &Tree, error| tree.failed("write", name)(error);
     match content.extents {
-        None => copy(archive, &file, Extent { offset: 0, length: content.size }, |error| failed(tree, error))?,
+        None => {
+            copy(archive, &file, Extent { offset: 0, length: content.size }, |error| failed(tree, error))?
+        }
         Some(extents) => {
             for extent in extents {
                 copy(archive, &file, extent, |error| failed(tree, error))?;

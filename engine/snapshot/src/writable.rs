@@ -45,7 +45,11 @@ impl Snapshots {
         let place = self.existing(key)?;
         let Some(parent) = read_parent(&place)? else {
             let source = display(&place.join("fs"));
-            return Ok(vec![Mount { kind: "bind".to_owned(), source, options: vec!["rbind".to_owned(), "rw".to_owned()] }]);
+            return Ok(vec![Mount {
+                kind: "bind".to_owned(),
+                source,
+                options: vec!["rbind".to_owned(), "rw".to_owned()],
+            }]);
         };
         let lower: Vec<String> = self.trees(&parent)?.iter().map(|tree| display(tree)).collect();
         let options = vec![
@@ -114,7 +118,8 @@ impl Snapshots {
     }
 
     fn writable_path(&self, key: &str) -> Result<PathBuf> {
-        let plain = key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+        let plain =
+            key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
         if key.is_empty() || key.len() > 128 || key.starts_with('.') || !plain {
             return Err(Error::Key(key.to_owned()));
         }

@@ -52,7 +52,8 @@ impl Batch {
 
     /// Notes that `holder` uses `resource`, e.g. `container/<id>` and `volume/<name>`.
     pub fn lease(&mut self, holder: &str, resource: &str) -> &mut Self {
-        if let Some(bad) = [holder, resource].into_iter().find(|text| text.contains('\0') || text.is_empty()) {
+        if let Some(bad) = [holder, resource].into_iter().find(|text| text.contains('\0') || text.is_empty())
+        {
             return self.break_with(lease::BY_RESOURCE, bad, "leases are text without NUL".to_owned());
         }
         lease::keys(holder, resource).into_iter().for_each(|(table, key)| {

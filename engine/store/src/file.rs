@@ -25,18 +25,28 @@ impl File {
     }
 
     /// Runs `work` on the database, for reading.
-    pub(crate) fn read<T>(&self, work: impl Fn(&Database) -> std::result::Result<T, redb::Error>) -> Result<T> {
+    pub(crate) fn read<T>(
+        &self,
+        work: impl Fn(&Database) -> std::result::Result<T, redb::Error>,
+    ) -> Result<T> {
         self.with("read", work)
     }
 
     /// Runs `work` on the database, for writing. Only the writer thread comes here.
-    pub(crate) fn write<T>(&self, work: impl Fn(&Database) -> std::result::Result<T, redb::Error>) -> Result<T> {
+    pub(crate) fn write<T>(
+        &self,
+        work: impl Fn(&Database) -> std::result::Result<T, redb::Error>,
+    ) -> Result<T> {
         self.with("written", work)
     }
 
     /// An input/output error closes the database and opens it again, which brings back the last durable state; the
     /// work that met the error has failed, what comes after it has not.
-    fn with<T>(&self, action: &'static str, work: impl Fn(&Database) -> std::result::Result<T, redb::Error>) -> Result<T> {
+    fn with<T>(
+        &self,
+        action: &'static str,
+        work: impl Fn(&Database) -> std::result::Result<T, redb::Error>,
+    ) -> Result<T> {
         let guard = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = guard.as_ref() else {
             drop(guard);
@@ -80,7 +90,9 @@ fn open(path: &Path) -> Result<Database> {
     let opened = Builder::new().set_cache_size(CACHE).create_file(file);
     opened.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen => Error::InUse { path: path.to_owned(), holder: holder(path) },
-        DatabaseError::Storage(StorageError::Corrupted(why)) => refused(format!("it is damaged: {why}"), true),
+        DatabaseError::Storage(StorageError::Corrupted(why)) => {
+            refused(format!("it is damaged: {why}"), true)
+        }
         DatabaseError::Storage(StorageError::Io(io)) if io.kind() == std::io::ErrorKind::InvalidData => {
             refused("it is no database of this program".to_owned(), true)
         }

@@ -56,7 +56,10 @@ impl Store {
     /// Every record of a table, by key in byte order.
     pub fn list<T: DeserializeOwned>(&self, table: &'static str) -> Result<Vec<(String, T)>> {
         let records = read::below(&self.file, &self.pending, table, "")?;
-        records.into_iter().map(|(key, bytes)| read::decode(table, &key, &bytes).map(|value| (key, value))).collect()
+        records
+            .into_iter()
+            .map(|(key, bytes)| read::decode(table, &key, &bytes).map(|value| (key, value)))
+            .collect()
     }
 
     /// Applies a batch; it is on the disk when this returns. A condition of the batch that does not hold

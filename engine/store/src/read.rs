@@ -18,7 +18,11 @@ pub(crate) fn definition(table: &'static str) -> TableDefinition<'static, &'stat
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(table: &'static str, key: &str, bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::Decode { table, key: key.to_owned(), why: error.to_string() })
+    serde_json::from_slice(bytes).map_err(|error| Error::Decode {
+        table,
+        key: key.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 pub(crate) fn value(
@@ -41,11 +45,21 @@ pub(crate) fn value_in(
 }
 
 /// Every record whose key begins with `prefix`. The lock is held while the disk is read: queue and disk are one moment.
-pub(crate) fn below(file: &File, pending: &Mutex<Pending>, table: &'static str, prefix: &str) -> Result<Vec<Record>> {
+pub(crate) fn below(
+    file: &File,
+    pending: &Mutex<Pending>,
+    table: &'static str,
+    prefix: &str,
+) -> Result<Vec<Record>> {
     below_in(file, &pending.lock().unwrap_or_else(PoisonError::into_inner), table, prefix)
 }
 
-pub(crate) fn below_in(file: &File, pending: &Pending, table: &'static str, prefix: &str) -> Result<Vec<Record>> {
+pub(crate) fn below_in(
+    file: &File,
+    pending: &Pending,
+    table: &'static str,
+    prefix: &str,
+) -> Result<Vec<Record>> {
     let mut records: BTreeMap<String, Arc<[u8]>> = stored_below(file, table, prefix)?.into_iter().collect();
     for (key, value) in pending.below(table, prefix) {
         match value {

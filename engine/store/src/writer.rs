@@ -30,7 +30,8 @@ impl Writer {
     pub(crate) fn start(file: Arc<File>, pending: Arc<Mutex<Pending>>) -> Result<Self> {
         let (jobs, queue) = mpsc::channel();
         let run = move || write_all(&file, &pending, &queue);
-        let thread = thread::Builder::new().name("store".to_owned()).spawn(run).map_err(|_| Error::Stopped)?;
+        let thread =
+            thread::Builder::new().name("store".to_owned()).spawn(run).map_err(|_| Error::Stopped)?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread) })
     }
 

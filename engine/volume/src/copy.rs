@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    linkat, lgetxattr, llistxattr, lsetxattr, mkdirat, mknodat, openat, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat,
+    chownat, lgetxattr, linkat, llistxattr, lsetxattr, mkdirat, mknodat, openat, readlinkat, statat,
+    symlinkat, utimensat,
 };
 use rustix::io::Errno;
 use tare_sys::path::open_without_links;
@@ -117,7 +118,9 @@ fn describe(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr, stat: &Stat)
     let (uid, gid) = (Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)));
     chownat(to, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
     // By the directory's descriptor and one component: such a path is at nobody's mercy.
-    let path = |directory: BorrowedFd<'_>| Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+    let path = |directory: BorrowedFd<'_>| {
+        Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name)
+    };
     if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
         chmodat(CWD, path(to), Mode::from_raw_mode(stat.st_mode & 0o7777), AtFlags::empty())?;
     }

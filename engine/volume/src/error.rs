@@ -25,7 +25,9 @@ pub enum Error {
     #[error("error looking up volume plugin {0}: plugin \"{0}\" not found")]
     Driver(String),
     /// An option of the driver.
-    #[error("not supported yet: volume option \"{0}\" of the driver \"local\"; volumes are plain directories so far, use a bind mount or a tmpfs mount instead")]
+    #[error(
+        "not supported yet: volume option \"{0}\" of the driver \"local\"; volumes are plain directories so far, use a bind mount or a tmpfs mount instead"
+    )]
     Option(String),
     /// A system call failed.
     #[error("cannot {action} {}: {cause}", path.display())]
@@ -55,6 +57,9 @@ impl HasKind for Error {
 }
 
 /// Turns a system call's failure into [`Error::Io`], naming what was tried on what.
-pub(crate) fn io<E: Into<io::Error>>(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(E) -> Error {
+pub(crate) fn io<E: Into<io::Error>>(
+    action: &'static str,
+    path: impl AsRef<Path>,
+) -> impl FnOnce(E) -> Error {
     move |cause| Error::Io { action, path: path.as_ref().to_owned(), cause: cause.into() }
 }

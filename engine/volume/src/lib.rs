@@ -213,7 +213,8 @@ fn make_directory(path: &Path, mode: u32) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
         Err(error) => return Err(error::io("make the directory", path)(error)),
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(error::io("make the directory", path))
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+        .map_err(error::io("make the directory", path))
 }
 
 #[cfg(test)]

@@ -11,7 +11,11 @@ pub struct Pruned {
 
 impl Volumes {
     /// Removes the volumes that nobody leases and that `wanted` picks: anonymous ones, or with `all` named ones too.
-    pub async fn prune(&self, all: bool, wanted: impl Fn(&Volume) -> bool + Send + 'static) -> Result<Pruned> {
+    pub async fn prune(
+        &self,
+        all: bool,
+        wanted: impl Fn(&Volume) -> bool + Send + 'static,
+    ) -> Result<Pruned> {
         self.blocking(move |inner| {
             let mut pruned = Pruned::default();
             for volume in inner.list()? {

@@ -45,10 +45,17 @@ impl Inner {
             let directory = self.directory(&name);
             return fs::remove_dir_all(&directory).map_err(io("remove", directory));
         }
-        let changed = fs::metadata(&data).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let changed =
+            fs::metadata(&data).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         tracing::warn!("volume {name} had no record and has one again; its labels are lost");
         let (labels, options) = (BTreeMap::new(), BTreeMap::new());
-        self.record(&Volume { name, driver: DRIVER.to_owned(), labels, options, created: Timestamp::from(changed) })
+        self.record(&Volume {
+            name,
+            driver: DRIVER.to_owned(),
+            labels,
+            options,
+            created: Timestamp::from(changed),
+        })
     }
 }
 

@@ -81,7 +81,12 @@ fn attributes_arrive_but_for_those_that_steer_the_host() {
 fn long_names_arrive_by_either_extension() {
     let world = World::new();
     let deep = format!("{}end", "directory-of-some-length/".repeat(40));
-    let archive = tar().long(&deep).file("short", "gnu").pax(&[("path", b"pax/\xc3\xa4\xff")]).file("short", "pax").finish();
+    let archive = tar()
+        .long(&deep)
+        .file("short", "gnu")
+        .pax(&[("path", b"pax/\xc3\xa4\xff")])
+        .file("short", "pax")
+        .finish();
     let (_, tree) = world.layer(1, None, &archive);
     assert_eq!(std::fs::read_to_string(tree.join(&deep)).unwrap(), "gnu");
     let name = OsStr::from_bytes(b"\xc3\xa4\xff");
@@ -173,7 +178,8 @@ fn archives_of_gnu_tar_arrive_as_gnu_tar_took_them() {
     ] {
         let world = World::new();
         let mut made = Command::new("tar");
-        let made = made.args(arguments).arg("-C").arg(source.path()).args(["-cf", "-", "."]).output().unwrap();
+        let made =
+            made.args(arguments).arg("-C").arg(source.path()).args(["-cf", "-", "."]).output().unwrap();
         let (_, tree) = world.layer(1, None, &made.stdout);
         assert_eq!(std::fs::read(tree.join("a/b/file")).unwrap(), vec![7; 1 << 20], "{arguments:?}");
         assert_eq!(tree.join("a/again").metadata().unwrap().nlink(), 2);

@@ -95,7 +95,9 @@ fn devices_of_the_machine_are_refused() {
 fn limits_on_bytes_and_entries_hold() {
     let world = World::new();
     let archive = tar().file("a", "12345").file("b", "12345").file("c", "").finish();
-    for (limits, what) in [(Limits { bytes: 9, entries: 9 }, "bytes"), (Limits { bytes: 99, entries: 2 }, "entries")] {
+    for (limits, what) in
+        [(Limits { bytes: 9, entries: 9 }, "bytes"), (Limits { bytes: 99, entries: 2 }, "entries")]
+    {
         let error = world.snapshots.unpack(&archive[..], &limits).err().unwrap();
         assert_eq!(error.kind(), Kind::Exhausted);
         assert!(error.to_string().contains(what), "{error}");
@@ -171,7 +173,8 @@ fn the_stream_is_read_to_its_end_and_its_errors_are_kept() {
     let mut reader = Counted(&archive, 0, None);
     world.snapshots.unpack(&mut reader, &Limits::default()).unwrap();
     assert_eq!(reader.1, archive.len());
-    let error = world.snapshots.unpack(Counted(&archive, 0, Some("too much")), &Limits::default()).err().unwrap();
+    let error =
+        world.snapshots.unpack(Counted(&archive, 0, Some("too much")), &Limits::default()).err().unwrap();
     assert!(matches!(error, Error::Read(cause) if cause.to_string() == "too much"));
     world.assert_untouched();
 }
@@ -184,10 +187,15 @@ fn the_deepest_path_that_there_can_be_is_made_and_removed() {
     world.layer(1, None, &tar().long(&name).file("short", "x").finish());
     world.snapshots.remove_layer(&tare_model::Digest::from_bytes([1; 32])).unwrap();
     world.assert_untouched();
-    assert!(world.refusal(&tar().long(&("d/".repeat(2050) + "file")).file("short", "x").finish()).contains("4095"));
+    assert!(
+        world
+            .refusal(&tar().long(&("d/".repeat(2050) + "file")).file("short", "x").finish())
+            .contains("4095")
+    );
 }
 
-const WORDS: [&str; 10] = ["a", "b", "..", ".", ".wh.a", ".wh..wh..opq", "/", "precious", ".wh.b", ".wh..wh.x"];
+const WORDS: [&str; 10] =
+    ["a", "b", "..", ".", ".wh.a", ".wh..wh..opq", "/", "precious", ".wh.b", ".wh..wh.x"];
 
 fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(&WORDS[..]), 1..5).prop_map(|words| words.join("/"))
@@ -215,9 +223,9 @@ fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, case: impl Fn(&
 #[test]
 fn no_order_of_entries_leads_out() {
     check(entries(), |world, entries| {
-        let archive = entries.into_iter().fold(tar(), |archive, (kind, name, target)| {
-            archive.link(EntryType::new(kind), &name, &target)
-        });
+        let archive = entries
+            .into_iter()
+            .fold(tar(), |archive, (kind, name, target)| archive.link(EntryType::new(kind), &name, &target));
         drop(world.unpack(&archive.finish()));
     });
 }

@@ -109,14 +109,18 @@ fn a_container_without_an_image_has_a_plain_directory() {
     let world = World::new();
     world.snapshots.prepare("c1", None).unwrap();
     let [mount] = &world.snapshots.mounts("c1").unwrap()[..] else { panic!("one mount") };
-    assert_eq!((mount.kind.as_str(), Path::new(&mount.source)), ("bind", &*world.snapshots.upper("c1").unwrap()));
+    assert_eq!(
+        (mount.kind.as_str(), Path::new(&mount.source)),
+        ("bind", &*world.snapshots.upper("c1").unwrap())
+    );
 }
 
 #[test]
 fn what_others_stand_on_or_lease_is_not_removed() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("tare.db")).unwrap();
-    let snapshots = tare_snapshot::Snapshots::open(&directory.path().join("snapshots"), store.clone()).unwrap();
+    let snapshots =
+        tare_snapshot::Snapshots::open(&directory.path().join("snapshots"), store.clone()).unwrap();
     for (number, parent) in [(1, None), (2, Some(digest(1)))] {
         let unpacked = snapshots.unpack(&tar().file("a", "").finish()[..], &Limits::default()).unwrap();
         snapshots.commit(unpacked, &digest(number), parent.as_ref()).unwrap();

@@ -1,5 +1,7 @@
 //! Layers on a real file system: what archives may do and what they may not, and what overlayfs makes of the result.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod archive;
 mod content;
 mod hostile;
@@ -66,7 +68,8 @@ fn open(directory: &Path) -> Arc<Snapshots> {
 
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

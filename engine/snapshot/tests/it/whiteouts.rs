@@ -8,7 +8,14 @@ use crate::World;
 use crate::archive::{Tar, tar};
 
 fn base() -> Vec<u8> {
-    tar().file("keep", "1").file("gone", "1").directory("dir/").file("dir/old", "1").file("dir/kept", "1").file("file", "1").finish()
+    tar()
+        .file("keep", "1")
+        .file("gone", "1")
+        .directory("dir/")
+        .file("dir/old", "1")
+        .file("dir/kept", "1")
+        .file("file", "1")
+        .finish()
 }
 
 /// What the merged tree says under each path: its content, `/` for a directory, nothing for nothing.
@@ -55,8 +62,18 @@ fn opaque_directories_show_only_what_is_theirs_in_either_order() {
 #[test]
 fn whiteouts_are_for_lower_layers_only_in_either_order() {
     for upper in [
-        tar().file(".wh.gone", "").file("gone", "2").file(".wh.dir", "").directory("dir/").file("dir/new", "2"),
-        tar().file("gone", "2").file(".wh.gone", "").directory("dir/").file("dir/new", "2").file(".wh.dir", ""),
+        tar()
+            .file(".wh.gone", "")
+            .file("gone", "2")
+            .file(".wh.dir", "")
+            .directory("dir/")
+            .file("dir/new", "2"),
+        tar()
+            .file("gone", "2")
+            .file(".wh.gone", "")
+            .directory("dir/")
+            .file("dir/new", "2")
+            .file(".wh.dir", ""),
         tar().file("gone", "2").file(".wh.gone", "").file(".wh.dir", "").file("dir/new", "2"),
     ] {
         assert_eq!(merged(upper, &["gone", "dir/new", "dir/old"]), said(&["2", "2", ""]));
@@ -100,10 +117,15 @@ fn looking_in_never_leaves_the_image() {
         .raw(Tar::header(tar::EntryType::Fifo, "pipe"), b"")
         .finish();
     let (chain, _) = world.layer(1, None, &archive);
-    assert_eq!(look(&world, &chain, &["/abs", "rel", "out", "loop", "etc/passwd/x"]), said(&["root", "root", "", "", ""]));
+    assert_eq!(
+        look(&world, &chain, &["/abs", "rel", "out", "loop", "etc/passwd/x"]),
+        said(&["root", "root", "", "", ""])
+    );
     let root = world.snapshots.open_root(Some(&chain)).unwrap();
     assert!(root.read_file(Path::new("pipe"), 100).is_err());
     assert!(root.read_file(Path::new("etc"), 100).is_err());
     assert!(root.read_file(Path::new("etc/passwd"), 3).is_err());
-    assert!(world.snapshots.open_root(None).unwrap().read_file(Path::new("etc/passwd"), 3).unwrap().is_none());
+    assert!(
+        world.snapshots.open_root(None).unwrap().read_file(Path::new("etc/passwd"), 3).unwrap().is_none()
+    );
 }

@@ -42,15 +42,25 @@ fn every_acknowledged_commit_survives_a_kill() {
     for round in 1..6 {
         let mut child = writer(directory.path());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let enough = lines.by_ref().map(Result::unwrap).filter_map(|line| acknowledged(&line)).nth(37 * round).unwrap();
+        let enough = lines
+            .by_ref()
+            .map(Result::unwrap)
+            .filter_map(|line| acknowledged(&line))
+            .nth(37 * round)
+            .unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
         // The pipe may hold acknowledgements that came after we decided.
-        let last = lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)).last().unwrap_or(enough);
+        let last =
+            lines.map_while(Result::ok).filter_map(|line| acknowledged(&line)).last().unwrap_or(enough);
         let store = open(directory.path());
         for number in 0..=last.max(before) {
             for key in [format!("{number:08}"), format!("later {number:08}")] {
-                assert_eq!(store.get::<Thing>(TABLE, &key).unwrap().map(|thing| thing.size), Some(number), "{key}");
+                assert_eq!(
+                    store.get::<Thing>(TABLE, &key).unwrap().map(|thing| thing.size),
+                    Some(number),
+                    "{key}"
+                );
             }
         }
         before = last.max(before);

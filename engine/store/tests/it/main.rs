@@ -1,5 +1,7 @@
 //! The database on a real file: durability, order, conditions, leases, and who else may have it.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod crash;
 
 use std::path::Path;
@@ -91,7 +93,10 @@ fn leases_are_asked_for_both_ways() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let mut batch = Batch::default();
-    batch.lease("container/2", "volume/data").lease("container/1", "volume/data").lease("container/1", "image/x");
+    batch
+        .lease("container/2", "volume/data")
+        .lease("container/1", "volume/data")
+        .lease("container/1", "image/x");
     // A name that begins with the other's is another name.
     batch.lease("container/11", "volume/data2");
     store.commit_blocking(batch).unwrap();

@@ -1,5 +1,7 @@
 //! Volumes on a real file system.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -37,7 +39,8 @@ impl World {
     }
 
     fn create(&self, name: &str) -> Volume {
-        self.run(self.volumes.create(Some(name.parse().unwrap()), "local", BTreeMap::new(), BTreeMap::new())).unwrap()
+        self.run(self.volumes.create(Some(name.parse().unwrap()), "local", BTreeMap::new(), BTreeMap::new()))
+            .unwrap()
     }
 
     fn run<T>(&self, future: impl Future<Output = T>) -> T {
@@ -60,7 +63,8 @@ fn a_volume_is_made_once_and_found_again() {
     let world = World::new();
     let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
     let name: Name = "data".parse().unwrap();
-    let made = world.run(world.volumes.create(Some(name.clone()), "", BTreeMap::new(), labels.clone())).unwrap();
+    let made =
+        world.run(world.volumes.create(Some(name.clone()), "", BTreeMap::new(), labels.clone())).unwrap();
     assert_eq!((made.name.as_str(), made.driver.as_str(), &made.labels), ("data", "local", &labels));
     assert_eq!(world.create("data"), made, "the same again, labels and time included");
     let path = world.volumes.path(&made);
@@ -70,7 +74,7 @@ fn a_volume_is_made_once_and_found_again() {
     fs::write(path.join("file"), "kept").unwrap();
     let world = world.reopen();
     world.run(world.volumes.reconcile()).unwrap();
-    assert_eq!(world.volumes.list().unwrap(), [made.clone()]);
+    assert_eq!(world.volumes.list().unwrap(), std::slice::from_ref(&made));
     assert_eq!(world.volumes.get("data").unwrap(), made);
     assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "kept");
     assert_eq!(world.run(world.volumes.usage(&made)).unwrap(), 4);
@@ -119,7 +123,8 @@ fn a_leased_volume_stays_and_a_removed_one_is_gone() {
 #[test]
 fn pruning_takes_what_nobody_named_and_nobody_uses() {
     let world = World::new();
-    let anonymous = || world.run(world.volumes.create(None, "local", BTreeMap::new(), BTreeMap::new())).unwrap();
+    let anonymous =
+        || world.run(world.volumes.create(None, "local", BTreeMap::new(), BTreeMap::new())).unwrap();
     let (unused, used, named) = (anonymous(), anonymous(), world.create("named"));
     assert!(unused.is_anonymous() && !named.is_anonymous());
     assert_eq!(unused.name.as_str().len(), 64);
@@ -190,7 +195,8 @@ fn reconciling_loses_no_data() {
     fs::write(root.join("lost+found"), "no volume").unwrap();
 
     world.run(world.volumes.reconcile()).unwrap();
-    let names: Vec<String> = world.volumes.list().unwrap().into_iter().map(|volume| volume.name.to_string()).collect();
+    let names: Vec<String> =
+        world.volumes.list().unwrap().into_iter().map(|volume| volume.name.to_string()).collect();
     assert_eq!(names, ["gone", "half", "orphan"]);
     assert!(!root.join("half/_filling").exists() && world.volumes.path(&volume).is_dir());
     assert!(world.volumes.path(&gone).is_dir());

@@ -165,11 +165,10 @@ mod tests {
         let good = load_or_compile(Some(directory.path()), &profile()).unwrap();
         let file = files(directory.path()).remove(0);
         let bytes = std::fs::read(&file).unwrap();
-        let damages: [&dyn Fn(&mut Vec<u8>); 4] =
-            [&|b| b.truncate(20), &|b| *b.last_mut().unwrap() ^= 1, &|b| b.fill(0), &|b| b.extend([0; 8])];
-        for damage in damages {
-            let mut damaged = bytes.clone();
-            damage(&mut damaged);
+        let mut flipped = bytes.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let longer = [&bytes[..], &[0; 8]].concat();
+        for damaged in [bytes[..20].to_vec(), flipped, vec![0; bytes.len()], longer, Vec::new()] {
             std::fs::write(&file, &damaged).unwrap();
             assert_eq!(load_or_compile(Some(directory.path()), &profile()).unwrap(), good);
         }

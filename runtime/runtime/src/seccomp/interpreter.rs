@@ -37,9 +37,9 @@ fn load(call: &Call, offset: u32) -> u32 {
     match offset {
         0 => call.number,
         4 => call.architecture,
-        16..64 if offset % 4 == 0 => {
+        16..64 if offset.is_multiple_of(4) => {
             let argument = call.arguments[(offset as usize - 16) / 8];
-            if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+            if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
         }
         other => panic!("load from {other}"),
     }

@@ -11,6 +11,8 @@ mod syscalls;
 #[cfg(test)]
 mod interpreter;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod tests;
 
 use tare_oci::runtime::Seccomp;
@@ -55,7 +57,8 @@ fn compile_for(host: policy::Host, profile: &Seccomp) -> Result<Filter, SeccompE
     let policy = policy::read(host, profile)?;
     let instructions = program::lay_out(&policy);
     if instructions.len() > MOST_INSTRUCTIONS {
-        let rule = format!("{} instructions come of it, {MOST_INSTRUCTIONS} are the most", instructions.len());
+        let rule =
+            format!("{} instructions come of it, {MOST_INSTRUCTIONS} are the most", instructions.len());
         return Err(SeccompError { field: "syscalls".to_owned(), rule });
     }
     Ok(Filter { instructions, flags: policy.flags })

@@ -47,7 +47,10 @@ pub(super) enum Compare {
     Greater(u64),
     GreaterOrEqual(u64),
     /// The bits under the mask equal the datum.
-    Masked { mask: u64, datum: u64 },
+    Masked {
+        mask: u64,
+        datum: u64,
+    },
 }
 
 /// One rule of a call: where all conditions hold, its action.
@@ -97,9 +100,7 @@ impl Host {
     /// Its own architecture first, then those that its kernels may run besides.
     fn tables(self) -> &'static [(&'static str, Table)] {
         match self {
-            Self::X86_64 => {
-                &[("X86_64", Table::X86_64), ("X86", Table::X86), ("X32", Table::X32)]
-            }
+            Self::X86_64 => &[("X86_64", Table::X86_64), ("X86", Table::X86), ("X32", Table::X32)],
             Self::Aarch64 => &[("AARCH64", Table::Aarch64), ("ARM", Table::Arm)],
         }
     }
@@ -107,8 +108,28 @@ impl Host {
 
 /// `SCMP_ARCH_…` of the runtime specification. Those that do not run on this machine need no filter.
 const ARCHITECTURES: [&str; 22] = [
-    "NATIVE", "X86", "X86_64", "X32", "ARM", "AARCH64", "MIPS", "MIPS64", "MIPS64N32", "MIPSEL", "MIPSEL64", "MIPSEL64N32", "PPC",
-    "PPC64", "PPC64LE", "S390", "S390X", "PARISC", "PARISC64", "RISCV64", "LOONGARCH64", "M68K",
+    "NATIVE",
+    "X86",
+    "X86_64",
+    "X32",
+    "ARM",
+    "AARCH64",
+    "MIPS",
+    "MIPS64",
+    "MIPS64N32",
+    "MIPSEL",
+    "MIPSEL64",
+    "MIPSEL64N32",
+    "PPC",
+    "PPC64",
+    "PPC64LE",
+    "S390",
+    "S390X",
+    "PARISC",
+    "PARISC64",
+    "RISCV64",
+    "LOONGARCH64",
+    "M68K",
 ];
 
 const fn audit(table: Table) -> u32 {
@@ -125,9 +146,27 @@ const fn audit(table: Table) -> u32 {
 /// Arguments that the kernel takes as 32 bits. A filter that looked at all 64 could be passed with rubbish in the upper
 /// half, which the kernel then ignores (CVE-2019-7303, CVE-2019-10063).
 const NARROW: [(&str, u32); 21] = [
-    ("bpf", 0), ("fcntl", 1), ("fcntl64", 1), ("futex", 1), ("io_uring_register", 1), ("ioctl", 1), ("keyctl", 0), ("madvise", 2),
-    ("personality", 0), ("prctl", 0), ("sched_setscheduler", 1), ("seccomp", 0), ("seccomp", 1), ("setns", 1), ("socket", 0),
-    ("socket", 1), ("socket", 2), ("socketcall", 0), ("socketpair", 0), ("socketpair", 1), ("socketpair", 2),
+    ("bpf", 0),
+    ("fcntl", 1),
+    ("fcntl64", 1),
+    ("futex", 1),
+    ("io_uring_register", 1),
+    ("ioctl", 1),
+    ("keyctl", 0),
+    ("madvise", 2),
+    ("personality", 0),
+    ("prctl", 0),
+    ("sched_setscheduler", 1),
+    ("seccomp", 0),
+    ("seccomp", 1),
+    ("setns", 1),
+    ("socket", 0),
+    ("socket", 1),
+    ("socket", 2),
+    ("socketcall", 0),
+    ("socketpair", 0),
+    ("socketpair", 1),
+    ("socketpair", 2),
 ];
 
 pub(super) fn error<T>(field: impl Into<String>, rule: impl Into<String>) -> Result<T, SeccompError> {
@@ -137,7 +176,10 @@ pub(super) fn error<T>(field: impl Into<String>, rule: impl Into<String>) -> Res
 pub(super) fn read(host: Host, profile: &Seccomp) -> Result<Policy, SeccompError> {
     let default = action("defaultAction", &profile.default_action, profile.default_errno_ret)?;
     if default == Action::NOTIFY {
-        return error("defaultAction", "SCMP_ACT_NOTIFY cannot be the default: the one who is notified would wait for itself");
+        return error(
+            "defaultAction",
+            "SCMP_ACT_NOTIFY cannot be the default: the one who is notified would wait for itself",
+        );
     }
     let rules = rules(profile)?;
     let tables = tables(host, profile)?;
@@ -164,16 +206,29 @@ fn rules(profile: &Seccomp) -> Result<Rules<'_>, SeccompError> {
 /// Conditions are joined by "and", unless two look at the same argument: then each stands alone, as runc has it, because
 /// that is what profiles of that form were written for.
 fn rules_of(field: &str, name: &str, rule: &SyscallRule, action: Action) -> Result<Vec<Rule>, SeccompError> {
-    let conditions: Vec<Condition> =
-        rule.args.iter().enumerate().map(|(at, argument)| condition(field, name, at, argument)).collect::<Result<_, _>>()?;
-    let twice = |condition: &Condition| conditions.iter().filter(|other| other.index == condition.index).count() > 1;
+    let conditions: Vec<Condition> = rule
+        .args
+        .iter()
+        .enumerate()
+        .map(|(at, argument)| condition(field, name, at, argument))
+        .collect::<Result<_, _>>()?;
+    let twice =
+        |condition: &Condition| conditions.iter().filter(|other| other.index == condition.index).count() > 1;
     if conditions.iter().any(twice) {
-        return Ok(conditions.into_iter().map(|condition| Rule { conditions: vec![condition], action }).collect());
+        return Ok(conditions
+            .into_iter()
+            .map(|condition| Rule { conditions: vec![condition], action })
+            .collect());
     }
     Ok(vec![Rule { conditions, action }])
 }
 
-fn check_notify(field: &str, rule: &SyscallRule, action: Action, profile: &Seccomp) -> Result<(), SeccompError> {
+fn check_notify(
+    field: &str,
+    rule: &SyscallRule,
+    action: Action,
+    profile: &Seccomp,
+) -> Result<(), SeccompError> {
     if action != Action::NOTIFY {
         return Ok(());
     }
@@ -181,12 +236,20 @@ fn check_notify(field: &str, rule: &SyscallRule, action: Action, profile: &Secco
         return error("listenerPath", "needed where an action is SCMP_ACT_NOTIFY");
     }
     if rule.names.iter().any(|name| name == "write") {
-        return error(format!("{field}.names"), "SCMP_ACT_NOTIFY cannot be had for write: the container would stop at once");
+        return error(
+            format!("{field}.names"),
+            "SCMP_ACT_NOTIFY cannot be had for write: the container would stop at once",
+        );
     }
     Ok(())
 }
 
-fn condition(field: &str, name: &str, at: usize, argument: &SyscallArgument) -> Result<Condition, SeccompError> {
+fn condition(
+    field: &str,
+    name: &str,
+    at: usize,
+    argument: &SyscallArgument,
+) -> Result<Condition, SeccompError> {
     let field = format!("{field}.args[{at}]");
     if argument.index > 5 {
         return error(format!("{field}.index"), "0 to 5 are the arguments of a system call");
@@ -249,7 +312,10 @@ fn tables(host: Host, profile: &Seccomp) -> Result<Vec<Table>, SeccompError> {
         }
     }
     let own = host.tables().iter().enumerate();
-    Ok(own.filter(|(at, (name, _))| *at == 0 || wanted.contains(name)).map(|(_, (_, table))| *table).collect())
+    Ok(own
+        .filter(|(at, (name, _))| *at == 0 || wanted.contains(name))
+        .map(|(_, (_, table))| *table)
+        .collect())
 }
 
 fn entry(table: Table, rules: &Rules<'_>, default: Action) -> Entry {
@@ -258,10 +324,26 @@ fn entry(table: Table, rules: &Rules<'_>, default: Action) -> Entry {
     for (number, rules) in numbered {
         // Two names may mean one call.
         let decision = decisions.entry(number).or_insert(Decision { rules: Vec::new(), otherwise: default });
-        decision.rules.extend(rules.iter().cloned());
+        decision.rules.extend(rules.iter().map(|rule| rule.on(table)));
     }
     decisions.values_mut().for_each(Decision::settle);
     Entry { audit: audit(table), is_x32: table == Table::X32, ranges: ranges(table, decisions, default) }
+}
+
+impl Rule {
+    /// Arguments have 32 bits on 32-bit architectures, so that "equal to −1" written with 64 bits means all of them.
+    /// Comparisons by size stay as they are: they are true as they stand.
+    fn on(&self, table: Table) -> Rule {
+        let mut rule = self.clone();
+        for condition in &mut rule.conditions {
+            let by_bits = matches!(
+                condition.compare,
+                Compare::Equal(_) | Compare::NotEqual(_) | Compare::Masked { .. }
+            );
+            condition.narrow |= by_bits && matches!(table, Table::X86 | Table::Arm);
+        }
+        rule
+    }
 }
 
 impl Decision {

@@ -80,7 +80,8 @@ impl Program {
     fn jump(&mut self, code: u16, k: u32, yes: Place, no: Place) -> Place {
         let (yes, no) = (self.near(yes), self.near(no));
         let here = self.reversed.len();
-        let offset = |target: Place| u8::try_from(here - target - 1).expect("near() has brought it within reach");
+        let offset =
+            |target: Place| u8::try_from(here - target - 1).expect("near() has brought it within reach");
         self.reversed.push(Instruction { code, jt: offset(yes), jf: offset(no), k });
         here
     }
@@ -93,7 +94,9 @@ impl Program {
     /// A return, made anew only if the last one is out of reach.
     fn give(&mut self, action: Action) -> Place {
         let here = self.reversed.len();
-        if let Some((_, place)) = self.returns.iter().find(|(given, place)| *given == action && here - place < 200) {
+        if let Some((_, place)) =
+            self.returns.iter().find(|(given, place)| *given == action && here - place < 200)
+        {
             return *place;
         }
         let place = self.emit(RETURN, action.0);
@@ -127,7 +130,8 @@ impl Program {
         let mut next = self.give(decision.otherwise);
         for rule in decision.rules.iter().rev() {
             let action = self.give(rule.action);
-            next = rule.conditions.iter().rev().fold(action, |yes, condition| self.check(condition, yes, next));
+            next =
+                rule.conditions.iter().rev().fold(action, |yes, condition| self.check(condition, yes, next));
         }
         next
     }

@@ -329,7 +329,7 @@ static SYSCALLS: [(&str, [u32; 5]); 484] = [
     ("query_module", [178, 167, NO, NO, NO]),
     ("quotactl", [179, 131, X32 | 179, 60, 131]),
     ("quotactl_fd", [443, 443, X32 | 443, 443, 443]),
-    ("read", [0, 3, X32 | 0, 63, 3]),
+    ("read", [0, 3, X32, 63, 3]),
     ("readahead", [187, 225, X32 | 187, 213, 225]),
     ("readdir", [NO, 89, NO, NO, NO]),
     ("readlink", [89, 85, X32 | 89, NO, 85]),
@@ -526,7 +526,8 @@ mod tests {
         let aliases = ["arm_sync_file_range", "sync_file_range2"];
         for column in 0..5 {
             let rows = SYSCALLS.iter().filter(|row| !aliases.contains(&row.0));
-            let mut numbers: Vec<u32> = rows.map(|row| row.1[column]).filter(|number| *number != NO).collect();
+            let mut numbers: Vec<u32> =
+                rows.map(|row| row.1[column]).filter(|number| *number != NO).collect();
             let all = numbers.len();
             numbers.sort_unstable();
             numbers.dedup();
@@ -566,7 +567,11 @@ mod tests {
             for define in defines {
                 let (name, value) = define.split_once(' ').unwrap();
                 let value = value.trim_matches(['(', ')']).trim_start_matches("__X32_SYSCALL_BIT + ");
-                assert_eq!(number(table, name), Some(value.parse::<u32>().unwrap() | bit), "{table:?} {name}");
+                assert_eq!(
+                    number(table, name),
+                    Some(value.parse::<u32>().unwrap() | bit),
+                    "{table:?} {name}"
+                );
             }
         }
     }

@@ -24,8 +24,11 @@ fn rule(names: &[&str], action: &str) -> SyscallRule {
 }
 
 fn rule_if(name: &str, action: &str, args: &[(u32, &str, u64, u64)]) -> SyscallRule {
-    let argument = |&(index, op, value, value_two): &(u32, &str, u64, u64)| {
-        SyscallArgument { index, value, value_two, op: format!("SCMP_CMP_{op}") }
+    let argument = |&(index, op, value, value_two): &(u32, &str, u64, u64)| SyscallArgument {
+        index,
+        value,
+        value_two,
+        op: format!("SCMP_CMP_{op}"),
     };
     SyscallRule { args: args.iter().map(argument).collect(), ..rule(&[name], action) }
 }
@@ -78,7 +81,18 @@ fn every_action_becomes_its_return_value() {
 #[test]
 fn every_operator_compares_all_64_bits() {
     let value = 0x0000_0005_8000_0000_u64;
-    let around = [0, 5, 0x8000_0000, value - 1, value, value + 1, 0x5_0000_0000, 0x6_0000_0000, 0x4_ffff_ffff, u64::MAX];
+    let around = [
+        0,
+        5,
+        0x8000_0000,
+        value - 1,
+        value,
+        value + 1,
+        0x5_0000_0000,
+        0x6_0000_0000,
+        0x4_ffff_ffff,
+        u64::MAX,
+    ];
     type Expected = fn(u64, u64) -> bool;
     let operators: [(&str, Expected); 6] = [
         ("EQ", |a, b| a == b),
@@ -96,9 +110,16 @@ fn every_operator_compares_all_64_bits() {
         }
     }
     let (mask, datum) = (0xf000_0000_0000_000f, 0xa000_0000_0000_0003);
-    let profile = profile("SCMP_ACT_KILL", vec![rule_if("read", "SCMP_ACT_ALLOW", &[(0, "MASKED_EQ", mask, datum)])]);
-    for (argument, expected) in [(datum, true), (datum | 0xff0, true), (0x3, false), (0xa000_0000_0000_0002, false)] {
-        assert_eq!(answer(&profile, call(Table::X86_64, "read", first(argument))) == ALLOW, expected, "{argument:#x}");
+    let profile =
+        profile("SCMP_ACT_KILL", vec![rule_if("read", "SCMP_ACT_ALLOW", &[(0, "MASKED_EQ", mask, datum)])]);
+    for (argument, expected) in
+        [(datum, true), (datum | 0xff0, true), (0x3, false), (0xa000_0000_0000_0002, false)]
+    {
+        assert_eq!(
+            answer(&profile, call(Table::X86_64, "read", first(argument))) == ALLOW,
+            expected,
+            "{argument:#x}"
+        );
     }
 }
 
@@ -109,22 +130,34 @@ fn conditions_of_a_rule_are_joined_by_and_those_of_rules_by_or() {
         rule_if("read", "SCMP_ACT_ALLOW", &[(1, "GT", 9, 0)]),
     ];
     let profile = profile("SCMP_ACT_KILL", rules);
-    for (arguments, expected) in
-        [([1, 0, 0, 0, 0, 2], ALLOW), ([1, 0, 0, 0, 0, 0], 0), ([0, 0, 0, 0, 0, 2], 0), ([0, 10, 0, 0, 0, 0], ALLOW)]
-    {
+    for (arguments, expected) in [
+        ([1, 0, 0, 0, 0, 2], ALLOW),
+        ([1, 0, 0, 0, 0, 0], 0),
+        ([0, 0, 0, 0, 0, 2], 0),
+        ([0, 10, 0, 0, 0, 0], ALLOW),
+    ] {
         assert_eq!(answer(&profile, call(Table::X86_64, "read", arguments)), expected, "{arguments:?}");
     }
 }
 
 #[test]
 fn rubbish_in_the_upper_half_of_an_int_changes_nothing() {
-    let profile = profile("SCMP_ACT_ALLOW", vec![rule_if("ioctl", "SCMP_ACT_ERRNO", &[(1, "EQ", 0x5412, 0)])]);
+    let profile =
+        profile("SCMP_ACT_ALLOW", vec![rule_if("ioctl", "SCMP_ACT_ERRNO", &[(1, "EQ", 0x5412, 0)])]);
     for argument in [0x5412, 0x1_0000_5412, 0xffff_ffff_0000_5412] {
-        assert_eq!(answer(&profile, call(Table::X86_64, "ioctl", [0, argument, 0, 0, 0, 0])), EPERM, "{argument:#x}");
+        assert_eq!(
+            answer(&profile, call(Table::X86_64, "ioctl", [0, argument, 0, 0, 0, 0])),
+            EPERM,
+            "{argument:#x}"
+        );
     }
     let default = default_profile(&DEFAULT_CAPABILITIES, "amd64");
     for family in [38, 0x1_0000_0026, 40, 0x8000_0000_0000_0028] {
-        assert_eq!(answer(&default, call(Table::X86_64, "socket", first(family))), EPERM, "family {family:#x}");
+        assert_eq!(
+            answer(&default, call(Table::X86_64, "socket", first(family))),
+            EPERM,
+            "family {family:#x}"
+        );
     }
     for family in [1, 2, 10, 16, 39, 41] {
         assert_eq!(answer(&default, call(Table::X86_64, "socket", first(family))), ALLOW, "family {family}");
@@ -161,7 +194,9 @@ fn unknown_names_are_passed_over_and_unknown_words_are_not() {
     assert_eq!(answer(&unknown, call(Table::X86_64, "getpid", first(0))), EPERM);
 
     let message = |profile: &Seccomp| compile_for(Host::X86_64, profile).unwrap_err().to_string();
-    assert!(message(&profile("SCMP_ACT_NONE", vec![])).starts_with("linux.seccomp.defaultAction: unknown action"));
+    assert!(
+        message(&profile("SCMP_ACT_NONE", vec![])).starts_with("linux.seccomp.defaultAction: unknown action")
+    );
     assert!(message(&profile("SCMP_ACT_NOTIFY", vec![])).contains("cannot be the default"));
     let bad = profile("SCMP_ACT_ALLOW", vec![rule_if("read", "SCMP_ACT_KILL", &[(6, "EQ", 0, 0)])]);
     assert!(message(&bad).starts_with("linux.seccomp.syscalls[0].args[0].index: "));
@@ -185,7 +220,9 @@ fn unknown_names_are_passed_over_and_unknown_words_are_not() {
 #[test]
 fn the_default_profile_is_small_and_quick_on_every_architecture() {
     let all: Vec<Capability> = Capability::all().collect();
-    for (host, name, table) in [(Host::X86_64, "amd64", Table::X86_64), (Host::Aarch64, "arm64", Table::Aarch64)] {
+    for (host, name, table) in
+        [(Host::X86_64, "amd64", Table::X86_64), (Host::Aarch64, "arm64", Table::Aarch64)]
+    {
         for capabilities in [&DEFAULT_CAPABILITIES[..], &all[..], &[]] {
             let filter = compile_for(host, &default_profile(capabilities, name)).unwrap();
             assert!(filter.instructions.len() < 1024, "{} instructions", filter.instructions.len());
@@ -216,7 +253,11 @@ fn the_default_profile_answers_as_dockers_does() {
     ];
     for table in [Table::X86_64, Table::X86, Table::X32] {
         for (name, arguments, answered) in expected {
-            assert_eq!(answer(&default, call(table, name, arguments)), answered, "{table:?} {name} {arguments:?}");
+            assert_eq!(
+                answer(&default, call(table, name, arguments)),
+                answered,
+                "{table:?} {name} {arguments:?}"
+            );
         }
     }
 }
@@ -232,9 +273,15 @@ fn the_kernel_takes_the_default_profile_and_obeys_it() {
     // Filters belong to threads: this one ends with its own.
     let refused = std::thread::spawn(move || {
         tare_sys::seccomp::load(&filter.instructions, filter.flags).unwrap();
-        let mounted = rustix::mount::mount("none", "/nowhere", "tmpfs", rustix::mount::MountFlags::empty(), None);
-        let alg = rustix::net::socket(rustix::net::AddressFamily::from_raw(38), rustix::net::SocketType::SEQPACKET, None);
-        let unix = rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
+        let mounted =
+            rustix::mount::mount("none", "/nowhere", "tmpfs", rustix::mount::MountFlags::empty(), None);
+        let alg = rustix::net::socket(
+            rustix::net::AddressFamily::from_raw(38),
+            rustix::net::SocketType::SEQPACKET,
+            None,
+        );
+        let unix =
+            rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::STREAM, None);
         (mounted.unwrap_err(), alg.unwrap_err(), unix.is_ok())
     });
     let permission = rustix::io::Errno::PERM;
@@ -244,7 +291,9 @@ fn the_kernel_takes_the_default_profile_and_obeys_it() {
 // The same semantics said a second time, the plain way, without numbers' ranges and without jumps.
 fn meaning(profile: &Seccomp, table: Table, name: &str, arguments: [u64; 6]) -> String {
     let holds = |argument: &SyscallArgument| {
-        let (value, given) = (argument.value, arguments[argument.index as usize]);
+        let by_size = !["EQ", "NE", "MASKED_EQ"].contains(&&argument.op[9..]);
+        let mask = if table == Table::X86 && !by_size { 0xffff_ffff } else { u64::MAX };
+        let (value, given) = (argument.value & mask, arguments[argument.index as usize] & mask);
         match argument.op.as_str() {
             "SCMP_CMP_EQ" => given == value,
             "SCMP_CMP_NE" => given != value,
@@ -252,7 +301,7 @@ fn meaning(profile: &Seccomp, table: Table, name: &str, arguments: [u64; 6]) -> 
             "SCMP_CMP_LE" => given <= value,
             "SCMP_CMP_GT" => given > value,
             "SCMP_CMP_GE" => given >= value,
-            _ => given & value == argument.value_two,
+            _ => given & value == argument.value_two & mask,
         }
     };
     let applies = |rule: &&SyscallRule| {
@@ -270,8 +319,10 @@ fn meaning(profile: &Seccomp, table: Table, name: &str, arguments: [u64; 6]) -> 
 }
 
 fn is_newer(profile: &Seccomp, table: Table, name: &str) -> bool {
-    let named = profile.syscalls.iter().flat_map(|rule| &rule.names).filter_map(|name| number(table, name)).max();
-    profile.default_action == "SCMP_ACT_ERRNO" && named.is_some_and(|newest| number(table, name).unwrap() > newest)
+    let named =
+        profile.syscalls.iter().flat_map(|rule| &rule.names).filter_map(|name| number(table, name)).max();
+    profile.default_action == "SCMP_ACT_ERRNO"
+        && named.is_some_and(|newest| number(table, name).unwrap() > newest)
 }
 
 fn value(action: &str) -> u32 {
@@ -285,8 +336,10 @@ fn value(action: &str) -> u32 {
 }
 
 // None of these has arguments that the kernel takes as int.
-const NAMES: [&str; 12] =
-    ["read", "write", "open", "close", "mmap", "clone", "execve", "kill", "mount", "openat", "execveat", "mseal"];
+const NAMES: [&str; 12] = [
+    "read", "write", "open", "close", "mmap", "clone", "execve", "kill", "mount", "openat", "execveat",
+    "mseal",
+];
 const ACTIONS: [&str; 4] = ["SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_TRAP"];
 const VALUES: [u64; 7] = [0, 1, 2, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001, u64::MAX];
 
@@ -294,7 +347,12 @@ fn argument() -> impl Strategy<Value = SyscallArgument> {
     const OPERATORS: [&str; 7] = ["EQ", "NE", "LT", "LE", "GT", "GE", "MASKED_EQ"];
     let value = || prop::sample::select(&VALUES[..]);
     (0..6_u32, value(), value(), prop::sample::select(&OPERATORS[..])).prop_map(
-        |(index, value, value_two, op)| SyscallArgument { index, value, value_two, op: format!("SCMP_CMP_{op}") },
+        |(index, value, value_two, op)| SyscallArgument {
+            index,
+            value,
+            value_two,
+            op: format!("SCMP_CMP_{op}"),
+        },
     )
 }
 
@@ -305,10 +363,12 @@ fn any_rule() -> impl Strategy<Value = SyscallRule> {
 }
 
 fn any_profile() -> impl Strategy<Value = Seccomp> {
-    (prop::sample::select(&ACTIONS[..]), prop::collection::vec(any_rule(), 0..40)).prop_map(|(default, rules)| {
-        let architectures = ["X86", "X32"].map(|name| format!("SCMP_ARCH_{name}")).to_vec();
-        Seccomp { architectures, ..profile(default, rules) }
-    })
+    (prop::sample::select(&ACTIONS[..]), prop::collection::vec(any_rule(), 0..40)).prop_map(
+        |(default, rules)| {
+            let architectures = ["X86", "X32"].map(|name| format!("SCMP_ARCH_{name}")).to_vec();
+            Seccomp { architectures, ..profile(default, rules) }
+        },
+    )
 }
 
 proptest! {
