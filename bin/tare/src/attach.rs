@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, switch_on, text};
 use crate::output;
 use crate::run::{keys, start_failure};
-use crate::session::{Ended, Forwarded, Process, Session, check_terminal, exit_code, size};
+use crate::session::{self, Ended, Forwarded, Process, Session, check_terminal, exit_code, size};
 use crate::verbs::Call;
 
 pub(crate) const ATTACH: &[Flag] = &[
@@ -94,11 +94,11 @@ async fn follow(
     let detach_keys = call.given.text("detach-keys").map(str::to_owned);
     let options = AttachOptions { stdin, stdout: true, stderr: true, logs: false, detach_keys };
     let detach = keys(&call.given)?;
-    let proxy = if call.given.on("sig-proxy") && !tty { Some(Forwarded::new()?) } else { None };
+    let mut proxy = if call.given.on("sig-proxy") && !tty { Some(Forwarded::new()?) } else { None };
     let condition = if container.host_config.auto_remove { WaitFor::Removed } else { WaitFor::NextExit };
     let (hijacked, pending) =
         tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition))?;
-    begin().await?;
+    session::begin(client, id, begin(), proxy.as_mut()).await?;
     let mut session = Session { client, process: Process::Container(id), tty, stdin, detach, proxy };
     match session.connect(hijacked).await? {
         Ended::Output => session.exit(pending).await,

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::flags::Given;
 use crate::output::{line, say};
 use crate::pull::{self, Shown};
-use crate::session::{DetachKeys, Ended, Forwarded, Process, Session, check_terminal, size};
+use crate::session::{self, DetachKeys, Ended, Forwarded, Process, Session, check_terminal, size};
 use crate::verbs::Call;
 
 /// The daemon's refusals of `run` and `create` have an exit code that no program in a container has.
@@ -66,11 +66,12 @@ async fn foreground(call: &Call, creation: &Creation, id: &str, keys: DetachKeys
     let condition =
         if creation.request.host_config.auto_remove { WaitFor::Removed } else { WaitFor::NextExit };
     let proxied = call.given.on("sig-proxy") && !config.tty;
-    let proxy = if proxied { Some(Forwarded::new()?) } else { None };
+    let mut proxy = if proxied { Some(Forwarded::new()?) } else { None };
     let connected =
         tokio::try_join!(client.attach_container(id, &options), client.wait_container(id, condition));
     let (hijacked, pending) = connected.map_err(refused)?;
-    client.start_container(id).await.map_err(start_failure)?;
+    let start = async { client.start_container(id).await.map_err(start_failure) };
+    session::begin(client, id, start, proxy.as_mut()).await?;
     let mut session = Session {
         client,
         process: Process::Container(id),

@@ -70,7 +70,11 @@ fn server_version(version: &SystemVersion) -> String {
         lines.push(entry("Kernel", &detail("KernelVersion")));
         lines.push(entry("Experimental", &detail("Experimental")));
     }
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    let known = lines
+        .iter()
+        .map(|line| line.trim_end())
+        .filter(|line| !line.ends_with(':') || !line.starts_with("  "));
+    known.map(|line| format!("{line}\n")).collect()
 }
 
 /// `tare info`

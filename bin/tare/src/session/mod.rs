@@ -53,6 +53,35 @@ impl Process<'_> {
     }
 }
 
+/// Waits until a container has started. A signal meanwhile reaches it then; a second one is a person who does not want
+/// to wait.
+pub(crate) async fn begin(
+    client: &Client,
+    id: &str,
+    start: impl Future<Output = Result<()>>,
+    mut signals: Option<&mut Forwarded>,
+) -> Result<()> {
+    let mut start = std::pin::pin!(start);
+    let mut early = None;
+    loop {
+        tokio::select! {
+            biased;
+            started = &mut start => {
+                started?;
+                break;
+            }
+            signal = signals::next(signals.as_deref_mut()) => match early.replace(signal) {
+                None => {}
+                Some(_) => return Err(Failure::said(128 + signal)),
+            },
+        }
+    }
+    if let Some(signal) = early {
+        let _ = client.kill_container(id, Some(&signal.to_string())).await;
+    }
+    Ok(())
+}
+
 /// Reads a line from the terminal without showing it. A signal that ends us finds the terminal as it was.
 pub(crate) async fn hidden_line() -> Result<String> {
     let _restored = terminal::silent()?;

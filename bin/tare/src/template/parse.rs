@@ -160,9 +160,7 @@ impl Parser {
         match end {
             Closed::End => Ok((body, Vec::new())),
             Closed::TextEnds => Err(missing()),
-            Closed::Else(rest) if !rest.is_empty() => {
-                Err(format!("nothing may follow \"else\" of \"{of}\""))
-            }
+            Closed::Else(rest) if !rest.is_empty() => Err(format!("nothing may follow \"else\" of \"{of}\"")),
             Closed::Else(_) => match self.block()? {
                 (otherwise, Closed::End) => Ok((body, otherwise)),
                 (_, Closed::Else(_)) => Err("unexpected {{else}}".into()),

@@ -208,6 +208,36 @@ fn signals_go_to_the_container() {
 }
 
 #[test]
+fn a_start_that_hangs_can_be_left() {
+    let (asked_to_start, never) = (Once::<bool>::default(), Once::<bool>::default());
+    let starting = asked_to_start.clone();
+    let fake = Fake::start(move |asked| {
+        let (begun, never) = (starting.clone(), never.clone());
+        match asked.what.split('?').next().unwrap() {
+            "POST /containers/create" => Reply::Json(201, format!(r#"{{"Id":"{ID}"}}"#)),
+            path if path.ends_with("/attach") => Reply::Hijack(Box::new(move |_stream| {
+                never.wait();
+            })),
+            path if path.ends_with("/start") => {
+                begun.set(true);
+                never.wait();
+                nothing()
+            }
+            _ => Reply::Later(Box::new(move || never.wait().to_string())),
+        }
+    });
+    let mut child = tare(&fake).args(["run", "image"]).spawn().unwrap();
+    asked_to_start.wait();
+    send(child.id(), rustix::process::Signal::INT);
+    // Two signals that come at once are one; the next one is another as soon as we have seen the first.
+    while child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        send(child.id(), rustix::process::Signal::INT);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
 fn without_proxy_signals_are_ours() {
     let (fake, started) = until_signalled();
     let mut child = tare(&fake).args(["run", "--sig-proxy=false", "image"]).spawn().unwrap();
