@@ -163,7 +163,9 @@ impl CommandLine {
             line.given.containers.default_ulimits.insert(limit.name.clone(), limit);
         }
         for option in &line.log_options {
-            let (name, value) = option.split_once('=').with_context(|| format!("--log-opt {option}: NAME=VALUE is wanted"))?;
+            let (name, value) = option
+                .split_once('=')
+                .with_context(|| format!("--log-opt {option}: NAME=VALUE is wanted"))?;
             line.given.containers.log_opts.insert(name.to_owned(), value.to_owned());
         }
         Ok(line)
@@ -184,14 +186,28 @@ fn read_file(path: &Path) -> Result<Given> {
     use std::io::Read;
     let cannot = || format!("cannot read the configuration file {}", path.display());
     let mut text = String::new();
-    std::fs::File::open(path).with_context(cannot)?.take(MAX_FILE).read_to_string(&mut text).with_context(cannot)?;
+    std::fs::File::open(path)
+        .with_context(cannot)?
+        .take(MAX_FILE)
+        .read_to_string(&mut text)
+        .with_context(cannot)?;
     if text.trim().is_empty() {
         return Ok(Given::default());
     }
     let value: Value = serde_json::from_str(&text).with_context(cannot)?;
-    let unknown: Vec<&str> = value.as_object().into_iter().flatten().map(|(key, _)| key.as_str()).filter(|key| !is_known(key)).collect();
+    let unknown: Vec<&str> = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .filter(|key| !is_known(key))
+        .collect();
     if !unknown.is_empty() {
-        bail!("{}: the following directives don't match any configuration option: {}", path.display(), unknown.join(", "));
+        bail!(
+            "{}: the following directives don't match any configuration option: {}",
+            path.display(),
+            unknown.join(", ")
+        );
     }
     serde_json::from_value(value).with_context(cannot)
 }
@@ -207,7 +223,9 @@ fn is_known(key: &str) -> bool {
 
 fn merge(flags: &Given, file: &Given) -> Result<Given> {
     let (flags, mut file) = (object(flags)?, object(file)?);
-    let twice = flags.iter().filter_map(|(key, flag)| file.get(key).map(|in_file| format!("{key}: (from flag: {flag}, from file: {in_file})")));
+    let twice = flags.iter().filter_map(|(key, flag)| {
+        file.get(key).map(|in_file| format!("{key}: (from flag: {flag}, from file: {in_file})"))
+    });
     let twice: Vec<String> = twice.collect();
     if !twice.is_empty() {
         let list = twice.join(", ");
@@ -228,7 +246,11 @@ fn parse_ulimit(text: &str) -> Result<GivenUlimit> {
     let wanted = || format!("--default-ulimit {text}: NAME=SOFT[:HARD] is wanted");
     let (name, limits) = text.split_once('=').with_context(wanted)?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    Ok(GivenUlimit { name: name.to_owned(), hard: hard.parse().with_context(wanted)?, soft: soft.parse().with_context(wanted)? })
+    Ok(GivenUlimit {
+        name: name.to_owned(),
+        hard: hard.parse().with_context(wanted)?,
+        soft: soft.parse().with_context(wanted)?,
+    })
 }
 
 #[cfg(test)]
@@ -267,7 +289,23 @@ mod tests {
 
     #[test]
     fn flags_have_dockerds_names() {
-        let line = ["tared", "-H", "unix:///a", "-H", "fd://", "--bip", "10.0.0.1/24", "-b", "x0", "--init", "--live-restore", "--default-ulimit", "nofile=1:2", "--log-opt", "max-file=2"];
+        let line = [
+            "tared",
+            "-H",
+            "unix:///a",
+            "-H",
+            "fd://",
+            "--bip",
+            "10.0.0.1/24",
+            "-b",
+            "x0",
+            "--init",
+            "--live-restore",
+            "--default-ulimit",
+            "nofile=1:2",
+            "--log-opt",
+            "max-file=2",
+        ];
         let line = CommandLine::read(line.map(OsString::from)).unwrap();
         assert_eq!((line.given.hosts.len(), line.given.containers.init), (2, Some(true)));
         assert_eq!(line.given.containers.default_ulimits["nofile"].soft, 1);

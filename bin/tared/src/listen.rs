@@ -18,7 +18,8 @@ pub(crate) fn open(settings: &Settings) -> Result<Vec<Listener>> {
         match host {
             Host::Unix(path) => {
                 if let Some(parent) = path.parent() {
-                    std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+                    std::fs::create_dir_all(parent)
+                        .with_context(|| format!("cannot create {}", parent.display()))?;
                 }
                 listeners.push(Listener::unix(path, place::group(settings))?);
             }

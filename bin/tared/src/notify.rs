@@ -7,7 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 /// Sends `READY=1` where `NOTIFY_SOCKET` says, if it says anything.
 pub(crate) fn ready() {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
-    let told = address(name.as_bytes()).and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1\n", &address));
+    let told = address(name.as_bytes())
+        .and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1\n", &address));
     if let Err(error) = told {
         tracing::warn!("cannot tell {} that the daemon is ready: {error}", name.display());
     }

@@ -27,13 +27,17 @@ pub(crate) fn take(settings: &Settings) -> Result<Place> {
     // Nothing here depends on where the daemon was started, and no directory is kept busy by it.
     rustix::process::chdir("/").context("cannot change to /")?;
     make(&settings.data_root, 0o700)?;
-    let data = lock(&settings.data_root.join("tared.lock"), || format!("the data root {}", settings.data_root.display()))?;
+    let data = lock(&settings.data_root.join("tared.lock"), || {
+        format!("the data root {}", settings.data_root.display())
+    })?;
     make(&settings.exec_root, 0o710)?;
     if let Some(group) = group(settings) {
         let owned = rustix::fs::chown(&settings.exec_root, None, Some(rustix::fs::Gid::from_raw(group)));
         owned.with_context(|| format!("cannot give {} to its group", settings.exec_root.display()))?;
     }
-    let exec = lock(&settings.exec_root.join("tared.lock"), || format!("the exec root {}", settings.exec_root.display()))?;
+    let exec = lock(&settings.exec_root.join("tared.lock"), || {
+        format!("the exec root {}", settings.exec_root.display())
+    })?;
     write_pidfile(&settings.pidfile)?;
     Ok(Place { pidfile: settings.pidfile.clone(), _locks: [data, exec] })
 }
@@ -68,12 +72,26 @@ fn lock(path: &Path, what: impl Fn() -> String) -> Result<File> {
 fn write_pidfile(path: &Path) -> Result<()> {
     let cannot = || format!("cannot write the pidfile {}", path.display());
     if let Some(pid) = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
-        let alive = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "tared");
-        ensure!(pid == std::process::id() || !alive, "process {pid} is running with the pidfile {}", path.display());
+        // Its program, which a process that has ended and waits for its parent has no more.
+        let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+        let alive = program.is_ok_and(|path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("tared"))
+        });
+        ensure!(
+            pid == std::process::id() || !alive,
+            "process {pid} is running with the pidfile {}",
+            path.display()
+        );
     }
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(cannot)?;
     }
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(path).with_context(cannot)?;
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o644)
+        .open(path)
+        .with_context(cannot)?;
     writeln!(file, "{}", std::process::id()).with_context(cannot)
 }

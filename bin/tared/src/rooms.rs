@@ -26,11 +26,13 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let data = &settings.data_root;
     let store = Store::open(&data.join("tare.redb")).context("cannot open the records")?;
     let registry = Registry::new(settings.registry.clone())?;
-    let snapshots = Snapshots::open(&data.join("snapshots"), store.clone()).context("cannot open the snapshots")?;
+    let snapshots =
+        Snapshots::open(&data.join("snapshots"), store.clone()).context("cannot open the snapshots")?;
     let mut image_settings = ImageSettings::default();
     image_settings.downloads = settings.downloads.unwrap_or(image_settings.downloads).max(1);
     let content = data.join("content");
-    let images = Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), image_settings);
+    let images =
+        Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), image_settings);
     let networks = Networks::open(settings.network.clone(), store.clone(), &settings.exec_root);
     let (images, networks) = tokio::join!(images, networks);
     let volumes = Volumes::open(&data.join("volumes"), store.clone()).context("cannot open the volumes")?;
@@ -68,7 +70,8 @@ pub(crate) fn for_clients(rooms: &Rooms, settings: &Settings) -> Result<tare_doc
         warnings: rooms.engine.networks().notices(),
     };
     let engine = rooms.engine.clone();
-    let (images, networks, volumes) = (engine.images().clone(), engine.networks().clone(), engine.volumes().clone());
+    let (images, networks, volumes) =
+        (engine.images().clone(), engine.networks().clone(), engine.volumes().clone());
     Ok(tare_docker::Rooms { engine, images, networks, volumes, registry: rooms.registry.clone(), daemon })
 }
 
@@ -76,7 +79,12 @@ pub(crate) fn for_clients(rooms: &Rooms, settings: &Settings) -> Result<tare_doc
 pub(crate) async fn close(rooms: Rooms) -> Result<()> {
     let counts = rooms.engine.counts();
     if counts.running + counts.paused == 0 {
-        rooms.engine.networks().teardown().await.context("cannot remove the bridge and the firewall table")?;
+        rooms
+            .engine
+            .networks()
+            .teardown()
+            .await
+            .context("cannot remove the bridge and the firewall table")?;
     }
     rooms.store.flush().await.context("cannot write the last records")
 }
@@ -88,7 +96,8 @@ fn identity(store: &Store) -> Result<String> {
         return Ok(id);
     }
     let mut bytes = [0; 16];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).context("cannot get random bytes")?;
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("cannot get random bytes")?;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     let id = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
     let mut batch = tare_store::Batch::default();

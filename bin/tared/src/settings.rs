@@ -68,7 +68,8 @@ fn places() -> Places {
     let variable = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = variable("HOME").unwrap_or_else(|| "/".into());
     let data = variable("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share"));
-    let run = variable("XDG_RUNTIME_DIR").unwrap_or_else(|| format!("/run/user/{}", rustix::process::geteuid().as_raw()).into());
+    let run = variable("XDG_RUNTIME_DIR")
+        .unwrap_or_else(|| format!("/run/user/{}", rustix::process::geteuid().as_raw()).into());
     Places { data_root: data.join("tare"), exec_root: run.join("tare") }
 }
 
@@ -82,13 +83,23 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         true => vec![Host::Unix(places.exec_root.join("tare.sock"))],
         false => given.hosts.iter().map(|host| host.parse()).collect::<Result<_>>()?,
     };
-    let subnet = given.network.bip.as_deref().map(|bip| bip.parse().with_context(|| format!("--bip {bip}"))).transpose()?;
+    let subnet = given
+        .network
+        .bip
+        .as_deref()
+        .map(|bip| bip.parse().with_context(|| format!("--bip {bip}")))
+        .transpose()?;
     let registry = tare_registry::Config {
         insecure: given.insecure_registries.clone(),
         mirrors: given.registry_mirrors.clone(),
         ..tare_registry::Config::default()
     };
-    let network = tare_network::Config { instance, bridge: given.network.bridge.clone(), subnet, mtu: given.network.mtu };
+    let network = tare_network::Config {
+        instance,
+        bridge: given.network.bridge.clone(),
+        subnet,
+        mtu: given.network.mtu,
+    };
     Ok(Settings {
         containers: containers(&given)?,
         log_level: log_level(&given)?,
@@ -135,8 +146,13 @@ fn log_level(given: &Given) -> Result<LevelFilter> {
 
 fn containers(given: &Given) -> Result<Containers> {
     let own = &given.containers;
-    let dns: Result<Vec<IpAddr>> = given.network.dns.iter().map(|text| text.parse().with_context(|| format!("--dns {text}"))).collect();
-    let limit = |(name, limit): (&String, &crate::given::GivenUlimit)| Ulimit { name: name.clone(), soft: limit.soft, hard: limit.hard };
+    let dns: Result<Vec<IpAddr>> =
+        given.network.dns.iter().map(|text| text.parse().with_context(|| format!("--dns {text}"))).collect();
+    let limit = |(name, limit): (&String, &crate::given::GivenUlimit)| Ulimit {
+        name: name.clone(),
+        soft: limit.soft,
+        hard: limit.hard,
+    };
     let defaults = Defaults {
         init: own.init.unwrap_or(false),
         ulimits: own.default_ulimits.iter().map(limit).collect(),
@@ -163,7 +179,13 @@ fn log(given: &GivenContainers) -> Result<LogSpec> {
         match name.as_str() {
             "max-size" if value == "-1" => log.max_size = 0,
             "max-size" => log.max_size = tare_model::parse_bytes(value)?,
-            "max-file" => log.max_files = value.parse().ok().filter(|files| *files > 0).with_context(|| format!("max-file={value}"))?,
+            "max-file" => {
+                log.max_files = value
+                    .parse()
+                    .ok()
+                    .filter(|files| *files > 0)
+                    .with_context(|| format!("max-file={value}"))?
+            }
             _ => bail!("unknown log opt '{name}' for json-file log driver"),
         }
     }
@@ -188,7 +210,10 @@ impl std::str::FromStr for Host {
         })?;
         match scheme {
             "unix" => {
-                ensure!(rest.starts_with('/'), "invalid host \"{text}\": an absolute path is wanted, unix:///run/tare/tare.sock");
+                ensure!(
+                    rest.starts_with('/'),
+                    "invalid host \"{text}\": an absolute path is wanted, unix:///run/tare/tare.sock"
+                );
                 Ok(Self::Unix(rest.into()))
             }
             "tcp" => tcp(text, rest),
@@ -200,7 +225,8 @@ impl std::str::FromStr for Host {
 
 fn tcp(text: &str, address: &str) -> Result<Host> {
     let address = address.trim_end_matches('/').replace("localhost", "127.0.0.1");
-    let address: SocketAddr = address.parse().with_context(|| format!("invalid host \"{text}\": ADDRESS:PORT is wanted"))?;
+    let address: SocketAddr =
+        address.parse().with_context(|| format!("invalid host \"{text}\": ADDRESS:PORT is wanted"))?;
     ensure!(
         address.ip().is_loopback(),
         "{text} is refused: whoever reaches a tcp address without authentication is root on this machine, and TLS is not supported yet; listen on tcp://127.0.0.1:{} or a unix socket, and reach it through ssh",
@@ -220,7 +246,10 @@ mod tests {
     #[test]
     fn hosts_are_read_and_open_doors_refused() {
         assert_eq!("unix:///a/b".parse::<Host>().unwrap(), Host::Unix("/a/b".into()));
-        assert_eq!("tcp://localhost:2375".parse::<Host>().unwrap(), Host::Tcp("127.0.0.1:2375".parse().unwrap()));
+        assert_eq!(
+            "tcp://localhost:2375".parse::<Host>().unwrap(),
+            Host::Tcp("127.0.0.1:2375".parse().unwrap())
+        );
         assert_eq!("fd://".parse::<Host>().unwrap(), Host::Inherited);
         for open in ["tcp://0.0.0.0:2375", "tcp://10.0.0.1:2375", "tcp://[::]:2375"] {
             assert!(open.parse::<Host>().unwrap_err().to_string().contains("refused"), "{open}");
@@ -242,10 +271,17 @@ mod tests {
         let wrong = |change: fn(&mut Given)| {
             let mut given = Given::default();
             change(&mut given);
-            log_level(&given).map(drop).and_then(|()| log(&given.containers).map(drop)).unwrap_err().to_string()
+            log_level(&given)
+                .map(drop)
+                .and_then(|()| log(&given.containers).map(drop))
+                .unwrap_err()
+                .to_string()
         };
         assert!(wrong(|given| given.log_level = Some("loud".into())).contains("loud"));
         assert!(wrong(|given| given.containers.log_driver = Some("syslog".into())).contains("syslog"));
-        assert!(wrong(|given| drop(given.containers.log_opts.insert("colour".into(), "red".into()))).contains("colour"));
+        assert!(
+            wrong(|given| drop(given.containers.log_opts.insert("colour".into(), "red".into())))
+                .contains("colour")
+        );
     }
 }

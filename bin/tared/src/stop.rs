@@ -14,7 +14,11 @@ impl Stop {
     /// From now on the signals are waited for instead of ending the process at once.
     pub(crate) fn listen() -> Result<Self> {
         let on = |kind| signal(kind).context("cannot wait for signals");
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())?, hangup: on(SignalKind::hangup())? })
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+            hangup: on(SignalKind::hangup())?,
+        })
     }
 
     /// Returns with the first of them.

@@ -25,7 +25,9 @@ impl Engine {
     pub(crate) fn accounts(&self, container: &Container) -> Result<Arc<Accounts>> {
         let own = self.rooms.snapshots.upper(container.id.as_str())?;
         let fresh = std::fs::symlink_metadata(own.join("etc")).is_err();
-        let Some(top) = container.image.top.filter(|_| fresh) else { return self.read_accounts(container).map(Arc::new) };
+        let Some(top) = container.image.top.filter(|_| fresh) else {
+            return self.read_accounts(container).map(Arc::new);
+        };
         let known = self.known_accounts.0.lock().unwrap_or_else(PoisonError::into_inner).get(&top).cloned();
         if let Some(known) = known {
             return Ok(known);
@@ -43,7 +45,8 @@ impl Engine {
 
     fn read_accounts(&self, container: &Container) -> Result<Accounts> {
         let root = self.rooms.snapshots.open_writable_root(container.id.as_str())?;
-        let read = |path: &str| root.read_file(Path::new(path), MAX_FILE as u64).map(Option::unwrap_or_default);
+        let read =
+            |path: &str| root.read_file(Path::new(path), MAX_FILE as u64).map(Option::unwrap_or_default);
         Ok(Accounts { passwd: read("/etc/passwd")?, group: read("/etc/group")? })
     }
 }

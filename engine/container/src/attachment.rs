@@ -59,7 +59,11 @@ impl Attachment {
 }
 
 impl AsyncRead for Attachment {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let Some(joined) = ready!(self.poll_joined(context)) else { return Poll::Ready(Ok(())) };
         if joined.received.is_empty() {
             let before = into.filled().len();
@@ -79,7 +83,11 @@ impl AsyncRead for Attachment {
 }
 
 impl AsyncWrite for Attachment {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match ready!(self.poll_joined(context)) {
             Some(joined) => Pin::new(&mut joined.stream).poll_write(context, bytes),
             None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),

@@ -1,15 +1,28 @@
 //! The rules between the fields of a [`ContainerSpec`], in Docker's words, checked once before anything is made.
 
 use crate::spec::{
-    ContainerSpec, CpuLimits, Limits, MINIMUM_MEMORY, MemoryLimits, NamespaceMode, NetworkMode, RestartPolicy, Ulimit,
-    is_access,
+    ContainerSpec, CpuLimits, Limits, MINIMUM_MEMORY, MemoryLimits, NamespaceMode, NetworkMode,
+    RestartPolicy, Ulimit, is_access,
 };
 use crate::{Error, Result};
 
 /// setrlimit(2)'s limits, by the names of `--ulimit`.
 const ULIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime",
-    "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 /// What a host name may be long, HOST_NAME_MAX.
 const MAX_HOSTNAME: usize = 63;
@@ -44,10 +57,13 @@ impl ContainerSpec {
         let hostname = self.identity.hostname.as_deref().unwrap_or("");
         let domainname = self.identity.domainname.as_deref().unwrap_or("");
         let sound = |name: &str| {
-            name.len() <= MAX_HOSTNAME && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
+            name.len() <= MAX_HOSTNAME
+                && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
         };
         if !sound(hostname) || !sound(domainname) {
-            return invalid(format!("invalid hostname: \"{hostname}.{domainname}\": at most {MAX_HOSTNAME} of [a-zA-Z0-9._-]"));
+            return invalid(format!(
+                "invalid hostname: \"{hostname}.{domainname}\": at most {MAX_HOSTNAME} of [a-zA-Z0-9._-]"
+            ));
         }
         if self.namespaces.uts == NamespaceMode::Host && !(hostname.is_empty() && domainname.is_empty()) {
             return invalid("conflicting options: hostname and the UTS mode");
@@ -59,15 +75,21 @@ impl ContainerSpec {
             return invalid("conflicting options: hostname and the network mode");
         }
         let variables = self.command.environment.iter().map(String::as_str);
-        let words = self.command.entrypoint.iter().chain(&self.command.arguments).flatten().map(String::as_str);
+        let words =
+            self.command.entrypoint.iter().chain(&self.command.arguments).flatten().map(String::as_str);
         if variables.clone().chain(words).any(|text| text.contains('\0')) {
             return invalid("a word of the command or environment holds a zero byte");
         }
-        if let Some(bad) = variables.clone().find(|variable| variable.is_empty() || variable.starts_with('=')) {
+        if let Some(bad) = variables.clone().find(|variable| variable.is_empty() || variable.starts_with('='))
+        {
             return invalid(format!("invalid environment variable: {bad}"));
         }
-        if let Some(directory) = self.command.working_directory.as_deref().filter(|dir| !dir.is_empty() && !dir.starts_with('/')) {
-            return invalid(format!("the working directory '{directory}' is invalid, it needs to be an absolute path"));
+        if let Some(directory) =
+            self.command.working_directory.as_deref().filter(|dir| !dir.is_empty() && !dir.starts_with('/'))
+        {
+            return invalid(format!(
+                "the working directory '{directory}' is invalid, it needs to be an absolute path"
+            ));
         }
         Ok(())
     }
@@ -99,8 +121,15 @@ impl ContainerSpec {
     /// Only what a namespace of the container keeps apart from the host can be set.
     fn check_sysctl(&self, key: &str, value: &str) -> Result<()> {
         const IPC: [&str; 9] = [
-            "kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni",
-            "kernel.shm_rmid_forced", "kernel.msg_next_id",
+            "kernel.msgmax",
+            "kernel.msgmnb",
+            "kernel.msgmni",
+            "kernel.sem",
+            "kernel.shmall",
+            "kernel.shmmax",
+            "kernel.shmmni",
+            "kernel.shm_rmid_forced",
+            "kernel.msg_next_id",
         ];
         let letters = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'/' | b'_' | b'-');
         if !key.bytes().all(letters) || key.contains("..") || value.contains(['\0', '\n']) {
@@ -112,9 +141,17 @@ impl ContainerSpec {
         let allowed = match key.as_str() {
             net if net.starts_with("net.") => own_network,
             ipc if IPC.contains(&ipc) || ipc.starts_with("fs.mqueue.") => own_ipc,
-            _ => return invalid(format!("invalid sysctl \"{key}\": it is not one of a container's own namespaces")),
+            _ => {
+                return invalid(format!(
+                    "invalid sysctl \"{key}\": it is not one of a container's own namespaces"
+                ));
+            }
         };
-        if allowed { Ok(()) } else { invalid(format!("sysctl \"{key}\" is not allowed in the host's namespace")) }
+        if allowed {
+            Ok(())
+        } else {
+            invalid(format!("sysctl \"{key}\" is not allowed in the host's namespace"))
+        }
     }
 
     fn check_network(&self) -> Result<()> {
@@ -125,15 +162,22 @@ impl ContainerSpec {
         if shares && self.network.mac.is_some() {
             return invalid("conflicting options: mac-address and the network mode");
         }
-        if matches!(self.network.mode, NetworkMode::Bridge | NetworkMode::None) && self.network.address.is_some() {
+        if matches!(self.network.mode, NetworkMode::Bridge | NetworkMode::None)
+            && self.network.address.is_some()
+        {
             return invalid("user specified IP address is supported on user defined networks only");
         }
         let gateway = Some(std::net::Ipv4Addr::LOCALHOST);
-        if let Some(bad) = self.network.extra_hosts.iter().find(|text| tare_network::extra_host(text, gateway).is_none()) {
+        if let Some(bad) =
+            self.network.extra_hosts.iter().find(|text| tare_network::extra_host(text, gateway).is_none())
+        {
             return invalid(format!("bad format for add-host: \"{bad}\""));
         }
-        let word = |text: &String| text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control());
-        if let Some(bad) = self.network.dns_search.iter().chain(&self.network.dns_options).find(|text| word(text)) {
+        let word =
+            |text: &String| text.is_empty() || text.contains(|c: char| c.is_whitespace() || c.is_control());
+        if let Some(bad) =
+            self.network.dns_search.iter().chain(&self.network.dns_options).find(|text| word(text))
+        {
             return invalid(format!("invalid DNS search domain or option: \"{bad}\""));
         }
         Ok(())
@@ -170,7 +214,10 @@ fn check_memory(memory: &MemoryLimits, warnings: &mut Vec<String>) -> Result<()>
         return invalid(format!("Invalid value: {swap}, -1 stands for unlimited swap"));
     }
     if memory.swappiness.is_some_and(|swappiness| !(-1..=100).contains(&swappiness)) {
-        return invalid(format!("Invalid value: {}, valid memory swappiness range is 0-100", memory.swappiness.unwrap_or(0)));
+        return invalid(format!(
+            "Invalid value: {}, valid memory swappiness range is 0-100",
+            memory.swappiness.unwrap_or(0)
+        ));
     }
     if reservation != 0 && reservation < MINIMUM_MEMORY {
         return invalid("Minimum memory reservation allowed is 6MB");
@@ -179,7 +226,10 @@ fn check_memory(memory: &MemoryLimits, warnings: &mut Vec<String>) -> Result<()>
         return invalid("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
     if !(-1000..=1000).contains(&memory.oom_score_adj) {
-        return invalid(format!("Invalid value {}, range for oom score adj is [-1000, 1000]", memory.oom_score_adj));
+        return invalid(format!(
+            "Invalid value {}, range for oom score adj is [-1000, 1000]",
+            memory.oom_score_adj
+        ));
     }
     if memory.oom_kill_disable && limit == 0 {
         warnings.push(
@@ -199,10 +249,14 @@ fn check_cpu(cpu: &CpuLimits, cpus: usize) -> Result<()> {
     }
     let most = i64::try_from(cpus).unwrap_or(i64::MAX).saturating_mul(1_000_000_000);
     if cpu.nano_cpus < 0 || cpu.nano_cpus > most || (1..10_000_000).contains(&cpu.nano_cpus) {
-        return invalid(format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"));
+        return invalid(format!(
+            "Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"
+        ));
     }
     if cpu.period != 0 && !(1000..=1_000_000).contains(&cpu.period) {
-        return invalid("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)");
+        return invalid(
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        );
     }
     if cpu.quota > 0 && cpu.quota < 1000 {
         return invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)");
@@ -220,7 +274,9 @@ fn check_cpuset(what: &str, list: &str, available: Option<usize>) -> Result<()> 
     }
     let number = |text: &str| text.parse::<usize>().ok().filter(|n| *n < 8192);
     let highest = |part: &str| match part.split_once('-') {
-        Some((first, last)) => number(first).zip(number(last)).filter(|(first, last)| first <= last).map(|(_, last)| last),
+        Some((first, last)) => {
+            number(first).zip(number(last)).filter(|(first, last)| first <= last).map(|(_, last)| last)
+        }
         None => number(part),
     };
     let highest: Option<Vec<usize>> = list.split(',').map(highest).collect();
@@ -238,14 +294,19 @@ fn check_cpuset(what: &str, list: &str, available: Option<usize>) -> Result<()> 
 
 fn check_rest(limits: &Limits) -> Result<()> {
     let weights = limits.block_io.weight_device.iter().map(|device| device.weight);
-    if std::iter::once(limits.block_io.weight).chain(weights).any(|weight| weight != 0 && !(10..=1000).contains(&weight)) {
+    if std::iter::once(limits.block_io.weight)
+        .chain(weights)
+        .any(|weight| weight != 0 && !(10..=1000).contains(&weight))
+    {
         return invalid("Range of blkio weight is from 10 to 1000");
     }
     if limits.shm_size.is_some_and(|size| size < 0) {
         return invalid("SHM size can not be less than 0");
     }
     if limits.cgroup_parent.as_deref().is_some_and(|parent| !parent.starts_with('/')) {
-        return Err(Error::NotSupported("a relative or systemd control group parent; use an absolute path".to_owned()));
+        return Err(Error::NotSupported(
+            "a relative or systemd control group parent; use an absolute path".to_owned(),
+        ));
     }
     limits.ulimits.iter().try_for_each(check_ulimit)
 }
@@ -255,7 +316,10 @@ fn check_ulimit(limit: &Ulimit) -> Result<()> {
         return invalid(format!("invalid ulimit type: {}", limit.name));
     }
     if limit.hard != -1 && (limit.soft == -1 || limit.soft > limit.hard) {
-        return invalid(format!("ulimit soft limit must be less than or equal to hard limit: {} > {}", limit.soft, limit.hard));
+        return invalid(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {} > {}",
+            limit.soft, limit.hard
+        ));
     }
     Ok(())
 }
@@ -278,7 +342,9 @@ mod tests {
     #[test]
     fn limits_are_refused_in_dockers_words() {
         let memory = |limit, swap, reservation| {
-            message(|spec| spec.limits.memory = MemoryLimits { limit, swap, reservation, ..MemoryLimits::default() })
+            message(|spec| {
+                spec.limits.memory = MemoryLimits { limit, swap, reservation, ..MemoryLimits::default() }
+            })
         };
         assert_eq!(memory(4096, 0, 0), "Minimum memory limit allowed is 6MB");
         assert_eq!(memory(-1, 0, 0), "Minimum memory limit allowed is 6MB");
@@ -286,13 +352,23 @@ mod tests {
         assert!(memory(8 << 20, 7 << 20, 0).starts_with("Minimum memoryswap limit"));
         assert!(memory(8 << 20, 0, 9 << 20).starts_with("Minimum memory limit can not be less"));
         let cpu = |cpu: CpuLimits| message(|spec| spec.limits.cpu = cpu);
-        assert!(cpu(CpuLimits { nano_cpus: 3_000_000_000, ..CpuLimits::default() }).contains("from 0.01 to 2.00"));
+        assert!(
+            cpu(CpuLimits { nano_cpus: 3_000_000_000, ..CpuLimits::default() }).contains("from 0.01 to 2.00")
+        );
         assert!(cpu(CpuLimits { period: 10, ..CpuLimits::default() }).contains("CPU cfs period"));
-        assert!(cpu(CpuLimits { cpuset_cpus: "0-7".into(), ..CpuLimits::default() }).contains("not available"));
+        assert!(
+            cpu(CpuLimits { cpuset_cpus: "0-7".into(), ..CpuLimits::default() }).contains("not available")
+        );
         for bad in ["a", "1-0", "-1", "0,,1", "99999999999999999999"] {
-            assert!(cpu(CpuLimits { cpuset_cpus: bad.into(), ..CpuLimits::default() }).contains("Invalid value"), "{bad}");
+            assert!(
+                cpu(CpuLimits { cpuset_cpus: bad.into(), ..CpuLimits::default() }).contains("Invalid value"),
+                "{bad}"
+            );
         }
-        assert_eq!(message(|spec| spec.limits.block_io.weight = 5), "Range of blkio weight is from 10 to 1000");
+        assert_eq!(
+            message(|spec| spec.limits.block_io.weight = 5),
+            "Range of blkio weight is from 10 to 1000"
+        );
     }
 
     #[test]
@@ -308,21 +384,34 @@ mod tests {
         assert!(with("net.core.somaxconn", false).is_ok());
         assert!(with("net.core.somaxconn", true).is_err());
         assert!(with("kernel.shmmax", false).is_ok());
-        for bad in ["kernel.core_pattern", "kernel/core_pattern", "net../kernel.core_pattern", "vm.swappiness", "net.\n"] {
+        for bad in [
+            "kernel.core_pattern",
+            "kernel/core_pattern",
+            "net../kernel.core_pattern",
+            "vm.swappiness",
+            "net.\n",
+        ] {
             assert!(with(bad, false).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn conflicts_are_refused() {
-        assert!(message(|spec| {
-            spec.lifecycle.auto_remove = true;
-            spec.lifecycle.restart = RestartPolicy::Always;
-        })
-        .contains("AutoRemove"));
+        assert!(
+            message(|spec| {
+                spec.lifecycle.auto_remove = true;
+                spec.lifecycle.restart = RestartPolicy::Always;
+            })
+            .contains("AutoRemove")
+        );
         assert!(message(|spec| spec.identity.hostname = Some("a b".into())).contains("invalid hostname"));
         let mount = crate::spec::MountSpec::parse_bind("/a:/b").unwrap();
-        assert!(message(|spec| spec.mounts = vec![mount.clone(), mount]).contains("Duplicate mount point: /b"));
-        assert!(message(|spec| spec.limits.ulimits = vec![Ulimit { name: "nofile".into(), soft: 9, hard: 8 }]).contains("soft limit"));
+        assert!(
+            message(|spec| spec.mounts = vec![mount.clone(), mount]).contains("Duplicate mount point: /b")
+        );
+        assert!(
+            message(|spec| spec.limits.ulimits = vec![Ulimit { name: "nofile".into(), soft: 9, hard: 8 }])
+                .contains("soft limit")
+        );
     }
 }

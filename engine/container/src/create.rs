@@ -26,7 +26,8 @@ impl Engine {
     pub async fn create(self: &Arc<Self>, name: Option<Name>, spec: ContainerSpec) -> Result<Created> {
         let warnings = spec.check(crate::host::cpus())?;
         let image = self.rooms.images.resolve(&spec.image)?;
-        if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty) {
+        if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty)
+        {
             return Err(Error::InvalidSpec("no command specified".to_owned()));
         }
         let id = name::new_id()?;
@@ -64,7 +65,13 @@ impl Engine {
         last
     }
 
-    async fn make(self: &Arc<Self>, id: &Id, name: Name, spec: ContainerSpec, image: &Image) -> Result<Container> {
+    async fn make(
+        self: &Arc<Self>,
+        id: &Id,
+        name: Name,
+        spec: ContainerSpec,
+        image: &Image,
+    ) -> Result<Container> {
         let (engine, key, top) = (self.clone(), id.clone(), image.top_layer().copied());
         let prepared = tokio::task::spawn_blocking(move || -> Result<()> {
             engine.rooms.snapshots.prepare(key.as_str(), top.as_ref())?;
@@ -112,7 +119,9 @@ impl Engine {
             Ok(engine.rooms.snapshots.remove(id.as_str())?)
         });
         if let Err(error) = undone.await {
-            tracing::debug!("what a failed creation left is removed at the next start of the daemon: {error}");
+            tracing::debug!(
+                "what a failed creation left is removed at the next start of the daemon: {error}"
+            );
         }
     }
 
@@ -132,7 +141,10 @@ impl Engine {
             MountSource::Tmpfs(tmpfs) => MountKind::Tmpfs { options: tmpfs_words(&tmpfs) },
             MountSource::Bind { path, create, propagation: wanted, non_recursive } => {
                 if !create && std::fs::symlink_metadata(&path).is_err() {
-                    let message = format!("invalid mount config for type \"bind\": bind source path does not exist: {}", path.display());
+                    let message = format!(
+                        "invalid mount config for type \"bind\": bind source path does not exist: {}",
+                        path.display()
+                    );
                     return Err(Error::InvalidSpec(message));
                 }
                 propagation = wanted.word().to_owned();
@@ -140,7 +152,11 @@ impl Engine {
             }
             MountSource::Volume { name, driver, options, labels, no_copy } => {
                 let anonymous = name.is_none();
-                let volume = self.rooms.volumes.create(name, driver.as_deref().unwrap_or("local"), options, labels).await?;
+                let volume = self
+                    .rooms
+                    .volumes
+                    .create(name, driver.as_deref().unwrap_or("local"), options, labels)
+                    .await?;
                 if !no_copy && let Some(top) = image.top_layer().copied() {
                     self.populate(&volume, top, &target).await?;
                 }
@@ -155,7 +171,9 @@ impl Engine {
     /// An empty volume begins with what the image has at the place where it is mounted.
     async fn populate(self: &Arc<Self>, volume: &Volume, top: Digest, target: &Path) -> Result<()> {
         let (engine, target) = (self.clone(), target.to_owned());
-        let directory = blocking(move || Ok(engine.rooms.snapshots.open_root(Some(&top))?.open_directory(&target)?)).await?;
+        let directory =
+            blocking(move || Ok(engine.rooms.snapshots.open_root(Some(&top))?.open_directory(&target)?))
+                .await?;
         if let Some(directory) = directory {
             self.rooms.volumes.populate(volume, directory).await?;
         }

@@ -103,13 +103,19 @@ impl Engine {
     /// [`Engine::reconcile`].
     pub async fn open(config: Config, rooms: Rooms) -> Result<Arc<Self>> {
         use std::os::unix::fs::DirBuilderExt;
-        for dir in [config.exec_root.join("containers"), config.exec_root.join("seccomp"), config.data_root.join("containers")] {
+        for dir in [
+            config.exec_root.join("containers"),
+            config.exec_root.join("seccomp"),
+            config.data_root.join("containers"),
+        ] {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.step(|| format!("create {}", dir.display()))?;
         }
-        let runtime = tare_runtime::protected_exe(&config.runtime).step(|| format!("open {}", config.runtime.display()))?;
+        let runtime = tare_runtime::protected_exe(&config.runtime)
+            .step(|| format!("open {}", config.runtime.display()))?;
         // Above every number that a child's descriptors get, so that none of them takes its place before execve.
-        let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096).or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
+        let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096)
+            .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
         let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
         let (sessions, known_accounts) = (Mutex::default(), KnownAccounts::default());
         let (events, index) = (Events::new(), RwLock::default());
@@ -165,7 +171,10 @@ impl Engine {
         let handle = self.find(id)?;
         let (send, receive) = oneshot::channel();
         handle.send(Input::Wait(condition, send), id)?;
-        let gone = || WaitResult { exit_code: 0, error: Some("the container was removed or the daemon ends".to_owned()) };
+        let gone = || WaitResult {
+            exit_code: 0,
+            error: Some("the container was removed or the daemon ends".to_owned()),
+        };
         Ok(async move { receive.await.unwrap_or_else(|_| gone()) })
     }
 
@@ -280,7 +289,11 @@ impl Engine {
     /// The container, if its program runs.
     pub(crate) fn running(&self, id: &str) -> Result<Arc<Container>> {
         let container = self.inspect(id)?;
-        if container.state.status.is_alive() { Ok(container) } else { Err(Error::NotRunning(container.id.clone())) }
+        if container.state.status.is_alive() {
+            Ok(container)
+        } else {
+            Err(Error::NotRunning(container.id.clone()))
+        }
     }
 
     pub(crate) fn handle(&self, id: &Id) -> Option<Handle> {
@@ -307,7 +320,9 @@ impl Engine {
 
     pub(crate) fn rename_in_index(&self, id: &Id, old: &Name, new: &Name) -> Result<()> {
         if old == new {
-            return Err(Error::InvalidSpec("Renaming a container with the same name as its current name".to_owned()));
+            return Err(Error::InvalidSpec(
+                "Renaming a container with the same name as its current name".to_owned(),
+            ));
         }
         self.reserve_name(new, id)?;
         self.release_name(old);
@@ -375,7 +390,9 @@ pub(crate) fn holder(id: &Id) -> String {
 }
 
 /// Runs what blocks on a thread that may.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::ShuttingDown))
 }
 
@@ -410,7 +427,11 @@ mod tests {
         let by_id: BTreeMap<Id, ()> = [(Id::from_random(first), ()), (id(0xab), ()), (id(0xcd), ())].into();
         let names: HashMap<Name, Id> = [("cdcd".parse().unwrap(), id(0xab))].into();
         assert_eq!(find_id(&by_id, &names, "cdc").unwrap(), id(0xcd));
-        assert_eq!(find_id(&by_id, &names, "cdcd").unwrap(), id(0xab), "a name goes before the beginning of an id");
+        assert_eq!(
+            find_id(&by_id, &names, "cdcd").unwrap(),
+            id(0xab),
+            "a name goes before the beginning of an id"
+        );
         assert_eq!(find_id(&by_id, &names, "/cdcd").unwrap(), id(0xab));
         assert_eq!(find_id(&by_id, &names, id(0xcd).as_str()).unwrap(), id(0xcd));
         let error = find_id(&by_id, &names, "ab").unwrap_err();

@@ -105,7 +105,9 @@ impl HasKind for Error {
             Self::NameInUse { .. } | Self::NotRunning(_) | Self::State(_) => Kind::Conflict,
             Self::NotSupported(_) | Self::NotReadable => Kind::NotSupported,
             Self::Already(..) => Kind::NotModified,
-            Self::Start { exit_code: 126 | 127, .. } | Self::Exec { exit_code: 126 | 127, .. } => Kind::InvalidInput,
+            Self::Start { exit_code: 126 | 127, .. } | Self::Exec { exit_code: 126 | 127, .. } => {
+                Kind::InvalidInput
+            }
             Self::Start { .. } | Self::Exec { .. } | Self::ShimLost(..) | Self::Lagged(_) => Kind::Internal,
             Self::Shim { kind, .. } | Self::Room { kind, .. } => *kind,
             Self::Io { source, .. } => HasKind::kind(source),

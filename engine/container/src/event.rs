@@ -104,7 +104,11 @@ impl Events {
     pub(crate) fn subscribe(&self, since: Option<Timestamp>) -> EventStream {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |event: &&Arc<Event>| since.is_some_and(|since| event.at >= since);
-        EventStream { past: past.iter().filter(wanted).cloned().collect(), live: self.live.subscribe(), closed: false }
+        EventStream {
+            past: past.iter().filter(wanted).cloned().collect(),
+            live: self.live.subscribe(),
+            closed: false,
+        }
     }
 
     pub(crate) fn listeners(&self) -> usize {

@@ -123,7 +123,8 @@ impl Engine {
         if !attached {
             return Ok(None);
         }
-        let joined = run::attach(&container.id, &self.exec_dir(&container.id), Some(&session.id), options).await;
+        let joined =
+            run::attach(&container.id, &self.exec_dir(&container.id), Some(&session.id), options).await;
         session.change(|progress| progress.joining = false);
         if session.progress().exit_code.is_some() {
             self.forget_in_shim(&session).await;
@@ -147,10 +148,17 @@ impl Engine {
         let (engine, wanted, owner) = (self.clone(), session.clone(), container.clone());
         let process = blocking(move || process(&engine, &owner, &wanted.spec, console_size)).await?;
         let attach = options.stdin || options.stdout || options.stderr;
-        let request = Request::Exec { id: session.id.to_string(), process: Box::new(process), stdin: options.stdin, attach };
+        let request = Request::Exec {
+            id: session.id.to_string(),
+            process: Box::new(process),
+            stdin: options.stdin,
+            attach,
+        };
         match shim::ask(&container.id, &self.exec_dir(&container.id), &request).await {
             Ok(Response::Pid(pid)) => Ok(pid),
-            Ok(other) => Err(Error::ShimLost(container.id.clone(), format!("it answered {other:?} to an exec"))),
+            Ok(other) => {
+                Err(Error::ShimLost(container.id.clone(), format!("it answered {other:?} to an exec")))
+            }
             Err(Error::Start { message, exit_code }) => Err(Error::Exec { message, exit_code }),
             Err(error) => Err(error),
         }
@@ -182,14 +190,17 @@ impl Engine {
     /// The sessions of a container that have not ended.
     pub fn execs_of(&self, container: &Id) -> Vec<Id> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = sessions.values().filter(|session| session.container == *container && session.progress().exit_code.is_none());
+        let own = sessions
+            .values()
+            .filter(|session| session.container == *container && session.progress().exit_code.is_none());
         own.map(|session| session.id.clone()).collect()
     }
 
     /// The session of this id or beginning of an id.
     fn session(&self, text: &str) -> Result<Arc<Session>> {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut matching = sessions.values().filter(|session| !text.is_empty() && session.id.as_str().starts_with(text));
+        let mut matching =
+            sessions.values().filter(|session| !text.is_empty() && session.id.as_str().starts_with(text));
         match (matching.next(), matching.next()) {
             (Some(session), None) => Ok(session.clone()),
             _ => Err(Error::NoSuchExec(text.to_owned())),
@@ -234,9 +245,10 @@ const KILLED: i32 = 137;
 
 fn check_running(container: &Container) -> Result<()> {
     match container.state.status {
-        Status::Paused => {
-            Err(Error::State(format!("Container {} is paused, unpause the container before exec", container.id)))
-        }
+        Status::Paused => Err(Error::State(format!(
+            "Container {} is paused, unpause the container before exec",
+            container.id
+        ))),
         status if status.is_alive() => Ok(()),
         _ => Err(Error::NotRunning(container.id.clone())),
     }
@@ -248,10 +260,17 @@ struct Bundle {
     process: Option<Process>,
 }
 
-fn process(engine: &Engine, container: &Container, spec: &ExecSpec, size: Option<(u16, u16)>) -> Result<Process> {
+fn process(
+    engine: &Engine,
+    container: &Container,
+    spec: &ExecSpec,
+    size: Option<(u16, u16)>,
+) -> Result<Process> {
     let path = engine.exec_dir(&container.id).join("config.json");
     let bytes = std::fs::read(&path).step(|| format!("read {}", path.display()))?;
-    let bundle: Bundle = serde_json::from_slice(&bytes).map_err(std::io::Error::from).step(|| format!("read {}", path.display()))?;
+    let bundle: Bundle = serde_json::from_slice(&bytes)
+        .map_err(std::io::Error::from)
+        .step(|| format!("read {}", path.display()))?;
     let base = bundle.process.ok_or_else(|| Error::NotRunning(container.id.clone()))?;
     let user = spec.user.as_deref().filter(|user| !user.is_empty());
     let user = user.map(|user| user::resolve(user, &[], &live_accounts(container)?)).transpose()?;
@@ -266,7 +285,11 @@ fn process(engine: &Engine, container: &Container, spec: &ExecSpec, size: Option
 /// and no link leads out of it.
 fn live_accounts(container: &Container) -> Result<Accounts> {
     let pid = container.state.pid.ok_or_else(|| Error::NotRunning(container.id.clone()))?;
-    let root = rustix::fs::open(format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    let root = rustix::fs::open(
+        format!("/proc/{pid}/root"),
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let root = root.step(|| format!("open the root of container {}", container.id))?;
     let read = |path: &str| read_in_root(root.as_fd(), Path::new(path));
     Ok(Accounts { passwd: read("etc/passwd")?, group: read("etc/group")? })
@@ -276,7 +299,11 @@ fn read_in_root(root: std::os::fd::BorrowedFd, path: &Path) -> Result<Vec<u8>> {
     use std::io::Read;
     let step = || format!("read {} in the container", path.display());
     // Non-blocking, as a pipe there must not hold us up; it is refused below.
-    let file = match tare_sys::path::open_in_root(root, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC) {
+    let file = match tare_sys::path::open_in_root(
+        root,
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+    ) {
         Ok(file) => std::fs::File::from(file),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).step(step),
@@ -287,7 +314,11 @@ fn read_in_root(root: std::os::fd::BorrowedFd, path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(user::MAX_FILE as u64 + 1).read_to_end(&mut bytes).step(step)?;
     if bytes.len() > user::MAX_FILE {
-        return Err(Error::User(format!("/{} in the container is larger than {} bytes", path.display(), user::MAX_FILE)));
+        return Err(Error::User(format!(
+            "/{} in the container is larger than {} bytes",
+            path.display(),
+            user::MAX_FILE
+        )));
     }
     Ok(bytes)
 }

@@ -33,7 +33,8 @@ impl Task {
         let again = !ending.restarts.is_empty() || wait.is_some();
         self.record_exit(&exit, again);
         self.forget_execs();
-        let attributes = [("exitCode", exit.exit_code.to_string()), ("execDuration", ran_for.as_secs().to_string())];
+        let attributes =
+            [("exitCode", exit.exit_code.to_string()), ("execDuration", ran_for.as_secs().to_string())];
         self.publish("die", &attributes);
         self.notify_stopped(&WaitResult { exit_code: exit.exit_code, error: exit.error });
         self.clean_exec_dir();
@@ -42,9 +43,8 @@ impl Task {
         }
         ending.stops.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
         if !ending.removes.is_empty() {
-            let options = ending.removes.iter().fold(RemoveOptions::default(), |sum, (one, _)| RemoveOptions {
-                force: sum.force || one.force,
-                volumes: sum.volumes || one.volumes,
+            let options = ending.removes.iter().fold(RemoveOptions::default(), |sum, (one, _)| {
+                RemoveOptions { force: sum.force || one.force, volumes: sum.volumes || one.volumes }
             });
             let mut result = Some(self.remove_now(options).await);
             for (_, reply) in ending.removes {
@@ -95,11 +95,17 @@ impl Task {
         }
     }
 
-    fn next_start(&self, ending: &crate::task::Ending, exit_code: i32, ran_for: Duration) -> Option<Duration> {
+    fn next_start(
+        &self,
+        ending: &crate::task::Ending,
+        exit_code: i32,
+        ran_for: Duration,
+    ) -> Option<Duration> {
         let container = self.container();
         let by_user = container.stopped_by_user || ending.is_wanted();
         let ended = Ended { exit_code, ran_for, by_user, restarts: container.restart_count };
-        restart::after_exit(container.spec.lifecycle.restart, ended, self.restart_wait).filter(|_| ending.restarts.is_empty())
+        restart::after_exit(container.spec.lifecycle.restart, ended, self.restart_wait)
+            .filter(|_| ending.restarts.is_empty())
     }
 
     fn record_exit(&self, exit: &Exit, again: bool) {
@@ -119,7 +125,8 @@ impl Task {
         let (engine, id) = (self.engine.clone(), self.container().id.clone());
         self.cleaning = Some(tokio::spawn(async move {
             if engine.rooms.store.flush().await.is_ok() {
-                let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(engine.exec_dir(&id))).await;
+                let _ =
+                    tokio::task::spawn_blocking(move || std::fs::remove_dir_all(engine.exec_dir(&id))).await;
             }
         }));
     }
@@ -130,8 +137,15 @@ impl Task {
         if let Err(error) = self.start(restarts).await {
             let container = self.container();
             tracing::warn!(container = %container.id, "cannot start again: {error}");
-            let ended = Ended { exit_code: container.state.exit_code, ran_for: Duration::ZERO, by_user: false, restarts };
-            if let Some(wait) = restart::after_exit(container.spec.lifecycle.restart, ended, self.restart_wait) {
+            let ended = Ended {
+                exit_code: container.state.exit_code,
+                ran_for: Duration::ZERO,
+                by_user: false,
+                restarts,
+            };
+            if let Some(wait) =
+                restart::after_exit(container.spec.lifecycle.restart, ended, self.restart_wait)
+            {
                 self.change(|container| {
                     container.restart_count = restarts;
                     container.state.status = Status::Restarting;
@@ -139,7 +153,10 @@ impl Task {
                 self.restart_wait = Some(wait);
                 self.restart_at = Some(Instant::now() + wait);
             } else {
-                self.notify_stopped(&WaitResult { exit_code: container.state.exit_code, error: Some(error.to_string()) });
+                self.notify_stopped(&WaitResult {
+                    exit_code: container.state.exit_code,
+                    error: Some(error.to_string()),
+                });
             }
         }
     }
@@ -161,5 +178,11 @@ impl Task {
 }
 
 fn unknown_exit(exit_code: i32, why: &str) -> Exit {
-    Exit { exit_code, signal: None, at: now(), oom_killed: false, error: Some(Error::State(why.to_owned()).to_string()) }
+    Exit {
+        exit_code,
+        signal: None,
+        at: now(),
+        oom_killed: false,
+        error: Some(Error::State(why.to_owned()).to_string()),
+    }
 }

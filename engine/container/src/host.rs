@@ -63,7 +63,10 @@ fn devices(spec: &ContainerSpec) -> Result<Vec<HostDevice>> {
 
 fn add_device(wanted: &DeviceSpec, devices: &mut Vec<HostDevice>) -> Result<()> {
     let missing = |error: std::io::Error| {
-        let message = format!("error gathering device information while adding custom device \"{}\": {error}", wanted.host.display());
+        let message = format!(
+            "error gathering device information while adding custom device \"{}\": {error}",
+            wanted.host.display()
+        );
         Error::InvalidSpec(message)
     };
     // Links on the host, as /dev/disk/by-id/…, are the administrator's and followed.
@@ -86,7 +89,9 @@ fn collect(host: &Path, container: &Path, access: &str, depth: u32, devices: &mu
     for entry in entries.filter(|entry| !OTHERS.iter().any(|other| entry.file_name() == *other)) {
         let target = container.join(entry.file_name());
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => collect(&entry.path(), &target, access, depth - 1, devices),
+            Ok(kind) if kind.is_dir() && depth > 0 => {
+                collect(&entry.path(), &target, access, depth - 1, devices)
+            }
             Ok(_) => devices.extend(device(&entry.path(), target, access)),
             Err(_) => {}
         }
@@ -115,10 +120,16 @@ fn device(host: &Path, container: PathBuf, access: &str) -> Option<HostDevice> {
 fn block_devices(spec: &ContainerSpec) -> Result<Vec<(String, i64, i64)>> {
     let limits = &spec.limits.block_io;
     let rates = [&limits.read_bps, &limits.write_bps, &limits.read_iops, &limits.write_iops];
-    let paths = rates.into_iter().flatten().map(|rate| &rate.path).chain(limits.weight_device.iter().map(|device| &device.path));
+    let paths = rates
+        .into_iter()
+        .flatten()
+        .map(|rate| &rate.path)
+        .chain(limits.weight_device.iter().map(|device| &device.path));
     let paths: BTreeSet<&String> = paths.collect();
     let numbers = |path: &&String| {
-        let stat = rustix::fs::stat(path.as_str()).ok().filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice);
+        let stat = rustix::fs::stat(path.as_str())
+            .ok()
+            .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice);
         let stat = stat.ok_or_else(|| Error::InvalidSpec(format!("{path} is not a block device")))?;
         Ok(((*path).clone(), rustix::fs::major(stat.st_rdev).into(), rustix::fs::minor(stat.st_rdev).into()))
     };
@@ -126,14 +137,20 @@ fn block_devices(spec: &ContainerSpec) -> Result<Vec<(String, i64, i64)>> {
 }
 
 /// Writes /etc/hostname, /etc/hosts and /etc/resolv.conf of a container.
-pub(crate) fn write_network_files(config: &Config, files: &Files, input: &Input, endpoint: Option<&Endpoint>) -> Result<()> {
+pub(crate) fn write_network_files(
+    config: &Config,
+    files: &Files,
+    input: &Input,
+    endpoint: Option<&Endpoint>,
+) -> Result<()> {
     let spec = &input.spec.network;
     let on_host = spec.mode == NetworkMode::Host;
     let hostname = plan::hostname(input);
     write(&files.hostname, &tare_network::hostname_file(&hostname))?;
     let endpoint = endpoint.filter(|endpoint| endpoint.has_address());
     let gateway = endpoint.map(|endpoint| endpoint.gateway).or(Some(Ipv4Addr::LOCALHOST));
-    let extra: Vec<(String, IpAddr)> = spec.extra_hosts.iter().filter_map(|text| tare_network::extra_host(text, gateway)).collect();
+    let extra: Vec<(String, IpAddr)> =
+        spec.extra_hosts.iter().filter_map(|text| tare_network::extra_host(text, gateway)).collect();
     let full = input.spec.identity.domainname.as_ref().map(|domain| format!("{hostname}.{domain}"));
     let names: Vec<&str> = full.iter().map(String::as_str).chain([hostname.as_str()]).collect();
     let hosts = match (on_host, std::fs::read_to_string("/etc/hosts")) {
@@ -150,14 +167,16 @@ pub(crate) fn write_network_files(config: &Config, files: &Files, input: &Input,
 fn resolv_conf(config: &Config, input: &Input, on_host: bool) -> String {
     let (spec, defaults) = (&input.spec.network, &config.defaults);
     let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let or = |own: &[String], default: &[String]| if own.is_empty() { default.to_vec() } else { own.to_vec() };
+    let or =
+        |own: &[String], default: &[String]| if own.is_empty() { default.to_vec() } else { own.to_vec() };
     let servers: Vec<IpAddr> = if spec.dns.is_empty() { defaults.dns.clone() } else { spec.dns.clone() };
     let overrides = DnsOverrides {
         servers,
         search: or(&spec.dns_search, &defaults.dns_search),
         options: or(&spec.dns_options, &defaults.dns_options),
     };
-    let untouched = overrides.servers.is_empty() && overrides.search.is_empty() && overrides.options.is_empty();
+    let untouched =
+        overrides.servers.is_empty() && overrides.search.is_empty() && overrides.options.is_empty();
     if on_host && untouched { text } else { tare_network::resolv_conf(&text, &overrides) }
 }
 
@@ -172,10 +191,14 @@ mod tests {
     #[test]
     fn devices_are_found_and_others_refused() {
         let mut spec = ContainerSpec::default();
-        let wanted = |host: &str| DeviceSpec { host: host.into(), container: "/dev/x".into(), access: "r".into() };
+        let wanted =
+            |host: &str| DeviceSpec { host: host.into(), container: "/dev/x".into(), access: "r".into() };
         spec.security.devices = vec![wanted("/dev/null")];
         let found = devices(&spec).unwrap();
-        assert_eq!((found[0].kind, found[0].major, found[0].minor, found[0].access.as_str()), ('c', 1, 3, "r"));
+        assert_eq!(
+            (found[0].kind, found[0].major, found[0].minor, found[0].access.as_str()),
+            ('c', 1, 3, "r")
+        );
         for bad in ["/etc/passwd", "/dev/no-such-device"] {
             spec.security.devices = vec![wanted(bad)];
             assert!(matches!(devices(&spec), Err(Error::InvalidSpec(_))), "{bad}");

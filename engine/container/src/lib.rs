@@ -23,6 +23,7 @@ mod logs;
 mod name;
 mod options;
 mod plan;
+mod prepare;
 mod readiness;
 mod reconcile;
 mod remove;
@@ -42,12 +43,12 @@ pub use engine::{Config, Defaults, Engine, Rooms};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, EventStream};
 pub use options::{
-    AttachOptions, Counts, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream, RemoveOptions, StopOptions,
-    StopTimeout, Top, WaitCondition, WaitResult,
+    AttachOptions, Counts, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream, RemoveOptions,
+    StopOptions, StopTimeout, Top, WaitCondition, WaitResult,
 };
 pub use spec::{
-    BindPropagation, BlockIoLimits, CommandSpec, ContainerSpec, CpuLimits, DeviceAccessRule, DeviceRate, DeviceSpec,
-    DeviceWeight, IdentitySpec, IpcMode, LifecycleSpec, Limits, LogSpec, MINIMUM_MEMORY, MemoryLimits, MountSource,
-    MountSpec, NamespaceMode, NamespaceSpec, NetworkMode, NetworkSpec, RestartPolicy, SeccompChoice, SecuritySpec,
-    StreamSpec, TmpfsOptions, Ulimit,
+    BindPropagation, BlockIoLimits, CommandSpec, ContainerSpec, CpuLimits, DeviceAccessRule, DeviceRate,
+    DeviceSpec, DeviceWeight, IdentitySpec, IpcMode, LifecycleSpec, Limits, LogSpec, MINIMUM_MEMORY,
+    MemoryLimits, MountSource, MountSpec, NamespaceMode, NamespaceSpec, NetworkMode, NetworkSpec,
+    RestartPolicy, SeccompChoice, SecuritySpec, StreamSpec, TmpfsOptions, Ulimit,
 };

@@ -51,7 +51,9 @@ fn stream(
             let _ = send.send(Err(error)).await;
         }
     });
-    futures_util::stream::unfold(receive, |mut receive| async { receive.recv().await.map(|entry| (entry, receive)) })
+    futures_util::stream::unfold(receive, |mut receive| async {
+        receive.recv().await.map(|entry| (entry, receive))
+    })
 }
 
 /// The log's files that exist, oldest first.

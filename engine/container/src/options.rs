@@ -182,4 +182,3 @@ pub struct Counts {
     /// The others.
     pub stopped: usize,
 }
-

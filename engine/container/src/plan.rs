@@ -143,7 +143,10 @@ fn linux(input: &Input, capabilities: &[tare_model::Capability]) -> Result<Linux
         seccomp: crate::seccomp::filter(&security.seccomp, privileged, capabilities, input.host.kernel)?,
         sysctl: resources::sysctls(input),
         masked_paths: or_default(&security.masked_paths, masked_paths(input.host.cpus)),
-        readonly_paths: or_default(&security.readonly_paths, READONLY_PATHS.iter().map(PathBuf::from).collect()),
+        readonly_paths: or_default(
+            &security.readonly_paths,
+            READONLY_PATHS.iter().map(PathBuf::from).collect(),
+        ),
         rootfs_propagation: mounts::root_propagation(input.mounts),
         ..Linux::default()
     })
@@ -180,13 +183,23 @@ const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 
 /// Docker's list: what leaks the host's hardware, timing and keys (GHSA-6fw5-f8r9-fgfm, GHSA-jq35-85cj-fj4p).
 const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
 fn masked_paths(cpus: usize) -> Vec<PathBuf> {
-    let thermal = (0..cpus).map(|cpu| PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle")));
+    let thermal =
+        (0..cpus).map(|cpu| PathBuf::from(format!("/sys/devices/system/cpu/cpu{cpu}/thermal_throttle")));
     MASKED_PATHS.iter().map(PathBuf::from).chain(thermal).collect()
 }
 

@@ -65,7 +65,10 @@ impl Engine {
 
     /// Directories of containers that are in no record: their creation or removal was cut in the middle.
     async fn end_strangers(self: &Arc<Self>, known: &BTreeSet<Id>) {
-        for (root, running) in [(self.config.exec_root.join("containers"), true), (self.config.data_root.join("containers"), false)] {
+        for (root, running) in [
+            (self.config.exec_root.join("containers"), true),
+            (self.config.data_root.join("containers"), false),
+        ] {
             for id in ids_below(&root).into_iter().filter(|id| !known.contains(id)) {
                 if running {
                     end_stranger(&id, &self.exec_dir(&id)).await;
@@ -128,7 +131,8 @@ impl Task {
 
     async fn adopt_ended(&mut self, container: &Container, dir: &Path) {
         let unrecorded = read_exit(dir).is_some_and(|exit| exit.at > container.state.finished_at);
-        if container.state.status.is_alive() || (unrecorded && container.state.started_at != Timestamp::ZERO) {
+        if container.state.status.is_alive() || (unrecorded && container.state.started_at != Timestamp::ZERO)
+        {
             let exit = self.exit_left_behind().await;
             self.ended(exit).await;
             return;
@@ -190,4 +194,3 @@ impl Task {
         }
     }
 }
-

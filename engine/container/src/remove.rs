@@ -20,10 +20,13 @@ impl Task {
         }
         if !options.force {
             let (state, advice) = match container.state.status {
-                Status::Paused => ("paused", "unpause and stop the container before removing or force remove"),
+                Status::Paused => {
+                    ("paused", "unpause and stop the container before removing or force remove")
+                }
                 _ => ("running", "stop the container before removing or force remove"),
             };
-            let message = format!("cannot remove container \"/{}\": container is {state}: {advice}", container.name);
+            let message =
+                format!("cannot remove container \"/{}\": container is {state}: {advice}", container.name);
             let _ = reply.send(Err(Error::State(message)));
             return;
         }
@@ -89,5 +92,4 @@ impl Task {
             }
         }
     }
-
 }

@@ -21,7 +21,11 @@ pub(crate) struct Ended {
 }
 
 /// The wait before the next start, which doubles from one short run to the next; nothing = it stays down.
-pub(crate) fn after_exit(policy: RestartPolicy, ended: Ended, last_wait: Option<Duration>) -> Option<Duration> {
+pub(crate) fn after_exit(
+    policy: RestartPolicy,
+    ended: Ended,
+    last_wait: Option<Duration>,
+) -> Option<Duration> {
     let again = match policy {
         _ if ended.by_user => false,
         RestartPolicy::No => false,

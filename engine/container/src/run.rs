@@ -64,7 +64,12 @@ impl Run {
 }
 
 /// Joins the streams of the container's program, or of an exec session.
-pub(crate) async fn attach(container: &Id, dir: &Path, session: Option<&Id>, options: AttachOptions) -> Result<Joined> {
+pub(crate) async fn attach(
+    container: &Id,
+    dir: &Path,
+    session: Option<&Id>,
+    options: AttachOptions,
+) -> Result<Joined> {
     let AttachOptions { stdin, stdout, stderr } = options;
     let session = session.map(ToString::to_string);
     let connection = shim::connect(container, dir).await?;
@@ -77,7 +82,9 @@ pub(crate) async fn attach(container: &Id, dir: &Path, session: Option<&Id>, opt
 pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) -> Result<i32> {
     let listener = shim::bind(dir)?;
     let log = File::create(dir.join("shim.log")).step(|| format!("create {}/shim.log", dir.display()))?;
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::State(format!("{} holds a zero byte", dir.display())));
+    let text = |bytes: &[u8]| {
+        CString::new(bytes).map_err(|_| Error::State(format!("{} holds a zero byte", dir.display())))
+    };
     let program = tare_sys::spawn::Program {
         path: &text(format!("/proc/self/fd/{}", runtime.as_raw_fd()).as_bytes())?,
         args: &[c"tare-runtime".to_owned(), c"shim".to_owned(), text(dir.as_os_str().as_bytes())?],
@@ -91,7 +98,8 @@ pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) 
 /// What the shim needs of our environment: nothing but what helps to find a fault in it.
 fn environment() -> Vec<CString> {
     let kept = ["RUST_BACKTRACE"];
-    let set = |name: &&str| std::env::var(name).ok().and_then(|value| CString::new(format!("{name}={value}")).ok());
+    let set =
+        |name: &&str| std::env::var(name).ok().and_then(|value| CString::new(format!("{name}={value}")).ok());
     kept.iter().filter_map(set).collect()
 }
 
@@ -101,13 +109,17 @@ pub(crate) async fn reap(shim: Option<i32>) {
     let Ok(pidfd) = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK) else { return };
     let Ok(pidfd) = crate::readiness::watch(pidfd) else { return };
     let _ = pidfd.readable().await;
-    let _ = rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
+    let _ = rustix::process::waitid(
+        WaitId::PidFd(pidfd.get_ref().as_fd()),
+        WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
+    );
 }
 
 /// Ends what is left of a container whose shim was killed, and removes its control group. Blocking.
 pub(crate) fn sweep(cgroup: &str) {
     let hierarchies = tare_cgroup::Hierarchies::detect();
-    let swept = hierarchies.and_then(|hierarchies| tare_cgroup::Cgroup::sweep(&hierarchies, Path::new(cgroup)));
+    let swept =
+        hierarchies.and_then(|hierarchies| tare_cgroup::Cgroup::sweep(&hierarchies, Path::new(cgroup)));
     if let Err(error) = swept {
         tracing::warn!("cannot remove the control group {cgroup}: {error}");
     }
@@ -115,7 +127,8 @@ pub(crate) fn sweep(cgroup: &str) {
 
 /// The control group that the shim of `dir` was told to use.
 pub(crate) fn cgroup_of(dir: &Path) -> Option<String> {
-    let launch: tare_shim::protocol::Launch = serde_json::from_slice(&std::fs::read(dir.join("launch.json")).ok()?).ok()?;
+    let launch: tare_shim::protocol::Launch =
+        serde_json::from_slice(&std::fs::read(dir.join("launch.json")).ok()?).ok()?;
     Some(launch.cgroup)
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn filter(
 }
 
 fn resolve(text: &str, capabilities: &[Capability], kernel: (u32, u32)) -> Result<Seccomp> {
-    let profile: Profile = serde_json::from_str(text).map_err(|error| invalid(error))?;
+    let profile: Profile = serde_json::from_str(text).map_err(invalid)?;
     let architecture = Platform::host().architecture;
     profile.resolve(Circumstances { capabilities, architecture: &architecture, kernel }).map_err(invalid)
 }

@@ -60,7 +60,9 @@ impl Connection {
         let bytes = protocol::encode(request).map_err(|error| self.lost(error))?;
         self.stream.write_all(&bytes).await.map_err(|error| self.lost(error))?;
         match self.receive().await? {
-            Some(Response::Error { message, kind, exit_code: Some(code) }) if kind != tare_model::Kind::Internal || code != 125 => {
+            Some(Response::Error { message, kind, exit_code: Some(code) })
+                if kind != tare_model::Kind::Internal || code != 125 =>
+            {
                 Err(Error::Start { message, exit_code: code.into() })
             }
             Some(Response::Error { message, kind, .. }) => Err(Error::Shim { message, kind }),
@@ -86,7 +88,9 @@ impl Connection {
     /// The next message; nothing at the end. May be dropped at any time without losing a byte.
     async fn receive(&mut self) -> Result<Option<Response>> {
         loop {
-            if let Some((message, used)) = protocol::decode(&self.received).map_err(|error| self.lost(error))? {
+            if let Some((message, used)) =
+                protocol::decode(&self.received).map_err(|error| self.lost(error))?
+            {
                 self.received.advance(used);
                 return Ok(Some(message));
             }

@@ -11,11 +11,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tare_model::Signal;
 
-pub use limits::{BlockIoLimits, CpuLimits, DeviceRate, DeviceWeight, Limits, MINIMUM_MEMORY, MemoryLimits, Ulimit};
+pub use limits::{
+    BlockIoLimits, CpuLimits, DeviceRate, DeviceWeight, Limits, MINIMUM_MEMORY, MemoryLimits, Ulimit,
+};
 pub use mount::{BindPropagation, MountSource, MountSpec, TmpfsOptions};
+pub(crate) use mount::{check_target, clean};
 pub use namespace::{IpcMode, NamespaceMode, NamespaceSpec};
 pub use network::{NetworkMode, NetworkSpec};
-pub(crate) use mount::{check_target, clean};
 pub(crate) use security::is_access;
 pub use security::{DeviceAccessRule, DeviceSpec, SeccompChoice, SecuritySpec};
 

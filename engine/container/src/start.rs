@@ -5,19 +5,16 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use tare_model::{Id, Timestamp};
-use tare_network::{Endpoint, EndpointRequest};
-use tare_oci::runtime::Spec;
-use tare_runtime::RootMount;
-use tare_shim::protocol::{Event, Launch, LogFile, Phase, Request, State};
+use tare_network::EndpointRequest;
+use tare_shim::protocol::{Event, Phase, Request, State};
 
 use crate::container::{Container, Status};
 use crate::engine::Engine;
-use crate::error::Step;
-use crate::plan::{self, Files, Joined};
+use crate::plan::Joined;
+use crate::prepare::Preparation;
 use crate::run::{Run, reap, spawn_shim};
 use crate::spec::{NamespaceMode, NetworkMode};
 use crate::task::Task;
-use crate::user;
 use crate::{Error, Result, shim};
 
 /// What has been done of a start, so that a failing one can be undone backwards.
@@ -136,7 +133,8 @@ async fn launch(
     let pid = {
         let (engine, container, dir) = (engine.clone(), container.clone(), dir.clone());
         let prepared = move || {
-            prepare(&engine, &container, &joined, endpoint.as_ref(), &dir, reserved.len())?;
+            Preparation { engine: &engine, container: &container, dir: &dir, reserved: reserved.len() }
+                .write(&joined, endpoint.as_ref())?;
             spawn_shim(engine.runtime_fd(), &dir, &reserved)
         };
         crate::engine::blocking(prepared).await?
@@ -191,9 +189,12 @@ async fn bring_up(
 async fn expect<T>(run: &mut Run, wanted: impl Fn(Event) -> Option<T>) -> Result<T> {
     loop {
         match run.next_event().await? {
-            Some(Event::Failed { message, exit_code }) => return Err(Error::Start { message, exit_code: exit_code.into() }),
+            Some(Event::Failed { message, exit_code }) => {
+                return Err(Error::Start { message, exit_code: exit_code.into() });
+            }
             Some(Event::Exited(exit)) => {
-                let message = exit.error.unwrap_or_else(|| "the container ended before its program ran".to_owned());
+                let message =
+                    exit.error.unwrap_or_else(|| "the container ended before its program ran".to_owned());
                 return Err(Error::Start { message, exit_code: exit.exit_code });
             }
             Some(event) => {
@@ -247,103 +248,25 @@ fn join(engine: &Engine, container: &Container) -> Result<Joined> {
     let mut joined = Joined::default();
     let running = |name: &str| -> Result<Arc<Container>> {
         let other = engine.inspect(name)?;
-        if other.state.pid.is_some() { Ok(other) } else { Err(Error::State(format!("cannot join namespaces of a non running container: {}", other.id))) }
+        if other.state.pid.is_some() {
+            Ok(other)
+        } else {
+            Err(Error::State(format!("cannot join namespaces of a non running container: {}", other.id)))
+        }
     };
-    let namespace = |other: &Container, kind| other.state.pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
+    let namespace =
+        |other: &Container, kind| other.state.pid.map(|pid| PathBuf::from(format!("/proc/{pid}/ns/{kind}")));
     if let NetworkMode::Container(name) = &container.spec.network.mode {
         let other = running(name)?;
         joined.network = namespace(&other, "net");
-        joined.hostname = Some(other.spec.identity.hostname.clone().unwrap_or_else(|| other.id.short().to_owned()));
+        joined.hostname =
+            Some(other.spec.identity.hostname.clone().unwrap_or_else(|| other.id.short().to_owned()));
         joined.network_files = Some(engine.data_dir(&other.id));
     }
     if let NamespaceMode::Container(name) = &container.spec.namespaces.pid {
         joined.pid = namespace(&*running(name)?, "pid");
     }
     Ok(joined)
-}
-
-/// Writes everything that the shim reads. Blocking.
-fn prepare(
-    engine: &Engine,
-    container: &Container,
-    joined: &Joined,
-    endpoint: Option<&Endpoint>,
-    dir: &Path,
-    reserved: usize,
-) -> Result<()> {
-    make_empty(dir)?;
-    let data = engine.data_dir(&container.id);
-    let mounts = engine.rooms.snapshots.mounts(container.id.as_str())?;
-    let accounts = engine.accounts(container)?;
-    let wanted = container.spec.command.user.as_deref().unwrap_or(&container.image.config.user);
-    let user = user::resolve(wanted, &container.spec.security.groups, &accounts)?;
-    let host = crate::host::facts(&engine.config, &container.spec)?;
-    let network_files = joined.network_files.as_deref().unwrap_or(&data);
-    let files = Files {
-        root: dir.join("rootfs"),
-        hostname: network_files.join("hostname"),
-        hosts: network_files.join("hosts"),
-        resolv_conf: network_files.join("resolv.conf"),
-    };
-    let (id, spec) = (&container.id, &*container.spec);
-    let input = plan::Input { id, spec, image: &container.image, mounts: &container.mounts, user: &user, host: &host, files: &files, joined };
-    let config = plan::plan(&input)?;
-    if joined.network_files.is_none() {
-        crate::host::write_network_files(&engine.config, &files, &input, endpoint)?;
-    }
-    make_bind_sources(container)?;
-    write_bundle(engine, container, dir, &config, mounts, reserved)
-}
-
-fn make_empty(dir: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).step(|| format!("empty {}", dir.display())),
-        _ => std::fs::DirBuilder::new().mode(0o700).create(dir).step(|| format!("create {}", dir.display())),
-    }
-}
-
-/// `-v /missing:/x` makes the directory, as people are used to.
-fn make_bind_sources(container: &Container) -> Result<()> {
-    use crate::spec::MountSource;
-    for mount in &container.spec.mounts {
-        if let MountSource::Bind { path, create: true, .. } = &mount.source {
-            match std::fs::symlink_metadata(path) {
-                Ok(_) => {}
-                Err(_) => std::fs::create_dir_all(path).step(|| format!("create the bind source {}", path.display()))?,
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_bundle(
-    engine: &Engine,
-    container: &Container,
-    dir: &Path,
-    config: &Spec,
-    mounts: Vec<tare_snapshot::Mount>,
-    reserved: usize,
-) -> Result<()> {
-    let log = &container.spec.lifecycle.log;
-    let launch = Launch {
-        id: container.id.to_string(),
-        bundle: dir.to_owned(),
-        rootfs: mounts.into_iter().map(|m| RootMount { kind: m.kind, source: m.source, options: m.options }).collect(),
-        cgroup: plan::cgroup_path(&container.id, &container.spec),
-        log: container.log_path.clone().map(|path| LogFile { path, max_size: log.max_size, max_files: log.max_files }),
-        open_stdin: container.spec.streams.open_stdin,
-        stdin_once: container.spec.streams.stdin_once,
-        seccomp_cache: Some(engine.config.exec_root.join("seccomp")),
-        reserved_fds: u32::try_from(reserved).unwrap_or(u32::MAX),
-    };
-    write_json(&dir.join("config.json"), config)?;
-    write_json(&dir.join("launch.json"), &launch)
-}
-
-fn write_json<T: serde::Serialize>(path: &Path, document: &T) -> Result<()> {
-    let bytes = serde_json::to_vec(document).map_err(std::io::Error::from).step(|| format!("write {}", path.display()))?;
-    std::fs::write(path, bytes).step(|| format!("write {}", path.display()))
 }
 
 /// This moment.

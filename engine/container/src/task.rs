@@ -278,7 +278,10 @@ impl Task {
             };
         }
         if self.run.is_none() || !container.state.status.is_alive() {
-            let message = format!("cannot kill container: {}: container {} is not running", container.name, container.id);
+            let message = format!(
+                "cannot kill container: {}: container {} is not running",
+                container.name, container.id
+            );
             return Err(Error::State(message));
         }
         self.publish("kill", &[("signal", signal.number().to_string())]);
@@ -307,8 +310,12 @@ impl Task {
             return Err(Error::NotRunning(container.id.clone()));
         };
         let (request, status, action) = match (paused, container.state.status) {
-            (true, Status::Paused) => return Err(Error::State(format!("container {} is already paused", container.id))),
-            (false, Status::Running) => return Err(Error::State(format!("Container {} is not paused", container.id))),
+            (true, Status::Paused) => {
+                return Err(Error::State(format!("container {} is already paused", container.id)));
+            }
+            (false, Status::Running) => {
+                return Err(Error::State(format!("Container {} is not paused", container.id)));
+            }
             (true, _) => (Request::Pause, Status::Paused, "pause"),
             (false, _) => (Request::Resume, Status::Running, "unpause"),
         };

@@ -89,7 +89,8 @@ impl Stat {
     }
 
     fn terminal(&self) -> String {
-        let (major, minor) = ((self.terminal >> 8) & 0xfff, (self.terminal & 0xff) | ((self.terminal >> 12) & 0xfff00));
+        let (major, minor) =
+            ((self.terminal >> 8) & 0xfff, (self.terminal & 0xff) | ((self.terminal >> 12) & 0xfff00));
         match major {
             0 => "?".to_owned(),
             136..=143 => format!("pts/{}", minor + (major - 136) * 256),
@@ -101,7 +102,8 @@ impl Stat {
 
 /// The hour today, the day otherwise.
 fn start_time(started: u64, now: u64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let text = tare_model::Timestamp { seconds: started.cast_signed(), nanoseconds: 0 }.to_string();
     if now / 86_400 == started / 86_400 {
         return text[11..16].to_owned();
@@ -147,7 +149,8 @@ fn by_ps(arguments: &str, pids: &[i32]) -> Result<Top> {
 /// The lines of ps(1) whose PID is one of ours; the last column may hold blanks.
 fn filter(output: &str, pids: &[i32]) -> Result<Top> {
     let mut lines = output.lines();
-    let titles: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let titles: Vec<String> =
+        lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
     let at = titles.iter().position(|title| title == "PID");
     let at = at.ok_or_else(|| Error::InvalidSpec("Couldn't find PID field in ps output".to_owned()))?;
     let cells = |line: &str| -> Vec<String> {
@@ -158,7 +161,9 @@ fn filter(output: &str, pids: &[i32]) -> Result<Top> {
         }
         words
     };
-    let ours = |cells: &Vec<String>| cells.get(at).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid));
+    let ours = |cells: &Vec<String>| {
+        cells.get(at).and_then(|pid| pid.parse().ok()).is_some_and(|pid| pids.contains(&pid))
+    };
     let processes = lines.map(cells).filter(ours).collect();
     Ok(Top { titles, processes })
 }
@@ -178,7 +183,8 @@ mod tests {
 
     #[test]
     fn names_with_brackets_do_not_confuse() {
-        let stat = Stat::parse("7 (a) b) S 1 7 7 34816 7 4194304 1 0 0 0 150 50 0 0 20 0 1 0 900 1 1").unwrap();
+        let stat =
+            Stat::parse("7 (a) b) S 1 7 7 34816 7 4194304 1 0 0 0 150 50 0 0 20 0 1 0 900 1 1").unwrap();
         assert_eq!((stat.name.as_str(), stat.parent, stat.used, stat.started), ("a) b", 1, 200, 900));
         assert_eq!(stat.terminal(), "pts/0");
     }

@@ -60,9 +60,12 @@ pub(crate) fn resolve(text: &str, extra: &[String], accounts: &Accounts) -> Resu
 
 fn resolve_user(user: &str, accounts: &Accounts) -> Result<ResolvedUser> {
     let number = if user.is_empty() { Some(0) } else { id_of(user)? };
-    let found = users(&accounts.passwd).find(|account| number.map_or(account.name == user, |uid| account.uid == uid));
+    let found =
+        users(&accounts.passwd).find(|account| number.map_or(account.name == user, |uid| account.uid == uid));
     let Some(account) = found else {
-        let uid = number.ok_or_else(|| Error::User(format!("unable to find user {user}: no matching entries in passwd file")))?;
+        let uid = number.ok_or_else(|| {
+            Error::User(format!("unable to find user {user}: no matching entries in passwd file"))
+        })?;
         return Ok(ResolvedUser { uid, home: "/".to_owned(), ..ResolvedUser::default() });
     };
     let member = |group: &Group| group.members.split(',').any(|member| member == account.name);
@@ -76,9 +79,9 @@ fn resolve_group(group: &str, accounts: &Accounts) -> Result<u32> {
         return Ok(gid);
     }
     let found = groups(&accounts.group).find(|entry| entry.name == group);
-    found
-        .map(|entry| entry.gid)
-        .ok_or_else(|| Error::User(format!("unable to find group {group}: no matching entries in group file")))
+    found.map(|entry| entry.gid).ok_or_else(|| {
+        Error::User(format!("unable to find group {group}: no matching entries in group file"))
+    })
 }
 
 /// The number that `text` is; nothing when it is a name.
@@ -95,7 +98,8 @@ fn id_of(text: &str) -> Result<Option<u32>> {
 fn users(passwd: &[u8]) -> impl Iterator<Item = Account<'_>> {
     lines(passwd).filter_map(|line| {
         let mut fields = line.split(':');
-        let (name, _, uid, gid, _) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+        let (name, _, uid, gid, _) =
+            (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
         Some(Account { name, uid: listed(uid)?, gid: listed(gid)?, home: fields.next().unwrap_or("") })
     })
 }
@@ -157,7 +161,10 @@ mod tests {
 
     #[test]
     fn damaged_lists_are_survived() {
-        let broken = Accounts { passwd: b"\xff\xfe:x:0:0\n::::::\nroot\nroot:x:0:0:r:/root:/bin/sh".to_vec(), group: vec![b'a'; 100] };
+        let broken = Accounts {
+            passwd: b"\xff\xfe:x:0:0\n::::::\nroot\nroot:x:0:0:r:/root:/bin/sh".to_vec(),
+            group: vec![b'a'; 100],
+        };
         assert_eq!(resolve("root", &[], &broken).unwrap().home, "/root");
     }
 }

@@ -83,7 +83,9 @@ impl Actions {
 
     fn open_null(&mut self, target: RawFd, flags: i32) -> io::Result<()> {
         // SAFETY: the actions are initialised, the path is a static text that ends with zero.
-        result(unsafe { libc::posix_spawn_file_actions_addopen(&mut self.0, target, c"/dev/null".as_ptr(), flags, 0) })
+        result(unsafe {
+            libc::posix_spawn_file_actions_addopen(&mut self.0, target, c"/dev/null".as_ptr(), flags, 0)
+        })
     }
 
     fn dup2(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
@@ -114,7 +116,9 @@ impl Attributes {
         result(unsafe { libc::posix_spawnattr_setsigmask(&mut attributes.0, &none) })?;
         // SAFETY: both are initialised.
         result(unsafe { libc::posix_spawnattr_setsigdefault(&mut attributes.0, &default) })?;
-        let flags = libc::POSIX_SPAWN_SETSIGMASK as libc::c_short | libc::POSIX_SPAWN_SETSIGDEF as libc::c_short | libc::POSIX_SPAWN_SETSID;
+        let flags = libc::POSIX_SPAWN_SETSIGMASK as libc::c_short
+            | libc::POSIX_SPAWN_SETSIGDEF as libc::c_short
+            | libc::POSIX_SPAWN_SETSID;
         // SAFETY: the attributes are initialised.
         result(unsafe { libc::posix_spawnattr_setflags(&mut attributes.0, flags) })?;
         Ok(attributes)
@@ -167,8 +171,10 @@ mod tests {
         let mut ours = ours;
         ours.read_to_string(&mut fds).unwrap();
         errors.read_to_string(&mut session).unwrap();
-        rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty()).unwrap();
-        let numbers: Vec<&str> = fds.trim().split(' ').skip(1).filter_map(|f| f.strip_prefix("/proc/self/fd/")).collect();
+        rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty())
+            .unwrap();
+        let numbers: Vec<&str> =
+            fds.trim().split(' ').skip(1).filter_map(|f| f.strip_prefix("/proc/self/fd/")).collect();
         assert!(["0", "1", "2", "3", "4"].iter().all(|n| numbers.contains(n)), "{fds}");
         assert!(session.trim().ends_with(&format!(" {pid}")), "{session}");
     }
@@ -176,7 +182,8 @@ mod tests {
     #[test]
     fn a_missing_program_is_an_error() {
         let null = std::fs::File::open("/dev/null").unwrap();
-        let program = Program { path: &c"/no/such".to_owned(), args: &[], env: &[], stderr: null.as_fd(), fds: &[] };
+        let program =
+            Program { path: &c"/no/such".to_owned(), args: &[], env: &[], stderr: null.as_fd(), fds: &[] };
         assert_eq!(spawn(&program).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

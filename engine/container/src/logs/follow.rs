@@ -12,8 +12,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::backwards::last_lines;
-use super::line::{Fate, judge, parse};
 use super::files;
+use super::line::{Fate, judge, parse};
 use crate::container::{Container, Status};
 use crate::error::Step;
 use crate::options::{LogEntry, LogOptions};
@@ -26,7 +26,12 @@ const MAX_LINE: usize = 1 << 20;
 type Sender = mpsc::Sender<Result<LogEntry>>;
 
 /// Reads the log into `to` and, if asked, goes on with what is written from then on.
-pub(super) async fn read(path: &Path, options: LogOptions, mut view: watch::Receiver<Arc<Container>>, to: &Sender) -> Result<()> {
+pub(super) async fn read(
+    path: &Path,
+    options: LogOptions,
+    mut view: watch::Receiver<Arc<Container>>,
+    to: &Sender,
+) -> Result<()> {
     // Before anything is read, so that nothing written meanwhile is missed.
     let notices = if options.follow { Some(Notices::open(path)?) } else { None };
     let Some(mut reader) = Reader::open(path, options.tail)? else {
@@ -92,7 +97,12 @@ fn runs(view: &watch::Receiver<Arc<Container>>) -> bool {
 }
 
 /// Waits until there may be more to read; false when there will not be or nobody reads any more.
-async fn wait(notices: &Notices, view: &mut watch::Receiver<Arc<Container>>, until: Option<Timestamp>, to: &Sender) -> Result<bool> {
+async fn wait(
+    notices: &Notices,
+    view: &mut watch::Receiver<Arc<Container>>,
+    until: Option<Timestamp>,
+    to: &Sender,
+) -> Result<bool> {
     let now = Timestamp::from(SystemTime::now());
     let left = until.map(|until| until.since(now));
     let over = async {
@@ -118,7 +128,8 @@ impl Notices {
         let step = || format!("watch {}", path.display());
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).step(step)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
-        inotify::add_watch(&fd, directory, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO).step(step)?;
+        inotify::add_watch(&fd, directory, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO)
+            .step(step)?;
         Ok(Self(crate::readiness::watch(fd).step(step)?))
     }
 
@@ -156,7 +167,8 @@ impl Reader {
             let length = file.metadata().step(|| format!("look at {}", path.display()))?.len();
             let mut at = 0;
             if let Some(wanted) = &mut wanted {
-                let (begin, lines) = last_lines(&file, length, *wanted).step(|| format!("read {}", path.display()))?;
+                let (begin, lines) =
+                    last_lines(&file, length, *wanted).step(|| format!("read {}", path.display()))?;
                 at = begin;
                 *wanted -= lines;
             }
@@ -218,7 +230,9 @@ impl Reader {
     /// The file that took this one's place, once this one is not written to any more: found by where ours is now.
     fn newer(&mut self) -> Result<Option<File>> {
         let own = self.file.metadata().step(|| format!("look at {}", self.path.display()))?;
-        let is_own = |path: &Path| std::fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (own.dev(), own.ino()));
+        let is_own = |path: &Path| {
+            std::fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (own.dev(), own.ino()))
+        };
         if is_own(&self.path) || !self.path.exists() {
             return Ok(None);
         }
@@ -234,4 +248,3 @@ impl Reader {
         Ok(opened.filter(|_| !grown))
     }
 }
-

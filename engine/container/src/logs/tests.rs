@@ -14,7 +14,11 @@ fn container(status: Status) -> Container {
         name: "log".parse().unwrap(),
         created: Timestamp::ZERO,
         spec: Arc::new(ContainerSpec::default()),
-        image: Arc::new(ImageUse { id: tare_model::Digest::from_bytes([0; 32]), top: None, config: Default::default() }),
+        image: Arc::new(ImageUse {
+            id: tare_model::Digest::from_bytes([0; 32]),
+            top: None,
+            config: Default::default(),
+        }),
         mounts: Vec::new(),
         state: State { status, ..State::default() },
         restart_count: 0,
@@ -26,7 +30,11 @@ fn container(status: Status) -> Container {
 fn lines(numbers: std::ops::Range<u32>) -> String {
     numbers.fold(String::new(), |mut text, number| {
         let stream = if number % 10 == 9 { "stderr" } else { "stdout" };
-        let _ = writeln!(text, r#"{{"log":"line {number}\n","stream":"{stream}","time":"2026-01-01T00:{:02}:00Z"}}"#, number % 60);
+        let _ = writeln!(
+            text,
+            r#"{{"log":"line {number}\n","stream":"{stream}","time":"2026-01-01T00:{:02}:00Z"}}"#,
+            number % 60
+        );
         text
     })
 }
@@ -38,7 +46,10 @@ fn options() -> LogOptions {
 async fn read_all(path: &Path, options: LogOptions) -> Vec<String> {
     let (_publisher, view) = watch::channel(Arc::new(container(Status::Exited)));
     let stream = stream(path.to_owned(), options, view);
-    stream.map(|entry| String::from_utf8(entry.unwrap().line.to_vec()).unwrap().trim_end().to_owned()).collect().await
+    stream
+        .map(|entry| String::from_utf8(entry.unwrap().line.to_vec()).unwrap().trim_end().to_owned())
+        .collect()
+        .await
 }
 
 #[tokio::test]
@@ -50,7 +61,14 @@ async fn rotated_files_are_read_in_order_and_cut_from_the_end() {
     std::fs::write(&path, lines(40..50)).unwrap();
     let all = read_all(&path, options()).await;
     assert_eq!((all.len(), all[0].as_str(), all[49].as_str()), (50, "line 0", "line 49"));
-    for (tail, first) in [(0, None), (1, Some("line 49")), (10, Some("line 40")), (11, Some("line 39")), (45, Some("line 5")), (99, Some("line 0"))] {
+    for (tail, first) in [
+        (0, None),
+        (1, Some("line 49")),
+        (10, Some("line 40")),
+        (11, Some("line 39")),
+        (45, Some("line 5")),
+        (99, Some("line 0")),
+    ] {
         let cut = read_all(&path, LogOptions { tail: Some(tail), ..options() }).await;
         assert_eq!((cut.len(), cut.first().map(String::as_str)), (tail.min(50), first), "tail {tail}");
     }
@@ -75,7 +93,8 @@ async fn long_logs_are_cut_without_reading_them_whole() {
 async fn damaged_and_unfinished_lines_are_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x-json.log");
-    std::fs::write(&path, format!("nonsense\n{}\u{0}\u{0}\n{}{{\"log\":\"cut", lines(0..1), lines(1..2))).unwrap();
+    std::fs::write(&path, format!("nonsense\n{}\u{0}\u{0}\n{}{{\"log\":\"cut", lines(0..1), lines(1..2)))
+        .unwrap();
     assert_eq!(read_all(&path, options()).await, ["line 0", "line 1"]);
     assert!(read_all(&dir.path().join("none"), options()).await.is_empty());
 }

@@ -13,7 +13,8 @@ pub(super) fn mounts(input: &Input) -> Vec<Mount> {
     let mut own: Vec<Mount> = input.mounts.iter().map(mount_point).collect();
     own.sort_by_key(|mount| mount.destination.components().count());
     let covered = |target: &Path| own.iter().any(|mount| mount.destination == target);
-    let mut mounts: Vec<Mount> = system(input).into_iter().filter(|mount| !covered(&mount.destination)).collect();
+    let mut mounts: Vec<Mount> =
+        system(input).into_iter().filter(|mount| !covered(&mount.destination)).collect();
     mounts.extend(files(input).into_iter().filter(|mount| !covered(&mount.destination)));
     if has_init(input) {
         mounts.push(bind(&input.host.init, INIT_TARGET, &["rbind", "ro", "rprivate"]));
@@ -43,19 +44,24 @@ fn system(input: &Input) -> Vec<Mount> {
     let mut mounts = vec![
         mount("proc", "/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("tmpfs", "/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("devpts", "/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "devpts",
+            "/dev/pts",
+            "devpts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
+        ),
         mount("sysfs", "/sys", "sysfs", &["nosuid", "noexec", "nodev", access]),
         mount("cgroup", "/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", access]),
     ];
-    // Both show one IPC namespace, so the host's come with the host's namespace.
+    // Message queues are those of the namespace that the mount is made in, shared memory is a plain directory.
+    mounts.push(mount("mqueue", "/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if input.spec.namespaces.ipc == IpcMode::Host {
-        mounts.push(bind("/dev/mqueue", "/dev/mqueue", &["rbind", "nosuid", "noexec", "nodev"]));
         mounts.push(bind("/dev/shm", "/dev/shm", &["rbind", "nosuid", "noexec", "nodev"]));
         return mounts;
     }
-    mounts.push(mount("mqueue", "/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]));
     if input.spec.namespaces.ipc != IpcMode::None {
-        let size = format!("size={}", input.spec.limits.shm_size.filter(|size| *size > 0).unwrap_or(DEFAULT_SHM));
+        let size =
+            format!("size={}", input.spec.limits.shm_size.filter(|size| *size > 0).unwrap_or(DEFAULT_SHM));
         mounts.push(mount("tmpfs", "/dev/shm", "shm", &["nosuid", "noexec", "nodev", "mode=1777", &size]));
     }
     mounts
@@ -69,7 +75,9 @@ fn files(input: &Input) -> Vec<Mount> {
         bind(&input.files.resolv_conf, "/etc/resolv.conf", &options),
         bind(&input.files.hosts, "/etc/hosts", &options),
     ];
-    if !(input.spec.network.mode == NetworkMode::Host && input.spec.identity.hostname.is_none()) || super::own_uts(input) {
+    if !(input.spec.network.mode == NetworkMode::Host && input.spec.identity.hostname.is_none())
+        || super::own_uts(input)
+    {
         mounts.insert(1, bind(&input.files.hostname, "/etc/hostname", &options));
     }
     mounts
@@ -93,7 +101,13 @@ fn mount_point(point: &MountPoint) -> Mount {
             if !point.writable {
                 words.push("ro".to_owned());
             }
-            Mount { destination: point.target.clone(), kind: Some("tmpfs".into()), source: Some("tmpfs".into()), options: words, ..Mount::default() }
+            Mount {
+                destination: point.target.clone(),
+                kind: Some("tmpfs".into()),
+                source: Some("tmpfs".into()),
+                options: words,
+                ..Mount::default()
+            }
         }
     }
 }
@@ -113,7 +127,11 @@ fn bind(source: impl AsRef<Path>, target: impl Into<PathBuf>, options: &[&str]) 
         destination: target.into(),
         kind: Some("bind".to_owned()),
         source: Some(source.as_ref().to_owned()),
-        options: options.iter().filter(|option| !option.is_empty()).map(|option| (*option).to_owned()).collect(),
+        options: options
+            .iter()
+            .filter(|option| !option.is_empty())
+            .map(|option| (*option).to_owned())
+            .collect(),
         ..Mount::default()
     }
 }

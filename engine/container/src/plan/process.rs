@@ -39,7 +39,11 @@ pub(super) fn process(input: &Input, capabilities: &[Capability]) -> Result<Proc
 }
 
 /// A further process, from that of the container.
-pub(crate) fn exec_process(container: &Process, spec: &ExecSpec, user: Option<&ResolvedUser>) -> Result<Process> {
+pub(crate) fn exec_process(
+    container: &Process,
+    spec: &ExecSpec,
+    user: Option<&ResolvedUser>,
+) -> Result<Process> {
     if spec.command.first().is_none_or(String::is_empty) {
         return Err(Error::InvalidSpec("No exec command specified".to_owned()));
     }
@@ -67,7 +71,8 @@ pub(crate) fn exec_process(container: &Process, spec: &ExecSpec, user: Option<&R
 pub(crate) fn command_line(command: &CommandSpec, image: &ExecutionConfig) -> Vec<String> {
     let of_image = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     // `--entrypoint ""` comes as one empty word and means none.
-    let words = |list: &Vec<String>| if list.len() == 1 && list[0].is_empty() { Vec::new() } else { list.clone() };
+    let words =
+        |list: &Vec<String>| if list.len() == 1 && list[0].is_empty() { Vec::new() } else { list.clone() };
     let (mut line, default) = match &command.entrypoint {
         Some(entrypoint) => (words(entrypoint), Vec::new()),
         None => (of_image(&image.entrypoint), of_image(&image.cmd)),
@@ -81,7 +86,9 @@ pub(super) fn capabilities(security: &SecuritySpec) -> Vec<Capability> {
     if security.privileged {
         return Capability::all().collect();
     }
-    let kept = DEFAULT_CAPABILITIES.into_iter().filter(|capability| !security.capabilities_dropped.contains(capability));
+    let kept = DEFAULT_CAPABILITIES
+        .into_iter()
+        .filter(|capability| !security.capabilities_dropped.contains(capability));
     let mut capabilities: Vec<Capability> = kept.chain(security.capabilities_added.iter().copied()).collect();
     capabilities.sort_unstable();
     capabilities.dedup();

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use tare_oci::runtime::{BlockIo, Cpu, Device, DeviceRule, Memory, Pids, Resources, ThrottleDevice, WeightDevice};
+use tare_oci::runtime::{
+    BlockIo, Cpu, Device, DeviceRule, Memory, Pids, Resources, ThrottleDevice, WeightDevice,
+};
 
 use super::{HostDevice, Input};
 use crate::spec::{BlockIoLimits, CpuLimits, DeviceRate, MemoryLimits, NetworkMode};
@@ -49,7 +51,8 @@ pub(super) fn sysctls(input: &Input) -> BTreeMap<String, String> {
 fn memory(limits: &MemoryLimits) -> Option<Memory> {
     let set = |value: i64| (value != 0).then_some(value);
     // Without a word about swap, a container may swap as much as it has memory, as in Docker.
-    let swap = if limits.swap == 0 && limits.limit > 0 { limits.limit.saturating_mul(2) } else { limits.swap };
+    let swap =
+        if limits.swap == 0 && limits.limit > 0 { limits.limit.saturating_mul(2) } else { limits.swap };
     let memory = Memory {
         limit: set(limits.limit),
         reservation: set(limits.reservation),
@@ -82,9 +85,13 @@ fn cpu(limits: &CpuLimits) -> Option<Cpu> {
 }
 
 fn block_io(limits: &BlockIoLimits, numbers: &[(String, i64, i64)]) -> Option<BlockIo> {
-    let find = |path: &str| numbers.iter().find(|(known, ..)| known == path).map(|(_, major, minor)| (*major, *minor));
+    let find = |path: &str| {
+        numbers.iter().find(|(known, ..)| known == path).map(|(_, major, minor)| (*major, *minor))
+    };
     let rates = |rates: &[DeviceRate]| -> Vec<ThrottleDevice> {
-        let device = |rate: &DeviceRate| find(&rate.path).map(|(major, minor)| ThrottleDevice { major, minor, rate: rate.rate });
+        let device = |rate: &DeviceRate| {
+            find(&rate.path).map(|(major, minor)| ThrottleDevice { major, minor, rate: rate.rate })
+        };
         rates.iter().filter_map(device).collect()
     };
     let weighted = limits.weight_device.iter().filter_map(|device| {
@@ -122,7 +129,14 @@ fn device_rules(input: &Input) -> Vec<DeviceRule> {
         rule(true, Some(kind), Some(device.major.into()), Some(device.minor.into()), &device.access)
     };
     rules.extend(input.host.devices.iter().map(own));
-    rules.extend(input.spec.security.device_rules.iter().map(|r| rule(true, Some(&r.kind), r.major, r.minor, &r.access)));
+    rules.extend(
+        input
+            .spec
+            .security
+            .device_rules
+            .iter()
+            .map(|r| rule(true, Some(&r.kind), r.major, r.minor, &r.access)),
+    );
     rules
 }
 

@@ -36,13 +36,23 @@ impl Case {
             image: ImageUse { id: Digest::from_bytes([1; 32]), top: None, config },
             mounts: Vec::new(),
             user: ResolvedUser { home: "/root".into(), ..ResolvedUser::default() },
-            host: Host { cpus: 2, hostname: "machine".into(), init: "/usr/bin/tare-init".into(), ..Host::default() },
+            host: Host {
+                cpus: 2,
+                hostname: "machine".into(),
+                init: "/usr/bin/tare-init".into(),
+                ..Host::default()
+            },
             joined: Joined::default(),
         }
     }
 
     fn plan(&self) -> Spec {
-        let files = Files { root: "/run/x/rootfs".into(), hostname: "/d/hostname".into(), hosts: "/d/hosts".into(), resolv_conf: "/d/resolv.conf".into() };
+        let files = Files {
+            root: "/run/x/rootfs".into(),
+            hostname: "/d/hostname".into(),
+            hosts: "/d/hosts".into(),
+            resolv_conf: "/d/resolv.conf".into(),
+        };
         let Self { id, spec, image, mounts, user, host, joined } = self;
         plan(&Input { id, spec, image, mounts, user, host, files: &files, joined }).unwrap()
     }
@@ -74,10 +84,23 @@ fn a_plain_container_gets_dockers_defaults() {
     let targets: Vec<&str> = spec.mounts.iter().filter_map(|mount| mount.destination.to_str()).collect();
     assert_eq!(
         targets,
-        ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts"]
+        [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/mqueue",
+            "/dev/shm",
+            "/etc/resolv.conf",
+            "/etc/hostname",
+            "/etc/hosts"
+        ]
     );
     assert!(mount(&spec, "/dev/shm").unwrap().options.contains(&"size=67108864".to_owned()));
-    for (target, option) in [("/sys", "ro"), ("/sys/fs/cgroup", "ro"), ("/proc", "nosuid"), ("/etc/hosts", "rw")] {
+    for (target, option) in
+        [("/sys", "ro"), ("/sys/fs/cgroup", "ro"), ("/proc", "nosuid"), ("/etc/hosts", "rw")]
+    {
         assert!(mount(&spec, target).unwrap().options.iter().any(|word| word == option), "{target} {option}");
     }
 }
@@ -88,7 +111,9 @@ fn a_plain_container_shares_nothing_and_sees_little() {
     use NamespaceKind::{Cgroup, Ipc, Mount, Network, Pid, Uts};
     assert_eq!(kinds(&linux), [Mount, Network, Uts, Pid, Cgroup, Ipc]);
     assert!(linux.namespaces.iter().all(|namespace| namespace.path.is_none()));
-    for masked in ["/proc/kcore", "/proc/interrupts", "/sys/firmware", "/sys/devices/system/cpu/cpu1/thermal_throttle"] {
+    for masked in
+        ["/proc/kcore", "/proc/interrupts", "/sys/firmware", "/sys/devices/system/cpu/cpu1/thermal_throttle"]
+    {
         assert!(linux.masked_paths.iter().any(|path| path == Path::new(masked)), "{masked}");
     }
     assert_eq!(linux.readonly_paths.len(), 5);
@@ -97,7 +122,9 @@ fn a_plain_container_shares_nothing_and_sees_little() {
     let rules = linux.resources.unwrap().devices;
     assert!(!rules[0].allow && rules[0].kind.is_none(), "everything is denied first");
     assert!(!rules.iter().any(|rule| rule.allow && rule.kind.as_deref() == Some("a")));
-    assert!(rules.iter().all(|rule| !(rule.allow && rule.major.is_none()) || rule.access.as_deref() == Some("m")));
+    assert!(
+        rules.iter().all(|rule| !(rule.allow && rule.major.is_none()) || rule.access.as_deref() == Some("m"))
+    );
     assert_eq!(linux.sysctl["net.ipv4.ip_unprivileged_port_start"], "0");
 }
 
@@ -116,7 +143,8 @@ fn privileged_is_the_opposite() {
 #[test]
 fn entrypoint_and_command_follow_dockers_rules() {
     let line = |entrypoint: Option<&[&str]>, arguments: Option<&[&str]>| {
-        let words = |list: Option<&[&str]>| list.map(|list| list.iter().map(|word| (*word).to_owned()).collect());
+        let words =
+            |list: Option<&[&str]>| list.map(|list| list.iter().map(|word| (*word).to_owned()).collect());
         let mut case = Case::new();
         case.spec.command.entrypoint = words(entrypoint);
         case.spec.command.arguments = words(arguments);
@@ -145,7 +173,10 @@ fn limits_become_resources() {
     let limits = &mut case.spec.limits;
     (limits.memory.limit, limits.cpu.nano_cpus, limits.pids) = (64 << 20, 1_500_000_000, Some(20));
     limits.ulimits = vec![Ulimit { name: "nofile".into(), soft: 100, hard: -1 }];
-    case.host.ulimits = vec![Ulimit { name: "nofile".into(), soft: 1, hard: 1 }, Ulimit { name: "core".into(), soft: 0, hard: 0 }];
+    case.host.ulimits = vec![
+        Ulimit { name: "nofile".into(), soft: 1, hard: 1 },
+        Ulimit { name: "core".into(), soft: 0, hard: 0 },
+    ];
     let spec = case.plan();
     let resources = spec.linux.unwrap().resources.unwrap();
     let memory = resources.memory.unwrap();
@@ -154,7 +185,10 @@ fn limits_become_resources() {
     assert_eq!((cpu.quota, cpu.period), (Some(150_000), Some(100_000)));
     assert_eq!(resources.pids.unwrap().limit, 20);
     let rlimits = spec.process.unwrap().rlimits;
-    assert_eq!((rlimits[0].kind.as_str(), rlimits[0].hard, rlimits[1].kind.as_str()), ("RLIMIT_NOFILE", u64::MAX, "RLIMIT_CORE"));
+    assert_eq!(
+        (rlimits[0].kind.as_str(), rlimits[0].hard, rlimits[1].kind.as_str()),
+        ("RLIMIT_NOFILE", u64::MAX, "RLIMIT_CORE")
+    );
 }
 
 #[test]
@@ -172,12 +206,18 @@ fn mounts_come_shallow_first_and_replace_the_daemons_own() {
         writable: true,
         propagation: String::new(),
     };
-    case.mounts = vec![bind("/a/b/c", "rslave"), tmpfs, bind("/a", "rprivate"), bind("/etc/hosts", "rprivate")];
+    case.mounts =
+        vec![bind("/a/b/c", "rslave"), tmpfs, bind("/a", "rprivate"), bind("/etc/hosts", "rprivate")];
     let spec = case.plan();
-    let order: Vec<&str> = spec.mounts.iter().rev().take(4).filter_map(|mount| mount.destination.to_str()).collect();
+    let order: Vec<&str> =
+        spec.mounts.iter().rev().take(4).filter_map(|mount| mount.destination.to_str()).collect();
     assert_eq!(order, ["/a/b/c", "/etc/hosts", "/dev/shm", "/a"]);
     for target in ["/dev/shm", "/etc/hosts"] {
-        assert_eq!(spec.mounts.iter().filter(|mount| mount.destination == Path::new(target)).count(), 1, "{target}");
+        assert_eq!(
+            spec.mounts.iter().filter(|mount| mount.destination == Path::new(target)).count(),
+            1,
+            "{target}"
+        );
     }
     assert_eq!(mount(&spec, "/a").unwrap().options, ["rbind", "ro", "rprivate"]);
     assert_eq!(mount(&spec, "/dev/shm").unwrap().options, ["nosuid", "nodev", "exec", "size=1m"]);
@@ -188,7 +228,8 @@ fn mounts_come_shallow_first_and_replace_the_daemons_own() {
 fn the_hosts_namespaces_are_left_out_and_others_joined() {
     let mut case = Case::new();
     let wanted = &mut case.spec.namespaces;
-    (wanted.pid, wanted.uts, wanted.ipc) = (NamespaceMode::Container("db".into()), NamespaceMode::Host, IpcMode::Host);
+    (wanted.pid, wanted.uts, wanted.ipc) =
+        (NamespaceMode::Container("db".into()), NamespaceMode::Host, IpcMode::Host);
     case.spec.network.mode = NetworkMode::Host;
     case.joined.pid = Some("/proc/7/ns/pid".into());
     let spec = case.plan();
@@ -218,13 +259,23 @@ fn an_exec_begins_from_the_containers_process() {
     let mut case = Case::new();
     case.spec.security.no_new_privileges = true;
     let base = case.plan().process.unwrap();
-    let spec = ExecSpec { command: vec!["id".into()], environment: vec!["COLOUR=green".into()], tty: true, ..ExecSpec::default() };
+    let spec = ExecSpec {
+        command: vec!["id".into()],
+        environment: vec!["COLOUR=green".into()],
+        tty: true,
+        ..ExecSpec::default()
+    };
     let user = ResolvedUser { uid: 5, gid: 6, groups: vec![7], home: "/home/five".into() };
     let process = exec_process(&base, &spec, Some(&user)).unwrap();
     assert_eq!(process.args, ["id"]);
     assert_eq!((process.user.uid, process.user.additional_gids.as_slice()), (5, &[7][..]));
-    assert!(process.env.contains(&"COLOUR=green".to_owned()) && process.env.contains(&"HOME=/home/five".to_owned()));
-    assert!(process.terminal && process.no_new_privileges && process.capabilities.unwrap().inheritable.is_empty());
+    assert!(
+        process.env.contains(&"COLOUR=green".to_owned())
+            && process.env.contains(&"HOME=/home/five".to_owned())
+    );
+    assert!(
+        process.terminal && process.no_new_privileges && process.capabilities.unwrap().inheritable.is_empty()
+    );
     assert!(exec_process(&base, &ExecSpec::default(), None).is_err());
 }
 

@@ -120,7 +120,11 @@ impl MountSpec {
             return Err(invalid());
         }
         let mode = BindMode::parse(mode, text)?;
-        Ok(Self { target: check_target(target)?, source: mode.source(source, text)?, read_only: mode.read_only })
+        Ok(Self {
+            target: check_target(target)?,
+            source: mode.source(source, text)?,
+            read_only: mode.read_only,
+        })
     }
 
     /// Reads the options of Docker's `--tmpfs TARGET[:OPTIONS]`.
@@ -138,8 +142,28 @@ impl MountSpec {
 }
 
 const TMPFS_WORDS: [&str; 22] = [
-    "ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "atime", "noatime", "diratime", "nodiratime",
-    "relatime", "norelatime", "strictatime", "sync", "async", "size", "mode", "uid", "gid", "nr_inodes",
+    "ro",
+    "rw",
+    "exec",
+    "noexec",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "atime",
+    "noatime",
+    "diratime",
+    "nodiratime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "sync",
+    "async",
+    "size",
+    "mode",
+    "uid",
+    "gid",
+    "nr_inodes",
 ];
 
 /// Takes a mount point inside the container: absolute, not the root itself.
@@ -202,13 +226,22 @@ impl BindMode {
     fn source(&self, source: &str, whole: &str) -> Result<MountSource> {
         if source.starts_with('/') {
             if self.no_copy {
-                return Err(Error::InvalidSpec(format!("invalid mode: nocopy is for volumes, not for the bind '{whole}'")));
+                return Err(Error::InvalidSpec(format!(
+                    "invalid mode: nocopy is for volumes, not for the bind '{whole}'"
+                )));
             }
             let propagation = self.propagation.unwrap_or_default();
-            return Ok(MountSource::Bind { path: clean(Path::new(source)), create: true, propagation, non_recursive: false });
+            return Ok(MountSource::Bind {
+                path: clean(Path::new(source)),
+                create: true,
+                propagation,
+                non_recursive: false,
+            });
         }
         if self.propagation.is_some() {
-            return Err(Error::InvalidSpec(format!("invalid mode: propagation is for binds, not for the volume '{whole}'")));
+            return Err(Error::InvalidSpec(format!(
+                "invalid mode: propagation is for binds, not for the volume '{whole}'"
+            )));
         }
         let name = (!source.is_empty()).then(|| source.parse::<Name>()).transpose();
         let name = name.map_err(|_| {
@@ -229,7 +262,10 @@ mod tests {
     fn volume_texts_become_binds_and_volumes() {
         let bind = MountSpec::parse_bind("/srv/a:/data:ro,z,rslave").unwrap();
         assert!(bind.read_only);
-        assert!(matches!(bind.source, MountSource::Bind { create: true, propagation: BindPropagation::RSlave, .. }));
+        assert!(matches!(
+            bind.source,
+            MountSource::Bind { create: true, propagation: BindPropagation::RSlave, .. }
+        ));
         let named = MountSpec::parse_bind("db:/var/lib/db").unwrap();
         assert!(matches!(named.source, MountSource::Volume { name: Some(ref n), .. } if n.as_str() == "db"));
         let anonymous = MountSpec::parse_bind("/cache").unwrap();
@@ -239,7 +275,19 @@ mod tests {
 
     #[test]
     fn nonsense_volume_texts_are_refused() {
-        for bad in ["", "a:b", "/a:b:c:d", "/a:/", "/a:/..", "a/b:/c", "/a::ro", ":/a", "/a:/b:rx", "/a:/b:nocopy", "v:/b:rshared"] {
+        for bad in [
+            "",
+            "a:b",
+            "/a:b:c:d",
+            "/a:/",
+            "/a:/..",
+            "a/b:/c",
+            "/a::ro",
+            ":/a",
+            "/a:/b:rx",
+            "/a:/b:nocopy",
+            "v:/b:rshared",
+        ] {
             assert!(MountSpec::parse_bind(bad).is_err(), "{bad}");
         }
     }
@@ -247,7 +295,9 @@ mod tests {
     #[test]
     fn tmpfs_options_are_a_closed_list() {
         let mount = MountSpec::parse_tmpfs("/run", "rw,size=64m,mode=1777").unwrap();
-        assert!(matches!(mount.source, MountSource::Tmpfs(TmpfsOptions { ref options, .. }) if options.len() == 3));
+        assert!(
+            matches!(mount.source, MountSource::Tmpfs(TmpfsOptions { ref options, .. }) if options.len() == 3)
+        );
         assert!(MountSpec::parse_tmpfs("/run", "lowerdir=/etc").is_err());
         assert!(MountSpec::parse_tmpfs("run", "").is_err());
     }

@@ -72,11 +72,13 @@ impl FromStr for IpcMode {
         Ok(match text {
             "shareable" => Self::Shareable,
             "none" => Self::None,
-            other => match other.parse().map_err(|_| Error::InvalidSpec(format!("invalid IPC mode: {text}")))? {
-                NamespaceMode::Private => Self::Private,
-                NamespaceMode::Host => Self::Host,
-                NamespaceMode::Container(name) => Self::Container(name),
-            },
+            other => {
+                match other.parse().map_err(|_| Error::InvalidSpec(format!("invalid IPC mode: {text}")))? {
+                    NamespaceMode::Private => Self::Private,
+                    NamespaceMode::Host => Self::Host,
+                    NamespaceMode::Container(name) => Self::Container(name),
+                }
+            }
         })
     }
 }

@@ -92,7 +92,9 @@ impl SecuritySpec {
             }
             ("apparmor", "unconfined") | ("label", "disable") => {}
             ("apparmor", profile) if !profile.is_empty() => {
-                return Err(Error::NotSupported(format!("the AppArmor profile \"{profile}\"; use apparmor=unconfined")));
+                return Err(Error::NotSupported(format!(
+                    "the AppArmor profile \"{profile}\"; use apparmor=unconfined"
+                )));
             }
             ("label", label) if !label.is_empty() => {
                 return Err(Error::NotSupported(format!("the SELinux label \"{label}\"; use label=disable")));
@@ -123,7 +125,12 @@ impl std::str::FromStr for DeviceAccessRule {
         if !is_access(access) {
             return Err(invalid());
         }
-        Ok(Self { kind: kind.to_owned(), major: number(major)?, minor: number(minor)?, access: access.to_owned() })
+        Ok(Self {
+            kind: kind.to_owned(),
+            major: number(major)?,
+            minor: number(minor)?,
+            access: access.to_owned(),
+        })
     }
 }
 
@@ -131,7 +138,10 @@ impl std::str::FromStr for DeviceAccessRule {
 pub(crate) fn is_access(text: &str) -> bool {
     let letters = text.as_bytes();
     (1..=3).contains(&letters.len())
-        && letters.iter().enumerate().all(|(at, letter)| b"rwm".contains(letter) && !letters[..at].contains(letter))
+        && letters
+            .iter()
+            .enumerate()
+            .all(|(at, letter)| b"rwm".contains(letter) && !letters[..at].contains(letter))
 }
 
 #[cfg(test)]
