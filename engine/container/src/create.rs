@@ -42,7 +42,7 @@ impl Engine {
                 Ok(Created { id, warnings })
             }
             Err(error) => {
-                self.release_name(&name);
+                self.index.release(&name);
                 self.unmake(&id).await;
                 Err(error)
             }
@@ -51,13 +51,13 @@ impl Engine {
 
     fn take_name(&self, wanted: Option<Name>, id: &Id) -> Result<Name> {
         if let Some(name) = wanted {
-            self.reserve_name(&name, id)?;
+            self.index.reserve(&name, id)?;
             return Ok(name);
         }
         let mut last = Err(Error::ShuttingDown);
         for attempt in 0..ATTEMPTS {
             let name = name::invent(attempt)?;
-            last = self.reserve_name(&name, id).map(|()| name);
+            last = self.index.reserve(&name, id).map(|()| name);
             if last.is_ok() {
                 break;
             }

@@ -1,8 +1,8 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 
 use tare_image::Images;
 use tare_model::{Id, Name, Signal, Timestamp};
@@ -18,6 +18,7 @@ use crate::container::{Container, Status};
 use crate::error::Step;
 use crate::event::{Event, EventStream, Events};
 use crate::exec::Session;
+use crate::index::{Handle, Index};
 use crate::options::{AttachOptions, Counts, RemoveOptions, StopOptions, WaitCondition, WaitResult};
 use crate::spec::{LogSpec, Ulimit};
 use crate::task::{Ending, Input, Reply, Task};
@@ -80,22 +81,9 @@ pub struct Engine {
     pub(crate) sessions: Mutex<BTreeMap<Id, Arc<Session>>>,
     pub(crate) known_accounts: KnownAccounts,
     events: Events,
-    index: RwLock<Index>,
+    pub(crate) index: Index,
     /// The runtime's program, opened once through a mount that nobody can write to.
     runtime: OwnedFd,
-}
-
-#[derive(Default)]
-struct Index {
-    by_id: BTreeMap<Id, Handle>,
-    names: HashMap<Name, Id>,
-}
-
-/// How others reach a container's task.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    pub inbox: mpsc::UnboundedSender<Input>,
-    pub view: watch::Receiver<Arc<Container>>,
 }
 
 impl Engine {
@@ -118,7 +106,7 @@ impl Engine {
             .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
         let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
         let (sessions, known_accounts) = (Mutex::default(), KnownAccounts::default());
-        let (events, index) = (Events::new(), RwLock::default());
+        let (events, index) = (Events::new(), Index::default());
         Ok(Arc::new(Self { config, rooms, sessions, known_accounts, events, index, runtime }))
     }
 
@@ -168,7 +156,7 @@ impl Engine {
         id: &str,
         condition: WaitCondition,
     ) -> Result<impl Future<Output = WaitResult> + Send + 'static + use<>> {
-        let handle = self.find(id)?;
+        let handle = self.index.find(id)?;
         let (send, receive) = oneshot::channel();
         handle.send(Input::Wait(condition, send), id)?;
         let gone = || WaitResult {
@@ -180,7 +168,7 @@ impl Engine {
 
     /// Joins the streams of the container's program. Asked before the start, the stream waits for it and loses nothing.
     pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attachment> {
-        let handle = self.find(id)?;
+        let handle = self.index.find(id)?;
         let (send, receive) = oneshot::channel();
         handle.send(Input::Attach(options, send), id)?;
         receive.await.map_err(|_| Error::NoSuchContainer(id.to_owned()))
@@ -196,14 +184,12 @@ impl Engine {
 
     /// The container of this id, beginning of an id, or name.
     pub fn inspect(&self, id: &str) -> Result<Arc<Container>> {
-        Ok(self.find(id)?.container())
+        Ok(self.index.find(id)?.container())
     }
 
     /// Every container, the newest first.
     pub fn list(&self) -> Vec<Arc<Container>> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<Arc<Container>> = index.by_id.values().map(Handle::container).collect();
-        drop(index);
+        let mut all = self.index.all();
         all.sort_by_key(|container| std::cmp::Reverse(container.created));
         all
     }
@@ -296,49 +282,9 @@ impl Engine {
         }
     }
 
-    pub(crate) fn handle(&self, id: &Id) -> Option<Handle> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id).cloned()
-    }
-
-    pub(crate) fn find(&self, text: &str) -> Result<Handle> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        let id = find_id(&index.by_id, &index.names, text)?;
-        index.by_id.get(&id).cloned().ok_or_else(|| Error::NoSuchContainer(text.to_owned()))
-    }
-
-    /// Keeps a name for a container that is being made.
-    pub(crate) fn reserve_name(&self, name: &Name, id: &Id) -> Result<()> {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        match index.names.get(name) {
-            Some(holder) => Err(Error::NameInUse { name: name.to_string(), holder: holder.clone() }),
-            None => {
-                index.names.insert(name.clone(), id.clone());
-                Ok(())
-            }
-        }
-    }
-
-    pub(crate) fn rename_in_index(&self, id: &Id, old: &Name, new: &Name) -> Result<()> {
-        if old == new {
-            return Err(Error::InvalidSpec(
-                "Renaming a container with the same name as its current name".to_owned(),
-            ));
-        }
-        self.reserve_name(new, id)?;
-        self.release_name(old);
-        Ok(())
-    }
-
-    pub(crate) fn release_name(&self, name: &Name) {
-        self.index.write().unwrap_or_else(PoisonError::into_inner).names.remove(name);
-    }
-
     /// Takes a removed container out of the index; its id and name are free again.
     pub(crate) fn forget(&self, id: &Id, name: &Name) {
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.by_id.remove(id);
-        index.names.remove(name);
-        drop(index);
+        self.index.remove(id, name);
         self.forget_sessions_of(id);
     }
 
@@ -359,28 +305,15 @@ impl Engine {
             restart_wait: None,
             cleaning: None,
         };
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        index.names.insert(name, id.clone());
-        index.by_id.insert(id, Handle { inbox, view });
-        drop(index);
+        self.index.insert(id, name, Handle { inbox, view });
         tokio::spawn(task.run());
     }
 
     async fn ask<T>(&self, id: &str, input: impl FnOnce(Reply<T>) -> Input) -> Result<T> {
-        let handle = self.find(id)?;
+        let handle = self.index.find(id)?;
         let (send, receive) = oneshot::channel();
         handle.send(input(send), id)?;
         receive.await.unwrap_or_else(|_| Err(Error::NoSuchContainer(id.to_owned())))
-    }
-}
-
-impl Handle {
-    pub(crate) fn container(&self) -> Arc<Container> {
-        self.view.borrow().clone()
-    }
-
-    pub(crate) fn send(&self, input: Input, id: &str) -> Result<()> {
-        self.inbox.send(input).map_err(|_| Error::NoSuchContainer(id.to_owned()))
     }
 }
 
@@ -394,50 +327,4 @@ pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::ShuttingDown))
-}
-
-/// A whole id goes before a name, a name before the beginning of an id, as in Docker.
-fn find_id<T>(by_id: &BTreeMap<Id, T>, names: &HashMap<Name, Id>, text: &str) -> Result<Id> {
-    let text = text.strip_prefix('/').unwrap_or(text);
-    let whole = text.parse::<Id>().ok().filter(|id| by_id.contains_key(id));
-    let named = || text.parse::<Name>().ok().and_then(|name| names.get(&name).cloned());
-    if let Some(id) = whole.or_else(named) {
-        return Ok(id);
-    }
-    if text.is_empty() {
-        return Err(Error::NoSuchContainer(text.to_owned()));
-    }
-    let mut matching = by_id.keys().filter(|id| id.as_str().starts_with(text));
-    match (matching.next(), matching.next()) {
-        (Some(id), None) => Ok(id.clone()),
-        (Some(_), Some(_)) => Err(Error::Ambiguous(text.to_owned())),
-        (None, _) => Err(Error::NoSuchContainer(text.to_owned())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_ids_and_beginnings_are_found() {
-        let id = |byte: u8| Id::from_random([byte; 32]);
-        let mut first = [0xab; 32];
-        first[31] = 1;
-        let by_id: BTreeMap<Id, ()> = [(Id::from_random(first), ()), (id(0xab), ()), (id(0xcd), ())].into();
-        let names: HashMap<Name, Id> = [("cdcd".parse().unwrap(), id(0xab))].into();
-        assert_eq!(find_id(&by_id, &names, "cdc").unwrap(), id(0xcd));
-        assert_eq!(
-            find_id(&by_id, &names, "cdcd").unwrap(),
-            id(0xab),
-            "a name goes before the beginning of an id"
-        );
-        assert_eq!(find_id(&by_id, &names, "/cdcd").unwrap(), id(0xab));
-        assert_eq!(find_id(&by_id, &names, id(0xcd).as_str()).unwrap(), id(0xcd));
-        let error = find_id(&by_id, &names, "ab").unwrap_err();
-        assert_eq!(error.to_string(), "Multiple IDs found with provided prefix: ab");
-        for unknown in ["", "/", "ef", "nobody", "../cd"] {
-            assert!(matches!(find_id(&by_id, &names, unknown), Err(Error::NoSuchContainer(_))), "{unknown}");
-        }
-    }
 }

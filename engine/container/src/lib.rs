@@ -19,6 +19,7 @@ mod event;
 mod exec;
 mod exit;
 mod host;
+mod index;
 mod logs;
 mod name;
 mod options;

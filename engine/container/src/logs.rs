@@ -27,7 +27,7 @@ impl Engine {
         id: &str,
         options: LogOptions,
     ) -> Result<impl Stream<Item = Result<LogEntry>> + Send + 'static + use<>> {
-        let handle = self.find(id)?;
+        let handle = self.index.find(id)?;
         let container = handle.container();
         let Some(path) = container.log_path.clone() else {
             return Err(Error::NotReadable);

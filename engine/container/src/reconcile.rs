@@ -38,7 +38,7 @@ impl Engine {
         }
         self.reconcile_rooms(&ids, &alive).await?;
         for id in ids.difference(&alive) {
-            if let Some(handle) = self.handle(id) {
+            if let Some(handle) = self.index.get(id) {
                 handle.send(Input::Boot, id.as_str())?;
             }
         }
@@ -47,7 +47,7 @@ impl Engine {
 
     fn adoption(&self, id: &Id) -> Option<oneshot::Receiver<bool>> {
         let (send, receive) = oneshot::channel();
-        self.handle(id)?.send(Input::Adopt(send), id.as_str()).ok()?;
+        self.index.get(id)?.send(Input::Adopt(send), id.as_str()).ok()?;
         Some(receive)
     }
 

@@ -108,7 +108,6 @@ impl Task {
                 state.status = Status::Exited;
             }
         });
-        self.publish("die", &[("exitCode", exit_code.to_string())]);
     }
 }
 

@@ -327,7 +327,7 @@ impl Task {
 
     async fn rename(&mut self, name: Name) -> Result<()> {
         let container = self.container();
-        self.engine.rename_in_index(&container.id, &container.name, &name)?;
+        self.engine.index.rename(&container.id, &container.name, &name)?;
         self.change(|container| container.name = name.clone());
         self.publish("rename", &[("oldName", format!("/{}", container.name))]);
         Ok(())
@@ -344,7 +344,7 @@ impl Task {
     }
 
     fn is_removed(&self) -> bool {
-        self.engine.handle(&self.view.borrow().id).is_none()
+        self.engine.index.get(&self.view.borrow().id).is_none()
     }
 }
 

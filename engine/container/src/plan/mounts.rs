@@ -4,7 +4,7 @@ use tare_oci::runtime::Mount;
 
 use super::{INIT_TARGET, Input};
 use crate::container::{MountKind, MountPoint};
-use crate::spec::{IpcMode, NetworkMode};
+use crate::spec::IpcMode;
 
 const DEFAULT_SHM: i64 = 64 << 20;
 
@@ -71,16 +71,11 @@ fn system(input: &Input) -> Vec<Mount> {
 fn files(input: &Input) -> Vec<Mount> {
     let access = if input.spec.security.read_only_root { "ro" } else { "rw" };
     let options = ["rbind", "rprivate", access];
-    let mut mounts = vec![
+    vec![
         bind(&input.files.resolv_conf, "/etc/resolv.conf", &options),
+        bind(&input.files.hostname, "/etc/hostname", &options),
         bind(&input.files.hosts, "/etc/hosts", &options),
-    ];
-    if !(input.spec.network.mode == NetworkMode::Host && input.spec.identity.hostname.is_none())
-        || super::own_uts(input)
-    {
-        mounts.insert(1, bind(&input.files.hostname, "/etc/hostname", &options));
-    }
-    mounts
+    ]
 }
 
 fn mount_point(point: &MountPoint) -> Mount {
