@@ -23,10 +23,13 @@ static:
 	@mkdir -p target/release
 	@install -m755 target/static/$(TRIPLE)/static/tare-runtime target/static/$(TRIPLE)/static/tare-init target/release/
 
-test: setup           ## everything, as CI runs it
+# The end-to-end tests run a debug daemon with the very runtime and init that are installed: static ones.
+test: setup static    ## everything, as CI runs it
 	$(CARGO) build --workspace --bins
+	@install -D -t target/tested target/debug/tare target/debug/tared \
+	  target/static/$(TRIPLE)/static/tare-runtime target/static/$(TRIPLE)/static/tare-init
 	$(CARGO) xtask images
-	$(CARGO) test --workspace --no-fail-fast
+	TARE_BINARIES=$(CURDIR)/target/tested $(CARGO) test --workspace --no-fail-fast
 
 lint:                 ## formatting, clippy, architecture
 	$(CARGO) fmt --all --check

@@ -59,7 +59,7 @@ fn bad_requests_are_refused_with_a_reason_and_leave_nothing() -> Result<()> {
         assert!(message["message"].as_str().is_some_and(|m| m.len() > 5), "{body}: {text}");
     }
     assert_eq!(world.tare(&["ps", "-aq"])?.ok(), "");
-    assert_eq!(world.leftovers(&[])?.0.len(), 0);
+    world.assert_clean(&[])?;
     for path in ["/v1.51/containers/../../etc/json", "/v1.51//containers/json", "/v1.51/containers/%2e%2e/json"] {
         assert!(world.api("GET", path, None)?.0 >= 400 || path.contains("//"), "{path}");
     }

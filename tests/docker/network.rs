@@ -44,8 +44,9 @@ fn a_taken_host_port_is_found_at_once() -> Result<()> {
 #[test]
 fn datagrams_are_published_too() -> Result<()> {
     let world = World::new()?;
-    let image = world.push_busybox()?;
-    world.tare(&["run", "-d", "--name", "udp", "-p", "7777:7777/udp", &image, "sh", "-c", "nc -u -l -p 7777 | head -c 4"])?.ok();
+    let image = world.push_debian()?;
+    let receive = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 7777)); print(s.recv(9), flush=True)";
+    world.tare(&["run", "-d", "--name", "udp", "-p", "7777:7777/udp", &image, "python3", "-c", receive])?.ok();
     until("the datagram to arrive", || {
         capture(world.command("bash").args(["-c", "echo ping > /dev/udp/127.0.0.1/7777"]))?;
         Ok(world.tare(&["logs", "udp"])?.out.contains("ping"))
@@ -60,7 +61,7 @@ fn host_and_none_are_what_they_say() -> Result<()> {
     for (client, run) in world.clients() {
         let none = run(&["run", "--rm", "--network", "none", &image, "ip", "-o", "link"])?;
         assert_eq!(none.ok().lines().count(), 1, "{client}: {none:?}");
-        let host = run(&["run", "--rm", "--network", "host", &image, "nc", "-z", "127.0.0.1", "5000"])?;
+        let host = run(&["run", "--rm", "--network", "host", &image, "wget", "-q", "-O", "-", "http://127.0.0.1:5000/v2/"])?;
         assert_eq!(host.code, 0, "{client}: the registry of the host's namespace");
         let listed = run(&["network", "ls", "--format", "{{.Name}}"])?;
         assert_eq!(listed.ok().lines().collect::<Vec<_>>(), ["bridge", "host", "none"], "{client}");

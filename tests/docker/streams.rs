@@ -5,6 +5,7 @@ use tare_tests::{Terminal, World, capture_with_input, until};
 fn output_and_errors_come_apart_and_whole() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;
+    world.tare(&["pull", "-q", &image])?.ok();
     for (client, run) in world.clients() {
         let ran = run(&["run", "--rm", &image, "sh", "-c", "echo out; echo err >&2"])?;
         assert_eq!((ran.ok(), ran.err.as_str()), ("out", "err\n"), "{client}");
@@ -136,7 +137,8 @@ fn events_tell_a_containers_story() -> Result<()> {
     world.tare(&["run", "--name", "story", &image, "true"])?.ok();
     world.tare(&["rm", "story"])?.ok();
     for (client, run) in world.clients() {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs().to_string();
+        // Until the end of this second, which is over soon.
+        let now = (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 1).to_string();
         let told = run(&["events", "--since", "1", "--until", &now, "--filter", "container=story", "--format", "{{.Action}}"])?;
         let actions: Vec<&str> = told.ok().lines().collect();
         for action in ["create", "start", "die", "destroy"] {

@@ -1,3 +1,4 @@
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -35,7 +36,7 @@ impl Daemon {
         let mut daemon = Self { dir: dir.to_owned(), process };
         let ready = until("tared to answer", || {
             ensure!(daemon.process.try_wait()?.is_none(), "tared ended at once");
-            Ok(std::os::unix::net::UnixStream::connect(socket(&daemon.dir)).is_ok())
+            Ok(answers(&socket(&daemon.dir)))
         });
         ready.with_context(|| std::fs::read_to_string(dir.join("tared.log")).unwrap_or_default())?;
         Ok(daemon)
@@ -61,6 +62,17 @@ impl Daemon {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Whether a request is answered: the socket is there before the daemon has looked at what an earlier one left.
+fn answers(socket: &Path) -> bool {
+    let asked = std::os::unix::net::UnixStream::connect(socket).and_then(|mut stream| {
+        stream.write_all(b"GET /_ping HTTP/1.1\r\nHost: tare\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    asked.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 fn socket(dir: &Path) -> PathBuf {

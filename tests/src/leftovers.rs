@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -26,13 +26,19 @@ impl Leftovers {
         let links = capture(wrap("ip").args(["-br", "link"]))?;
         found.extend(links.out.lines().filter(|l| l.starts_with("tv")).map(|l| format!("link: {l}")));
         let rules = capture(wrap("nft").args(["list", "ruleset"]))?;
-        found.extend(rules.out.lines().filter(|l| l.contains(" : ") && l.contains(" . ")).map(|l| format!("nft: {}", l.trim())));
-        for folder in ["exec/containers", "data/snapshots/tmp", "data/content/ingest", "data/snapshots/containers"] {
-            let entries = std::fs::read_dir(Path::new(&dir).join(folder)).into_iter().flatten().flatten();
-            found.extend(entries.map(|entry| format!("file: {}", entry.path().display())));
+        found.extend(rules.out.lines().filter(|l| l.contains("elements")).map(|l| format!("nft: {}", l.trim())));
+        for folder in ["exec/containers", "data/content/ingest", "data/snapshots/writable", "data/containers"] {
+            found.extend(entries(&Path::new(&dir).join(folder)).map(|path| format!("file: {}", path.display())));
         }
+        // The running daemon has a directory of its own there, for layers that are being unpacked.
+        let unpacking = entries(&Path::new(&dir).join("data/snapshots/tmp")).flat_map(|session| entries(&session));
+        found.extend(unpacking.map(|path| format!("file: {}", path.display())));
         Ok(Self(found))
     }
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
 fn processes(ours: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {

@@ -139,6 +139,16 @@ impl World {
         Leftovers::see(&self.dir, ids, &|p| self.netns.command(p))
     }
 
+    /// Nothing is left of these containers, at the latest a moment after the client was told that they are gone.
+    pub fn assert_clean(&self, ids: &[&str]) -> Result<()> {
+        let mut left = self.leftovers(ids)?;
+        let clean = until("everything to be cleaned up", || {
+            left = self.leftovers(ids)?;
+            Ok(left.0.is_empty())
+        });
+        clean.with_context(|| format!("left behind: {:#?}", left.0))
+    }
+
     fn host(&self) -> String {
         format!("unix://{}", self.dir.join("tare.sock").display())
     }

@@ -37,7 +37,7 @@ impl Default for Limits {
             layers: 500,
             layer_bytes: 128 << 30,
             layer_entries: 8_000_000,
-            ratio: 500,
+            ratio: 200,
             ratio_from: 256 << 20,
         }
     }

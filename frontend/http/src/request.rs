@@ -94,6 +94,17 @@ impl Request {
     }
 }
 
+/// A handler that refuses a request by its address alone never reads the body. It is read here, and thrown away, while the
+/// reply goes out: a client that is cut off while it sends never reads why.
+impl Drop for Request {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        if let (Some(body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(tokio::time::timeout(BODY_TIMEOUT, collect(body, 0)));
+        }
+    }
+}
+
 /// What is over the limit is still read for a while and thrown away: a client that is cut off while it sends never reads
 /// why.
 async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{Server, read_to_end, read_until};
 
@@ -74,6 +74,20 @@ async fn bodies_over_the_limit_are_refused() {
         let answer = read_until(&mut stream, "larger than 1000 bytes").await;
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     }
+}
+
+/// The head arrives, is refused by its path alone, and the body comes later: it must not break the client's pipe.
+#[tokio::test]
+async fn a_body_that_nobody_wanted_is_taken_and_the_reply_is_read() {
+    let server = Server::start();
+    let mut stream = server.connect().await;
+    stream.write_all(b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 404");
+    stream.write_all(&vec![b'a'; 300_000]).await.unwrap();
+    stream.write_all(b"GET /hello/again HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "hello again").await;
 }
 
 fn chunked(length: usize) -> String {
