@@ -1,6 +1,6 @@
 //! The one conversation between caller and init: a socket that closes when init becomes the user's program.
 //!
-//! caller → init: `g` go (ids and cgroup are yours) · `s` start.
+//! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start.
 //! init → caller: `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -40,7 +40,7 @@ pub(crate) enum Word {
     End,
 }
 
-/// Caller: ids and cgroup are in place.
+/// Caller: the ids are mapped.
 pub(crate) fn go(socket: BorrowedFd<'_>) -> io::Result<()> {
     send(socket, &[GO], None)
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{FileType, OFlags, Uid, fchown, fstat, makedev};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, ioctl_tiocsctty, set_dumpable_behavior, setsid};
+use tare_cgroup::Entrance;
 use tare_sys::{fd, process};
 
 use crate::Stdio;
@@ -27,6 +28,12 @@ pub(crate) fn end_in(socket: BorrowedFd<'_>, steps: impl FnOnce() -> Result<Infa
     };
     channel::failed(socket, &failure);
     process::exit(1)
+}
+
+/// Lets itself into the v1 hierarchies, before there is any other thread or namespace. The clone came into v2 already.
+pub(crate) fn enter_cgroup(entrance: Option<Entrance>) -> Result<(), Failure> {
+    // The text names the group and what was tried.
+    entrance.map_or(Ok(()), |entrance| entrance.enter()).map_err(|error| Failure::rule(error.to_string()))
 }
 
 /// Leaves everything of the caller behind: signals, descriptors, terminal, keys.

@@ -23,20 +23,21 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
     let sources = Sources::open(&plan, launch.rootfs, launch.cgroup)?;
+    let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     let joined = Joined::enter(&plan.namespaces.joined)?;
     let cgroup = launch.cgroup.and_then(Cgroup::v2_dir);
     let cloned = clone::clone3(plan.namespaces.new, cgroup).map_err(|e| Error::step("clone init", e));
     if let Ok(Cloned::Child) = cloned {
         let Launch { stdio, preserve_fds, .. } = launch;
-        let init = Init { plan: &plan, sources, filter: filter.as_ref(), stdio, preserve_fds };
+        let init = Init { plan: &plan, entrance, sources, filter: filter.as_ref(), stdio, preserve_fds };
         init::run(init, &theirs);
     }
     // The way back comes before everything else: this process lives on.
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours };
-    admit(&mut created, &plan, launch.cgroup).inspect_err(|_| end(created.pidfd.as_fd()))?;
+    admit(&mut created, &plan).inspect_err(|_| end(created.pidfd.as_fd()))?;
     Ok(created)
 }
 
@@ -45,25 +46,14 @@ pub(crate) fn filter(spec: &Spec, cache: Option<&std::path::Path>) -> Result<Opt
     profile.map(|profile| seccomp::load_or_compile(cache, profile)).transpose().map_err(Error::Seccomp)
 }
 
-/// Gives init what only the caller can: ids, a place in the hierarchies, a rank before the out-of-memory killer.
-fn admit(created: &mut Created, plan: &plan::InitPlan, cgroup: Option<&Cgroup>) -> Result<()> {
-    let proc = PathBuf::from(format!("/proc/{}", created.pid));
-    if let Some(maps) = &plan.namespaces.id_maps {
-        fs::write(proc.join("uid_map"), &maps.uid).map_err(|e| Error::step("map user ids", e))?;
-        fs::write(proc.join("gid_map"), &maps.gid).map_err(|e| Error::step("map group ids", e))?;
-    }
+/// Gives init what only the caller can: a rank before the out-of-memory killer, and ids, which init waits for.
+fn admit(created: &mut Created, plan: &plan::InitPlan) -> Result<()> {
     created.warnings.extend(rank(created.pid, &plan.process)?);
-    attach(cgroup, created.pid)?;
+    let Some(maps) = &plan.namespaces.id_maps else { return Ok(()) };
+    let proc = PathBuf::from(format!("/proc/{}", created.pid));
+    fs::write(proc.join("uid_map"), &maps.uid).map_err(|e| Error::step("map user ids", e))?;
+    fs::write(proc.join("gid_map"), &maps.gid).map_err(|e| Error::step("map group ids", e))?;
     channel::go(created.socket.as_fd()).map_err(|e| Error::step("talk to init", e))
-}
-
-/// Into every hierarchy but the one that clone3 put it in.
-pub(crate) fn attach(cgroup: Option<&Cgroup>, pid: i32) -> Result<()> {
-    match cgroup {
-        Some(cgroup) if cgroup.v2_dir().is_some() => Ok(cgroup.add_to_v1(pid)?),
-        Some(cgroup) => Ok(cgroup.add(pid)?),
-        None => Ok(()),
-    }
 }
 
 /// Sets oom_score_adj. Without CAP_SYS_RESOURCE it cannot be lowered, which is a warning.

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::Mode;
 use rustix::process::umask;
-use tare_cgroup::Cgroup;
+use tare_cgroup::{Cgroup, Entrance};
 use tare_oci::runtime::Process;
 use tare_sys::clone::{self, Cloned};
-use tare_sys::{namespace, process};
+use tare_sys::namespace;
 
 use crate::channel;
 use crate::child;
@@ -27,6 +27,7 @@ pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Resu
     let plan = plan::plan_process(process)?;
     let filter = create::filter(target.spec, target.seccomp_cache)?;
     let kinds = plan::own_namespaces(target.spec);
+    let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     let joined =
         if kinds & clone::NEW_PID == 0 { Joined::nothing() } else { Joined::enter_pid_of(target.pidfd)? };
@@ -37,6 +38,7 @@ pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Resu
             target: target.pidfd,
             kinds: kinds & !clone::NEW_PID,
             plan: &plan,
+            entrance,
             filter: filter.as_ref(),
             stdio,
         };
@@ -46,34 +48,28 @@ pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Resu
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
     let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours };
-    admit(&mut created, &plan, target.cgroup).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
+    let warning = create::rank(pid, &plan).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
+    created.warnings.extend(warning);
     create::ready(&mut created)?;
     create::start(created)
-}
-
-fn admit(created: &mut Created, plan: &ProcessPlan, cgroup: Option<&Cgroup>) -> Result<()> {
-    created.warnings.extend(create::rank(created.pid, plan)?);
-    create::attach(cgroup, created.pid)?;
-    channel::go(created.socket.as_fd()).map_err(|e| Error::step("talk to the new process", e))
 }
 
 struct Entry<'a> {
     target: BorrowedFd<'a>,
     kinds: u64,
     plan: &'a ProcessPlan,
+    entrance: Option<Entrance>,
     filter: Option<&'a Filter>,
     stdio: Stdio,
 }
 
 fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let Entry { target, kinds, plan, filter, stdio } = entry;
+    let Entry { target, kinds, plan, entrance, filter, stdio } = entry;
+    child::enter_cgroup(entrance)?;
     child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, 0)?;
     umask(Mode::empty());
     // From here on the container's processes can see this one.
     child::hide_memory()?;
-    if !channel::wait_go(socket.as_fd()) {
-        process::exit(1);
-    }
     namespace::enter(target, kinds).at("join the container's namespaces")?;
     if kinds & clone::NEW_USER != 0 {
         identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })?;

@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::umask;
 use rustix::system::{setdomainname, sethostname};
+use tare_cgroup::Entrance;
 use tare_sys::path::open_without_links;
 use tare_sys::{clone, namespace, net, process};
 
@@ -30,6 +31,7 @@ use crate::sources::Sources;
 /// Everything that init has.
 pub(crate) struct Init<'a> {
     pub(crate) plan: &'a InitPlan,
+    pub(crate) entrance: Option<Entrance>,
     pub(crate) sources: Sources,
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) stdio: Stdio,
@@ -42,17 +44,22 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, sources, filter, stdio, preserve_fds } = init;
-    let mut gate = Gate { socket, passed: false };
+    let Init { plan, entrance, sources, filter, stdio, preserve_fds } = init;
+    // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
+    child::enter_cgroup(entrance)?;
     let keep = sources.fds().map(|fd| fd.as_raw_fd()).chain([socket.as_raw_fd()]).collect();
-    // 1. Leave the caller.
     child::leave_caller(keep, &stdio, preserve_fds)?;
     umask(Mode::empty());
     // 2. Namespaces that clone3 could not make whole.
     set_time_offsets(&plan.namespaces)?;
     if plan.namespaces.id_maps.is_some() {
-        gate.pass();
+        if !channel::wait_go(socket) {
+            process::exit(1);
+        }
         become_root()?;
+    }
+    if plan.namespaces.new_cgroup {
+        namespace::unshare(clone::NEW_CGROUP).at("make a cgroup namespace")?;
     }
     child::hide_memory()?;
     // 3. Names and parameters of the namespaces.
@@ -60,10 +67,6 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     set_sysctls(&plan.sysctls)?;
     // 4. The root and what is mounted in it.
     let root = RootDir::attach(sources.root)?;
-    gate.pass();
-    if plan.namespaces.new_cgroup {
-        namespace::unshare(clone::NEW_CGROUP).at("make a cgroup namespace")?;
-    }
     mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups)?;
     devices::fill(&root, &plan.devices, &sources.devices)?;
     let terminal = open_terminal(&root, &stdio, plan.process.identity.uid)?;
@@ -86,21 +89,6 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         warnings: Vec::new(),
     };
     program::run(program, &root)
-}
-
-/// Ids and cgroup come from the caller, while init works on what needs neither.
-struct Gate<'a> {
-    socket: BorrowedFd<'a>,
-    passed: bool,
-}
-
-impl Gate<'_> {
-    fn pass(&mut self) {
-        if !self.passed && !channel::wait_go(self.socket) {
-            process::exit(1);
-        }
-        self.passed = true;
-    }
 }
 
 /// The offsets must be written before anybody is in the namespace, and clone3 puts its child in at once

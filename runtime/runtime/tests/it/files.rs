@@ -1,12 +1,10 @@
 //! The root and what is bound into it.
 
 use std::fs;
-use std::path::Path;
 
-use tare_cgroup::{Cgroup, Hierarchies};
 use tare_runtime::RootMount;
 
-use crate::world::{Bundle, mountinfo, pipes, read, reap};
+use crate::world::{Bundle, mountinfo};
 
 /// A container over an overlay of its own root file system and `more` layers above it.
 fn layered(script: &str, more: usize) -> (Bundle, tempfile::TempDir) {
@@ -83,26 +81,4 @@ pub(crate) fn a_readonly_root_stays_so() {
     let output = bundle.run();
     assert!(output.stderr.contains("/x: Read-only file system"), "{}", output.stderr);
     assert_eq!(output.stdout, "shm\n");
-}
-
-pub(crate) fn cgroups_show_the_container_itself() {
-    let mut bundle = Bundle::of(
-        "cat /sys/fs/cgroup/*/cgroup.procs /sys/fs/cgroup/cgroup.procs 2>/dev/null; echo > /sys/fs/cgroup/x",
-    );
-    bundle.mount("/sys/fs/cgroup", "cgroup", Path::new("cgroup"), &["nosuid", "noexec", "nodev", "ro"]);
-    let name = format!("/tare-runtime-test-{}", std::process::id());
-    let cgroup = Cgroup::create(&Hierarchies::detect().unwrap(), Path::new(&name)).unwrap();
-    let (stdio, [stdout, stderr]) = pipes();
-    let mut launch = bundle.launch(stdio);
-    launch.cgroup = Some(&cgroup);
-    let outcome = tare_runtime::clone_init(launch)
-        .and_then(|mut created| created.ready().and_then(|()| created.start()));
-    let outcome = outcome.map(|running| (read(stdout), read(stderr), reap(&running.pidfd)));
-    cgroup.remove().unwrap();
-    let (stdout, stderr, _) = outcome.unwrap();
-    assert!(
-        stdout.lines().count() >= 1 && stdout.lines().all(|pid| pid.parse::<u32>().is_ok_and(|pid| pid < 10)),
-        "{stdout}"
-    );
-    assert!(stderr.contains("Read-only file system"), "{stderr}");
 }

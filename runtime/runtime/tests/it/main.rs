@@ -10,6 +10,7 @@ mod confine;
 mod devices;
 mod enter;
 mod files;
+mod groups;
 mod world;
 
 use std::panic::catch_unwind;
@@ -67,7 +68,10 @@ fn all() -> Vec<Test> {
         files::hundreds_of_layers_work,
         files::binds_of_files_and_directories,
         files::a_readonly_root_stays_so,
-        files::cgroups_show_the_container_itself,
+        groups::cgroups_show_the_container_itself,
+        groups::its_group_is_the_root_of_its_cgroup_namespace,
+        groups::exec_is_counted_with_the_container,
+        groups::a_group_that_takes_nobody_is_named,
     ]
     .to_vec()
 }
