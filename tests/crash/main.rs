@@ -9,22 +9,53 @@ fn containers_outlive_the_daemon() -> Result<()> {
     let mut world = World::new()?;
     let image = world.push_busybox()?;
     let tick = "i=0; while true; do echo tick $i; i=$((i+1)); sleep 0.1; done";
-    let id = world.tare(&["run", "-d", "--name", "clock", "-p", "8080:80", &image, "sh", "-c", &format!("mkdir -p /w; echo alive > /w/index.html; httpd -h /w; {tick}")])?.ok().to_owned();
-    let short = world.tare(&["run", "-d", "--name", "short", &image, "sh", "-c", "sleep 0.5; exit 23"])?.ok().to_owned();
+    let id = world
+        .tare(&[
+            "run",
+            "-d",
+            "--name",
+            "clock",
+            "-p",
+            "8080:80",
+            &image,
+            "sh",
+            "-c",
+            &format!("mkdir -p /w; echo alive > /w/index.html; httpd -h /w; {tick}"),
+        ])?
+        .ok()
+        .to_owned();
+    let short = world
+        .tare(&["run", "-d", "--name", "short", &image, "sh", "-c", "sleep 0.5; exit 23"])?
+        .ok()
+        .to_owned();
     let fetch = || capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]));
     until("the server", || Ok(fetch()?.code == 0))?;
     let pid = world.tare(&["inspect", "--format", "{{.State.Pid}}", "clock"])?.ok().to_owned();
     world.kill_daemon();
-    assert_eq!(capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(), "alive", "without a daemon");
+    assert_eq!(
+        capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(),
+        "alive",
+        "without a daemon"
+    );
     until("the short one to end unseen", || Ok(!process_of(&short)))?;
     world.start_daemon(&[])?;
-    assert_eq!(world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.Pid}}", "clock"])?.ok(), format!("running {pid}"));
-    assert_eq!(world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "short"])?.ok(), "exited 23");
+    assert_eq!(
+        world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.Pid}}", "clock"])?.ok(),
+        format!("running {pid}")
+    );
+    assert_eq!(
+        world.tare(&["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "short"])?.ok(),
+        "exited 23"
+    );
     let ticks = world.tare(&["logs", "clock"])?;
-    let numbers: Vec<u32> = ticks.ok().lines().filter_map(|l| l.strip_prefix("tick ")?.parse().ok()).collect();
+    let numbers: Vec<u32> =
+        ticks.ok().lines().filter_map(|l| l.strip_prefix("tick ")?.parse().ok()).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers[0] == 0, "no tick is lost");
     assert_eq!(world.tare(&["exec", "clock", "echo", "hello"])?.ok(), "hello");
-    assert_eq!(capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(), "alive");
+    assert_eq!(
+        capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(),
+        "alive"
+    );
     world.tare(&["rm", "-f", "clock", "short"])?.ok();
     world.assert_clean(&[&id, &short])?;
     Ok(())
@@ -32,7 +63,9 @@ fn containers_outlive_the_daemon() -> Result<()> {
 
 fn process_of(id: &str) -> bool {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok()).any(|line| String::from_utf8_lossy(&line).contains(id))
+    entries
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| String::from_utf8_lossy(&line).contains(id))
 }
 
 /// Killed at ever later moments of a pull: the next pull succeeds and the image runs.
@@ -41,7 +74,12 @@ fn a_pull_cut_in_the_middle_resumes_or_starts_again() -> Result<()> {
     let mut world = World::new()?;
     let image = world.push_debian()?;
     for delay in [5, 30, 80, 150, 300, 600] {
-        let mut pulling = world.tare_command()?.args(["pull", &image]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+        let mut pulling = world
+            .tare_command()?
+            .args(["pull", &image])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
         std::thread::sleep(std::time::Duration::from_millis(delay));
         world.kill_daemon();
         let _ = pulling.kill();
@@ -67,7 +105,12 @@ fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
     world.tare(&["pull", "-q", &image])?.ok();
     let mut ids = Vec::new();
     for delay in [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20] {
-        let mut starting = world.tare_command()?.args(["run", "-d", "--name", &format!("c{delay}"), "-p", "8080:80", &image, "sleep", "600"]).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+        let mut starting = world
+            .tare_command()?
+            .args(["run", "-d", "--name", &format!("c{delay}"), "-p", "8080:80", &image, "sleep", "600"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()?;
         std::thread::sleep(std::time::Duration::from_millis(delay));
         world.kill_daemon();
         starting.wait()?;
@@ -90,10 +133,15 @@ fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
 fn a_killed_shim_is_noticed() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;
-    let id = world.tare(&["run", "-d", "--name", "victim", "-p", "8080:80", &image, "sleep", "600"])?.ok().to_owned();
+    let id = world
+        .tare(&["run", "-d", "--name", "victim", "-p", "8080:80", &image, "sleep", "600"])?
+        .ok()
+        .to_owned();
     let shim = capture(std::process::Command::new("pgrep").args(["-f", &format!("tare-runtime.*{id}")]))?;
     capture(std::process::Command::new("kill").arg("-9").args(shim.ok().split_whitespace()))?.ok();
-    until("the daemon to notice", || Ok(world.tare(&["inspect", "--format", "{{.State.Status}}", "victim"])?.out.trim() == "exited"))?;
+    until("the daemon to notice", || {
+        Ok(world.tare(&["inspect", "--format", "{{.State.Status}}", "victim"])?.out.trim() == "exited")
+    })?;
     world.tare(&["rm", "victim"])?.ok();
     world.assert_clean(&[&id])?;
     world.tare(&["run", "--rm", "-p", "8080:80", &image, "true"])?.ok();
@@ -111,13 +159,23 @@ fn a_full_disk_is_an_error_and_loses_nothing() -> Result<()> {
     std::fs::remove_dir_all(&data)?;
     std::fs::create_dir_all(&data)?;
     // 100 MB: the small image fits, the large one does not.
-    capture(std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(&data))?.ok();
+    capture(
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=100m", "tmpfs"]).arg(&data),
+    )?
+    .ok();
     let told = (|| -> Result<()> {
         world.start_daemon(&[])?;
         let refused = world.tare(&["pull", &image])?;
         assert!(refused.fails(1).to_lowercase().contains("no space"), "{refused:?}");
         assert_eq!(world.tare(&["run", "--rm", &small, "echo", "room again"])?.ok(), "room again");
-        let filled = world.tare(&["run", "--rm", &small, "sh", "-c", "head -c 200000000 /dev/zero > /big; echo $?; rm /big; echo after"])?;
+        let filled = world.tare(&[
+            "run",
+            "--rm",
+            &small,
+            "sh",
+            "-c",
+            "head -c 200000000 /dev/zero > /big; echo $?; rm /big; echo after",
+        ])?;
         assert!(filled.out.contains("1\nafter"), "{filled:?}");
         Ok(())
     })();

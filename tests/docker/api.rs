@@ -22,7 +22,13 @@ fn every_version_from_1_24_to_1_51_is_answered_and_others_are_not() -> Result<()
 #[test]
 fn what_is_not_there_yet_says_so() -> Result<()> {
     let world = World::new()?;
-    for (method, path) in [("POST", "/build"), ("POST", "/commit"), ("GET", "/plugins"), ("GET", "/images/search?term=x"), ("POST", "/networks/create")] {
+    for (method, path) in [
+        ("POST", "/build"),
+        ("POST", "/commit"),
+        ("GET", "/plugins"),
+        ("GET", "/images/search?term=x"),
+        ("POST", "/networks/create"),
+    ] {
         let (status, text) = world.api(method, path, Some("{}"))?;
         assert!(status == 501 && text.contains("not supported yet"), "{method} {path}: {status} {text}");
     }
@@ -49,7 +55,12 @@ fn bad_requests_are_refused_with_a_reason_and_leave_nothing() -> Result<()> {
         (&format!("{{\"Image\": \"{image}\", \"HostConfig\": {{\"Memory\": 1e300}}}}"), 400),
         (&format!("{{\"Image\": \"{image}\", \"HostConfig\": {{\"CapAdd\": [\"NOPE\"]}}}}"), 400),
         (&format!("{{\"Image\": \"{image}\", \"HostConfig\": {{\"Binds\": [\"sub/dir:/x\"]}}}}"), 400),
-        (&format!("{{\"Image\": \"{image}\", \"HostConfig\": {{\"PortBindings\": {{\"99999/tcp\": [{{}}]}}}}}}"), 400),
+        (
+            &format!(
+                "{{\"Image\": \"{image}\", \"HostConfig\": {{\"PortBindings\": {{\"99999/tcp\": [{{}}]}}}}}}"
+            ),
+            400,
+        ),
         (&format!("{{\"Image\": \"{image}\", \"WorkingDir\": \"relative\"}}"), 400),
         (&format!("{{\"Image\": \"{image}\", \"StopSignal\": \"NOPE\"}}"), 400),
     ] {
@@ -60,7 +71,9 @@ fn bad_requests_are_refused_with_a_reason_and_leave_nothing() -> Result<()> {
     }
     assert_eq!(world.tare(&["ps", "-aq"])?.ok(), "");
     world.assert_clean(&[])?;
-    for path in ["/v1.51/containers/../../etc/json", "/v1.51//containers/json", "/v1.51/containers/%2e%2e/json"] {
+    for path in
+        ["/v1.51/containers/../../etc/json", "/v1.51//containers/json", "/v1.51/containers/%2e%2e/json"]
+    {
         assert!(world.api("GET", path, None)?.0 >= 400 || path.contains("//"), "{path}");
     }
     Ok(())
@@ -72,7 +85,10 @@ fn info_and_version_describe_the_machine_to_both_clients() -> Result<()> {
     for (client, run) in world.clients() {
         assert!(run(&["version"])?.ok().contains("1.51"), "{client}");
         let info = run(&["info", "--format", "{{.NCPU}} {{.OSType}} {{.Driver}}"])?;
-        assert!(info.ok().ends_with("linux overlayfs") || info.ok().ends_with("linux overlay2"), "{client}: {info:?}");
+        assert!(
+            info.ok().ends_with("linux overlayfs") || info.ok().ends_with("linux overlay2"),
+            "{client}: {info:?}"
+        );
     }
     Ok(())
 }

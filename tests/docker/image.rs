@@ -15,7 +15,12 @@ fn a_debian_image_is_pulled_run_and_described() -> Result<()> {
         assert_eq!(python.ok(), "42", "{client}");
         let listed = run(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?;
         assert_eq!(listed.ok(), image, "{client}");
-        let layers = run(&["inspect", "--format", "{{len .RootFS.Layers}} {{index .Config.Cmd 0}} {{.Config.StopSignal}}", &image])?;
+        let layers = run(&[
+            "inspect",
+            "--format",
+            "{{len .RootFS.Layers}} {{index .Config.Cmd 0}} {{.Config.StopSignal}}",
+            &image,
+        ])?;
         assert_eq!(layers.ok(), "3 nginx SIGQUIT", "{client}");
         assert!(run(&["history", "-q", &image])?.ok().lines().count() >= 3, "{client}");
         let again = run(&["pull", &image])?;
@@ -31,12 +36,22 @@ fn tags_name_and_unname_an_image_and_the_last_one_deletes_it() -> Result<()> {
     for (client, run) in world.clients() {
         run(&["pull", "-q", &image])?.ok();
         run(&["tag", &image, "mine/box:one"])?.ok();
-        assert_eq!(run(&["images", "-q"])?.ok().lines().collect::<std::collections::BTreeSet<_>>().len(), 1, "{client}");
+        assert_eq!(
+            run(&["images", "-q"])?.ok().lines().collect::<std::collections::BTreeSet<_>>().len(),
+            1,
+            "{client}"
+        );
         let untagged = run(&["rmi", &image])?;
-        assert!(untagged.ok().contains("Untagged") && !untagged.out.contains("Deleted"), "{client}: {untagged:?}");
+        assert!(
+            untagged.ok().contains("Untagged") && !untagged.out.contains("Deleted"),
+            "{client}: {untagged:?}"
+        );
         run(&["create", "--name", "keeper", "mine/box:one", "true"])?.ok();
         let refused = run(&["rmi", "mine/box:one"])?;
-        assert!(refused.fails(1).contains("keeper") || refused.err.contains("conflict"), "{client}: {refused:?}");
+        assert!(
+            refused.fails(1).contains("keeper") || refused.err.contains("conflict"),
+            "{client}: {refused:?}"
+        );
         run(&["rm", "keeper"])?.ok();
         let deleted = run(&["rmi", "mine/box:one"])?;
         assert!(deleted.ok().contains("Deleted: sha256:"), "{client}: {deleted:?}");

@@ -33,7 +33,9 @@ fn a_container_lives_from_create_to_rm() -> Result<()> {
         run(&["pull", "-q", &image])?.ok();
         let id = run(&["create", "--name", "one", &image, "sleep", "600"])?.ok().to_owned();
         assert_eq!(id.len(), 64, "{client}");
-        let status = |name: &str| run(&["inspect", "--format", "{{.State.Status}}", name]).map(|ran| ran.ok().to_owned());
+        let status = |name: &str| {
+            run(&["inspect", "--format", "{{.State.Status}}", name]).map(|ran| ran.ok().to_owned())
+        };
         assert_eq!(status("one")?, "created");
         run(&["start", "one"])?.ok();
         assert_eq!(status(&id[..12])?, "running");
@@ -67,7 +69,17 @@ fn stop_sends_the_images_signal_and_then_kills() -> Result<()> {
         run(&["stop", "polite"])?.ok();
         assert_eq!(run(&["inspect", "--format", "{{.State.ExitCode}}", "polite"])?.ok(), "7", "{client}");
         assert!(run(&["logs", "polite"])?.ok().ends_with("bye"), "{client}");
-        run(&["run", "-d", "--name", "deaf", &image, "sh", "-c", "trap '' TERM; while true; do sleep 1; done"])?.ok();
+        run(&[
+            "run",
+            "-d",
+            "--name",
+            "deaf",
+            &image,
+            "sh",
+            "-c",
+            "trap '' TERM; while true; do sleep 1; done",
+        ])?
+        .ok();
         run(&["stop", "-t", "1", "deaf"])?.ok();
         assert_eq!(run(&["inspect", "--format", "{{.State.ExitCode}}", "deaf"])?.ok(), "137", "{client}");
         run(&["rm", "polite", "deaf"])?.ok();
@@ -85,7 +97,8 @@ fn names_ids_and_their_beginnings_find_a_container_or_say_why_not() -> Result<()
         let id = world.tare(&["create", &image, "true"])?.ok().to_owned();
         *first_digits.entry(id[..1].to_owned()).or_insert(0) += 1;
     }
-    let shared = first_digits.into_iter().find(|(_, count)| *count > 1).expect("17 ids share one of 16 digits").0;
+    let shared =
+        first_digits.into_iter().find(|(_, count)| *count > 1).expect("17 ids share one of 16 digits").0;
     world.tare(&["create", "--name", "twice", &image, "true"])?.ok();
     for (client, run) in world.clients() {
         assert!(run(&["start", "nobody"])?.fails(1).contains("No such container: nobody"), "{client}");
@@ -102,8 +115,24 @@ fn names_ids_and_their_beginnings_find_a_container_or_say_why_not() -> Result<()
 fn restart_policies_are_kept() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;
-    world.docker(&["run", "-d", "--name", "again", "--restart", "on-failure:2", &image, "sh", "-c", "echo round; exit 3"])?.ok();
-    until("two restarts", || Ok(world.docker(&["inspect", "--format", "{{.RestartCount}} {{.State.Status}}", "again"])?.out.trim() == "2 exited"))?;
+    world
+        .docker(&[
+            "run",
+            "-d",
+            "--name",
+            "again",
+            "--restart",
+            "on-failure:2",
+            &image,
+            "sh",
+            "-c",
+            "echo round; exit 3",
+        ])?
+        .ok();
+    until("two restarts", || {
+        Ok(world.docker(&["inspect", "--format", "{{.RestartCount}} {{.State.Status}}", "again"])?.out.trim()
+            == "2 exited")
+    })?;
     assert_eq!(world.docker(&["logs", "again"])?.ok().lines().count(), 3);
     world.docker(&["run", "-d", "--name", "ever", "--restart", "always", &image, "sleep", "600"])?.ok();
     world.docker(&["stop", "-t", "0", "ever"])?.ok();
@@ -131,15 +160,19 @@ fn fifty_containers_start_side_by_side() -> Result<()> {
     let image = world.push_busybox()?;
     world.tare(&["pull", "-q", &image])?.ok();
     std::thread::scope(|scope| -> Result<()> {
-        let starters: Vec<_> = (0..8).map(|worker| {
-            let (world, image) = (&world, &image);
-            scope.spawn(move || -> Result<()> {
-                for number in (worker..50).step_by(8) {
-                    world.tare(&["run", "-d", "--name", &format!("c{number}"), image, "sleep", "600"])?.ok();
-                }
-                Ok(())
+        let starters: Vec<_> = (0..8)
+            .map(|worker| {
+                let (world, image) = (&world, &image);
+                scope.spawn(move || -> Result<()> {
+                    for number in (worker..50).step_by(8) {
+                        world
+                            .tare(&["run", "-d", "--name", &format!("c{number}"), image, "sleep", "600"])?
+                            .ok();
+                    }
+                    Ok(())
+                })
             })
-        }).collect();
+            .collect();
         starters.into_iter().try_for_each(|starter| starter.join().expect("a starter panicked"))
     })?;
     let addresses = world.tare(&["ps", "-q"])?.ok().lines().count();
@@ -147,7 +180,11 @@ fn fifty_containers_start_side_by_side() -> Result<()> {
     let ids = world.tare(&["ps", "-q", "--no-trunc"])?.ok().to_owned();
     let ids: Vec<&str> = ids.lines().collect();
     let all = world.tare(&[&["inspect", "--format", "{{.NetworkSettings.IPAddress}}"], &ids[..]].concat())?;
-    assert_eq!(all.ok().lines().collect::<std::collections::BTreeSet<_>>().len(), 50, "every address is another");
+    assert_eq!(
+        all.ok().lines().collect::<std::collections::BTreeSet<_>>().len(),
+        50,
+        "every address is another"
+    );
     world.tare(&[&["rm", "-f"], &ids[..]].concat())?.ok();
     world.assert_clean(&ids)?;
     Ok(())

@@ -7,7 +7,19 @@ fn the_memory_limit_kills_the_hog_and_inspect_says_so() -> Result<()> {
     let image = world.push_busybox()?;
     for (client, run) in world.clients() {
         let hog = "x=x; while true; do x=$x$x; done";
-        let ran = run(&["run", "--name", "hog", "--memory", "32m", "--memory-swap", "32m", &image, "sh", "-c", hog])?;
+        let ran = run(&[
+            "run",
+            "--name",
+            "hog",
+            "--memory",
+            "32m",
+            "--memory-swap",
+            "32m",
+            &image,
+            "sh",
+            "-c",
+            hog,
+        ])?;
         assert_eq!(ran.code, 137, "{client}: {ran:?}");
         assert_eq!(run(&["inspect", "--format", "{{.State.OOMKilled}}", "hog"])?.ok(), "true", "{client}");
         run(&["rm", "hog"])?.ok();
@@ -38,12 +50,14 @@ fn the_cpu_quota_holds() -> Result<()> {
     let spin = "cat /proc/uptime; timeout 3 sh -c 'while true; do :; done'; cat /proc/uptime; cat /proc/self/stat >/dev/null; times";
     let ran = world.tare(&["run", "--rm", "--cpus", "0.5", &image, "sh", "-c", spin])?;
     let lines: Vec<&str> = ran.out.lines().collect();
-    let uptime = |line: &str| -> f64 { line.split(' ').next().and_then(|n| n.parse().ok()).expect("seconds") };
+    let uptime =
+        |line: &str| -> f64 { line.split(' ').next().and_then(|n| n.parse().ok()).expect("seconds") };
     let wall = uptime(lines[1]) - uptime(lines[0]);
     // The last line of `times`: user and system time of the children, as 0m1.500s.
     let seconds = |text: &str| -> f64 {
         let (minutes, rest) = text.split_once('m').expect("minutes");
-        minutes.parse::<f64>().expect("minutes") * 60.0 + rest.trim_end_matches('s').parse::<f64>().expect("seconds")
+        minutes.parse::<f64>().expect("minutes") * 60.0
+            + rest.trim_end_matches('s').parse::<f64>().expect("seconds")
     };
     let used: f64 = lines.last().expect("a line").split(' ').map(seconds).sum();
     let share = used / wall;
@@ -56,8 +70,20 @@ fn limits_are_seen_from_inside() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;
     for (client, run) in world.clients() {
-        let ran = run(&["run", "--rm", "--ulimit", "nofile=100:200", "--cpuset-cpus", "0", "--shm-size", "8m", &image, "sh", "-c",
-            "ulimit -n; grep Cpus_allowed_list /proc/self/status | cut -f2; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"])?;
+        let ran = run(&[
+            "run",
+            "--rm",
+            "--ulimit",
+            "nofile=100:200",
+            "--cpuset-cpus",
+            "0",
+            "--shm-size",
+            "8m",
+            &image,
+            "sh",
+            "-c",
+            "ulimit -n; grep Cpus_allowed_list /proc/self/status | cut -f2; df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2",
+        ])?;
         assert_eq!(ran.ok().lines().collect::<Vec<_>>(), ["100", "0", "8192"], "{client}");
     }
     Ok(())

@@ -12,7 +12,18 @@ fn what_a_container_writes_never_reaches_the_image_or_another() -> Result<()> {
     };
     let before = used()?;
     for name in ["c1", "c2", "c3"] {
-        world.tare(&["run", "-d", "--name", name, &image, "sh", "-c", "echo mine > /marker; rm -rf /usr/share/doc; sleep 600"])?.ok();
+        world
+            .tare(&[
+                "run",
+                "-d",
+                "--name",
+                name,
+                &image,
+                "sh",
+                "-c",
+                "echo mine > /marker; rm -rf /usr/share/doc; sleep 600",
+            ])?
+            .ok();
     }
     let grown = used()? - before;
     assert!(grown < 1500, "three containers took {grown} KiB");
@@ -34,21 +45,42 @@ fn binds_volumes_and_tmpfs_hold_what_they_should() -> Result<()> {
     let bind = format!("{}:/mnt", host.display());
     let read_only = format!("type=bind,source={},target=/mnt,readonly", host.display());
     for (client, run) in world.clients() {
-        assert_eq!(run(&["run", "--rm", "-v", &bind, &image, "sh", "-c", "cat /mnt/given; echo back > /mnt/back"])?.ok(), "from the host");
+        assert_eq!(
+            run(&["run", "--rm", "-v", &bind, &image, "sh", "-c", "cat /mnt/given; echo back > /mnt/back"])?
+                .ok(),
+            "from the host"
+        );
         assert_eq!(std::fs::read_to_string(host.join("back"))?, "back\n", "{client}");
         let refused = run(&["run", "--rm", "--mount", &read_only, &image, "touch", "/mnt/x"])?;
         assert!(refused.fails(1).contains("Read-only"), "{client}: {refused:?}");
         run(&["run", "--rm", "-v", "kept:/data", &image, "sh", "-c", "echo again > /data/file"])?.ok();
-        assert_eq!(run(&["run", "--rm", "--mount", "type=volume,src=kept,dst=/data", &image, "cat", "/data/file"])?.ok(), "again");
+        assert_eq!(
+            run(&["run", "--rm", "--mount", "type=volume,src=kept,dst=/data", &image, "cat", "/data/file"])?
+                .ok(),
+            "again"
+        );
         assert!(run(&["volume", "ls", "-q"])?.ok().contains("kept"), "{client}");
         run(&["volume", "rm", "kept"])?.ok();
         // A new named volume begins with what the image has at that place.
-        assert_eq!(run(&["run", "--rm", "-v", "fresh:/var/www", &image, "cat", "/var/www/index.html"])?.ok(), "weighs nothing", "{client}");
+        assert_eq!(
+            run(&["run", "--rm", "-v", "fresh:/var/www", &image, "cat", "/var/www/index.html"])?.ok(),
+            "weighs nothing",
+            "{client}"
+        );
         run(&["create", "--name", "holder", "-v", "fresh:/x", &image, "true"])?.ok();
         assert!(run(&["volume", "rm", "fresh"])?.fails(1).contains("in use"), "{client}");
         run(&["rm", "holder"])?.ok();
         run(&["volume", "rm", "fresh"])?.ok();
-        let tmp = run(&["run", "--rm", "--tmpfs", "/scratch:size=1m", &image, "sh", "-c", "dd if=/dev/zero of=/scratch/x bs=1M count=2"])?;
+        let tmp = run(&[
+            "run",
+            "--rm",
+            "--tmpfs",
+            "/scratch:size=1m",
+            &image,
+            "sh",
+            "-c",
+            "dd if=/dev/zero of=/scratch/x bs=1M count=2",
+        ])?;
         assert!(tmp.code != 0 && tmp.err.contains("No space"), "{client}: {tmp:?}");
         assert_eq!(run(&["run", "--rm", "--read-only", &image, "touch", "/x"])?.code, 1, "{client}");
         run(&["run", "--name", "anon", "-v", "/anonymous", &image, "true"])?.ok();

@@ -22,7 +22,8 @@ fn what_is_piped_in_reaches_the_program_and_ends() -> Result<()> {
     world.tare(&["pull", "-q", &image])?.ok();
     let input = "line\n".repeat(100_000);
     for mut command in [world.tare_command()?, world.docker_command()?] {
-        let ran = capture_with_input(command.args(["run", "--rm", "-i", &image, "wc", "-l"]), input.as_bytes())?;
+        let ran =
+            capture_with_input(command.args(["run", "--rm", "-i", &image, "wc", "-l"]), input.as_bytes())?;
         assert_eq!(ran.ok().trim(), "100000", "{ran:?}");
     }
     world.tare(&["run", "-d", "--name", "box", &image, "sleep", "600"])?.ok();
@@ -73,11 +74,30 @@ fn exec_runs_beside_the_program_with_its_own_code_and_terminal() -> Result<()> {
     for (client, run) in world.clients() {
         assert_eq!(run(&["exec", "box", "sh", "-c", "echo $COLOUR"])?.ok(), "red", "{client}");
         assert_eq!(run(&["exec", "box", "sh", "-c", "exit 3"])?.code, 3, "{client}");
-        assert_eq!(run(&["exec", "-e", "A=b", "-w", "/tmp", "-u", "web", "box", "sh", "-c", "echo $A $PWD $(id -u)"])?.ok(), "b /tmp 1000", "{client}");
+        assert_eq!(
+            run(&[
+                "exec",
+                "-e",
+                "A=b",
+                "-w",
+                "/tmp",
+                "-u",
+                "web",
+                "box",
+                "sh",
+                "-c",
+                "echo $A $PWD $(id -u)"
+            ])?
+            .ok(),
+            "b /tmp 1000",
+            "{client}"
+        );
         assert_eq!(run(&["exec", "box", "nothing-here"])?.code, 127, "{client}");
         assert_eq!(run(&["exec", "box", "cat", "/proc/1/comm"])?.ok(), "sleep", "{client}");
         run(&["exec", "-d", "box", "sh", "-c", &format!("echo {client} > /tmp/detached-{client}")])?.ok();
-        until("the detached exec", || Ok(run(&["exec", "box", "cat", &format!("/tmp/detached-{client}")])?.out.trim() == client))?;
+        until("the detached exec", || {
+            Ok(run(&["exec", "box", "cat", &format!("/tmp/detached-{client}")])?.out.trim() == client)
+        })?;
         assert!(run(&["exec", "nobody", "true"])?.fails(1).contains("No such container"), "{client}");
     }
     for mut command in [world.tare_command()?, world.docker_command()?] {
@@ -120,10 +140,16 @@ fn a_log_never_fills_the_disk() -> Result<()> {
     let image = world.push_busybox()?;
     let talk = "i=0; while [ $i -lt 20000 ]; do echo a line that is long enough to count for something $i; i=$((i+1)); done";
     let options = ["--log-opt", "max-size=100k", "--log-opt", "max-file=2"];
-    world.docker(&[&["run", "-d", "--name", "talker"], &options[..], &[&image, "sh", "-c", talk]].concat())?.ok();
+    world
+        .docker(&[&["run", "-d", "--name", "talker"], &options[..], &[&image, "sh", "-c", talk]].concat())?
+        .ok();
     world.docker(&["wait", "talker"])?.ok();
     let path = world.docker(&["inspect", "--format", "{{.LogPath}}", "talker"])?.ok().to_owned();
-    let size: u64 = [path.clone(), format!("{path}.1")].iter().filter_map(|p| std::fs::metadata(p).ok()).map(|m| m.len()).sum();
+    let size: u64 = [path.clone(), format!("{path}.1")]
+        .iter()
+        .filter_map(|p| std::fs::metadata(p).ok())
+        .map(|m| m.len())
+        .sum();
     assert!(size > 50_000 && size < 260_000, "{size} bytes of log");
     assert!(!std::path::Path::new(&format!("{path}.2")).exists());
     assert!(world.docker(&["logs", "--tail", "1", "talker"])?.ok().ends_with("19999"));
@@ -138,8 +164,19 @@ fn events_tell_a_containers_story() -> Result<()> {
     world.tare(&["rm", "story"])?.ok();
     for (client, run) in world.clients() {
         // Until the end of this second, which is over soon.
-        let now = (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 1).to_string();
-        let told = run(&["events", "--since", "1", "--until", &now, "--filter", "container=story", "--format", "{{.Action}}"])?;
+        let now =
+            (std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs() + 1).to_string();
+        let told = run(&[
+            "events",
+            "--since",
+            "1",
+            "--until",
+            &now,
+            "--filter",
+            "container=story",
+            "--format",
+            "{{.Action}}",
+        ])?;
         let actions: Vec<&str> = told.ok().lines().collect();
         for action in ["create", "start", "die", "destroy"] {
             assert!(actions.contains(&action), "{client}: {actions:?}");

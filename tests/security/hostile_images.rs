@@ -22,7 +22,13 @@ fn image_of(world: &World, name: &str, members: &str) -> Result<String> {
     run(Command::new("umoci").args(["init", "--layout"]).arg(&layout))?;
     run(Command::new("umoci").args(["new", "--image", &tag]))?;
     run(Command::new("umoci").args(["raw", "add-layer", "--image", &tag]).arg(dir.join("layer.tar")))?;
-    run(Command::new("umoci").args(["config", "--image", &tag, "--config.env=PATH=/bin", "--config.cmd=true"]))?;
+    run(Command::new("umoci").args([
+        "config",
+        "--image",
+        &tag,
+        "--config.env=PATH=/bin",
+        "--config.cmd=true",
+    ]))?;
     world.push(&format!("oci:{tag}"), &format!("{name}:x"))
 }
 
@@ -104,7 +110,11 @@ fn a_giant_or_special_passwd_is_an_error_and_not_a_hang() -> Result<()> {
 #[test]
 fn a_bomb_is_refused_with_a_reason() -> Result<()> {
     let world = World::new()?;
-    let image = image_of(&world, "bomb", "i=tarfile.TarInfo('zeros'); i.size=1<<30\nclass Z:\n  def read(s,n=-1): return b'\\0'*n\nt.addfile(i,Z())")?;
+    let image = image_of(
+        &world,
+        "bomb",
+        "i=tarfile.TarInfo('zeros'); i.size=1<<30\nclass Z:\n  def read(s,n=-1): return b'\\0'*n\nt.addfile(i,Z())",
+    )?;
     let refused = world.tare(&["pull", &image])?;
     assert!(refused.code == 1 && refused.err.contains("times as many"), "{refused:?}");
     world.assert_clean(&[])?;

@@ -33,7 +33,8 @@ fn a_tcp_address_for_everybody_is_refused() -> Result<()> {
     let tared = tare_tests::binaries()?.join("tared");
     let mut command = world.command(&tared.to_string_lossy());
     command.arg("--data-root").arg(world.dir().join("d2")).arg("--exec-root").arg(world.dir().join("e2"));
-    let refused = capture(command.arg("--pidfile").arg(world.dir().join("p2")).args(["--host", "tcp://0.0.0.0:2375"]))?;
+    let refused =
+        capture(command.arg("--pidfile").arg(world.dir().join("p2")).args(["--host", "tcp://0.0.0.0:2375"]))?;
     assert!(refused.code != 0 && refused.err.contains("tcp"), "{refused:?}");
     Ok(())
 }

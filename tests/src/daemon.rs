@@ -30,7 +30,11 @@ impl Daemon {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.join("tared.log"))?;
         let mut command = wrap(tared.to_str().context("a path that is text")?);
         command.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("exec"));
-        command.arg("--pidfile").arg(dir.join("tared.pid")).arg("--host").arg(format!("unix://{}", socket(dir).display()));
+        command
+            .arg("--pidfile")
+            .arg(dir.join("tared.pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", socket(dir).display()));
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let process = command.spawn().with_context(|| format!("cannot start {}", tared.display()))?;
         let mut daemon = Self { dir: dir.to_owned(), process };

@@ -61,14 +61,28 @@ pub fn busybox_image() -> Result<String> {
         for applet in listed.out.lines().filter(|a| *a != "busybox") {
             std::os::unix::fs::symlink("busybox", tree.join("bin").join(applet))?;
         }
-        std::fs::write(tree.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/tmp:/bin/sh\n")?;
+        std::fs::write(
+            tree.join("etc/passwd"),
+            "root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1000::/tmp:/bin/sh\n",
+        )?;
         std::fs::write(tree.join("etc/group"), "root:x:0:\nweb:x:1000:\nextra:x:2000:web\n")?;
         std::fs::write(tree.join("var/www/index.html"), "weighs nothing\n")?;
         let tar = dir.join("tree.tar");
-        run(Command::new("tar").args(["--numeric-owner", "--owner=0", "--group=0", "-C"]).arg(&tree).arg("-cf").arg(&tar).arg("."))?;
+        run(Command::new("tar")
+            .args(["--numeric-owner", "--owner=0", "--group=0", "-C"])
+            .arg(&tree)
+            .arg("-cf")
+            .arg(&tar)
+            .arg("."))?;
         start_layout(&layout, &image)?;
         run(Command::new("umoci").args(["raw", "add-layer", "--image", &image]).arg(&tar))?;
-        run(Command::new("umoci").args(["config", "--image", &image, "--config.env=PATH=/bin", "--config.cmd=sh"]))
+        run(Command::new("umoci").args([
+            "config",
+            "--image",
+            &image,
+            "--config.env=PATH=/bin",
+            "--config.cmd=sh",
+        ]))
     })
     .map(|dir| format!("oci:{}/layout:bb", dir.display()))
 }

@@ -26,12 +26,18 @@ impl Leftovers {
         let links = capture(wrap("ip").args(["-br", "link"]))?;
         found.extend(links.out.lines().filter(|l| l.starts_with("tv")).map(|l| format!("link: {l}")));
         let rules = capture(wrap("nft").args(["list", "ruleset"]))?;
-        found.extend(rules.out.lines().filter(|l| l.contains("elements")).map(|l| format!("nft: {}", l.trim())));
-        for folder in ["exec/containers", "data/content/ingest", "data/snapshots/writable", "data/containers"] {
-            found.extend(entries(&Path::new(&dir).join(folder)).map(|path| format!("file: {}", path.display())));
+        found.extend(
+            rules.out.lines().filter(|l| l.contains("elements")).map(|l| format!("nft: {}", l.trim())),
+        );
+        for folder in ["exec/containers", "data/content/ingest", "data/snapshots/writable", "data/containers"]
+        {
+            found.extend(
+                entries(&Path::new(&dir).join(folder)).map(|path| format!("file: {}", path.display())),
+            );
         }
         // The running daemon has a directory of its own there, for layers that are being unpacked.
-        let unpacking = entries(&Path::new(&dir).join("data/snapshots/tmp")).flat_map(|session| entries(&session));
+        let unpacking =
+            entries(&Path::new(&dir).join("data/snapshots/tmp")).flat_map(|session| entries(&session));
         found.extend(unpacking.map(|path| format!("file: {}", path.display())));
         Ok(Self(found))
     }
@@ -45,7 +51,11 @@ fn processes(ours: &dyn Fn(&str) -> bool) -> Result<Vec<String>> {
     let entries = std::fs::read_dir("/proc")?.flatten();
     let lines = entries.filter_map(|entry| {
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        Some(format!("process {}: {}", entry.file_name().display(), String::from_utf8_lossy(&line).replace('\0', " ")))
+        Some(format!(
+            "process {}: {}",
+            entry.file_name().display(),
+            String::from_utf8_lossy(&line).replace('\0', " ")
+        ))
     });
     Ok(lines.filter(|line| ours(line)).collect())
 }

@@ -27,11 +27,15 @@ impl Registry {
         std::fs::write(&config, text)?;
         let log = std::fs::File::create(dir.join("registry.log"))?;
         let mut command = wrap("docker-registry");
-        let command = command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let server = command.spawn().context("docker-registry does not start (cargo xtask setup installs it)")?;
+        let command =
+            command.arg("serve").arg(&config).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let server =
+            command.spawn().context("docker-registry does not start (cargo xtask setup installs it)")?;
         let registry = Self { address, server };
         let url = format!("http://{}/v2/", registry.address);
-        until("the registry to answer", || Ok(capture(wrap("curl").args(["-sf", "-o", "/dev/null", &url]))?.code == 0))?;
+        until("the registry to answer", || {
+            Ok(capture(wrap("curl").args(["-sf", "-o", "/dev/null", &url]))?.code == 0)
+        })?;
         Ok(registry)
     }
 
@@ -39,7 +43,13 @@ impl Registry {
     pub fn push(&self, layout: &str, name: &str, wrap: &dyn Fn(&str) -> Command) -> Result<String> {
         let reference = format!("{}/{name}", self.address);
         let mut skopeo = wrap("skopeo");
-        let copied = capture(skopeo.args(["copy", "-q", "--dest-tls-verify=false", layout, &format!("docker://{reference}")]))?;
+        let copied = capture(skopeo.args([
+            "copy",
+            "-q",
+            "--dest-tls-verify=false",
+            layout,
+            &format!("docker://{reference}"),
+        ]))?;
         ensure!(copied.code == 0, "{}: {}", copied.line, copied.err);
         Ok(reference)
     }

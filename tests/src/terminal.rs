@@ -70,7 +70,8 @@ impl Terminal {
 
     fn read(&mut self, deadline: Instant) -> Result<bool> {
         let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let timeout =
+            rustix::time::Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
         let mut ready = [rustix::event::PollFd::new(&self.master, rustix::event::PollFlags::IN)];
         if rustix::event::poll(&mut ready, Some(&timeout))? == 0 {
             bail!("nothing more is shown; what was: {:?}", self.seen);

@@ -26,7 +26,10 @@ pub(crate) fn run(runs: u32) -> Result<()> {
 /// Every way to say `docker run` here.
 fn contenders<'a>(world: &'a World, dockerd: Option<&'a Dockerd>, words: &[&str]) -> Vec<Contender<'a>> {
     let words: Vec<String> = words.iter().map(|w| (*w).to_owned()).collect();
-    let mut all = vec![Contender::new("tare", { let words = words.clone(); move || Ok(add(world.tare_command()?, &words)) })];
+    let mut all = vec![Contender::new("tare", {
+        let words = words.clone();
+        move || Ok(add(world.tare_command()?, &words))
+    })];
     if docker_cli().is_some() {
         let words = words.clone();
         all.push(Contender::new("docker CLI on tared", move || Ok(add(world.docker_command()?, &words))));

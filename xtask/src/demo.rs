@@ -16,7 +16,11 @@ pub(crate) fn run(image: Option<&str>) -> Result<()> {
     let told = show(&stage, image);
     stage.strike();
     told?;
-    println!("\n{} in {:.1} s; everything it made is gone again.", bold("The whole show"), begun.elapsed().as_secs_f64());
+    println!(
+        "\n{} in {:.1} s; everything it made is gone again.",
+        bold("The whole show"),
+        begun.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 
@@ -42,7 +46,11 @@ impl Stage {
 
     /// Shows a command as a person would type it, runs it, shows what it prints.
     fn tare(&self, words: &[&str]) -> Result<Ran> {
-        println!("  {} {}", dim("$"), bold(&format!("tare {}", words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" "))));
+        println!(
+            "  {} {}",
+            dim("$"),
+            bold(&format!("tare {}", words.iter().map(|w| quoted(w)).collect::<Vec<_>>().join(" ")))
+        );
         let begun = Instant::now();
         let ran = capture(self.command()?.args(words))?;
         let printed = format!("{}{}", ran.out, ran.err);
@@ -84,7 +92,10 @@ fn show(stage: &Stage, image: Option<&str>) -> Result<()> {
     let image = match image {
         Some(given) => given.to_owned(),
         None => {
-            say("A real image in a real registry", "Debian bookworm, nginx, python3: three layers from Debian's own packages");
+            say(
+                "A real image in a real registry",
+                "Debian bookworm, nginx, python3: three layers from Debian's own packages",
+            );
             let layout = debian_image()?;
             registry = Registry::start(&stage.dir, free_port()?, &plain)?;
             let pushed = registry.push(&layout, "web:v1", &plain)?;
@@ -118,9 +129,26 @@ fn limits(stage: &Stage, image: &str) -> Result<()> {
     say("Limits", "64 MB of memory for a program that wants ever more");
     let hog = "x=x; while true; do x=$x$x; done";
     let name = "hog";
-    let ran = stage.tare(&["run", "--name", name, "--memory", "64m", "--memory-swap", "64m", image, "sh", "-c", hog])?;
+    let ran = stage.tare(&[
+        "run",
+        "--name",
+        name,
+        "--memory",
+        "64m",
+        "--memory-swap",
+        "64m",
+        image,
+        "sh",
+        "-c",
+        hog,
+    ])?;
     ensure!(ran.code == 137, "the hog was killed, it did not end with {}", ran.code);
-    let told = stage.tare(&["inspect", "--format", "killed for its memory: {{.State.OOMKilled}}, exit code {{.State.ExitCode}}", name])?;
+    let told = stage.tare(&[
+        "inspect",
+        "--format",
+        "killed for its memory: {{.State.OOMKilled}}, exit code {{.State.ExitCode}}",
+        name,
+    ])?;
     ensure!(told.ok().contains("true"), "inspect says that it was killed for its memory");
     Ok(())
 }
@@ -135,25 +163,54 @@ fn copy_on_write(stage: &Stage, image: &str) -> Result<()> {
 
 fn server(stage: &Stage, image: &str) -> Result<()> {
     say("A server", "its own address, one port of it published");
-    let has_nginx = capture(stage.command()?.args(["run", "--rm", image, "sh", "-c", "command -v nginx"]))?.code == 0;
+    let has_nginx =
+        capture(stage.command()?.args(["run", "--rm", image, "sh", "-c", "command -v nginx"]))?.code == 0;
     if !has_nginx {
         println!("  this image has no nginx; left out");
         return Ok(());
     }
     let port = free_port()?;
-    stage.tare(&["run", "-d", "--name", "site", "-p", &format!("127.0.0.1:{port}:80"), image, "nginx", "-g", "daemon off;"])?.ok();
+    stage
+        .tare(&[
+            "run",
+            "-d",
+            "--name",
+            "site",
+            "-p",
+            &format!("127.0.0.1:{port}:80"),
+            image,
+            "nginx",
+            "-g",
+            "daemon off;",
+        ])?
+        .ok();
     stage.tare(&["ps"])?.ok();
-    stage.tare(&["inspect", "--format", "address {{.NetworkSettings.IPAddress}}, pid on the host {{.State.Pid}}", "site"])?.ok();
+    stage
+        .tare(&[
+            "inspect",
+            "--format",
+            "address {{.NetworkSettings.IPAddress}}, pid on the host {{.State.Pid}}",
+            "site",
+        ])?
+        .ok();
     let url = format!("http://127.0.0.1:{port}/");
     let fetch = || capture(Command::new("curl").args(["-s", &url]));
     until("nginx to answer", || Ok(fetch()?.code == 0))?;
     println!("  {} {}", dim("$"), bold(&format!("curl {url}")));
     let page = fetch()?;
-    let title = page.out.lines().find(|line| line.contains("<title>")).context("nginx answered without a title")?;
+    let title =
+        page.out.lines().find(|line| line.contains("<title>")).context("nginx answered without a title")?;
     println!("    {}", title.trim());
-    stage.tare(&["exec", "site", "sh", "-c", "echo \"inside, nginx is process $(cat /run/nginx.pid)\""])?.ok();
+    stage
+        .tare(&["exec", "site", "sh", "-c", "echo \"inside, nginx is process $(cat /run/nginx.pid)\""])?
+        .ok();
     stage.tare(&["stop", "site"])?.ok();
-    let ended = stage.tare(&["inspect", "--format", "stopped by its own signal, exit code {{.State.ExitCode}}", "site"])?;
+    let ended = stage.tare(&[
+        "inspect",
+        "--format",
+        "stopped by its own signal, exit code {{.State.ExitCode}}",
+        "site",
+    ])?;
     ensure!(ended.ok().ends_with(" 0"), "nginx ended by SIGQUIT, gracefully");
     Ok(())
 }
@@ -184,6 +241,7 @@ fn styled(code: &str, text: &str) -> String {
 }
 
 fn quoted(word: &str) -> String {
-    let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@,".contains(&b));
+    let plain =
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:=@,".contains(&b));
     if plain { word.to_owned() } else { format!("'{word}'") }
 }

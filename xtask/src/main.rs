@@ -5,6 +5,8 @@ mod demo;
 mod setup;
 mod tidy;
 
+use std::process::ExitCode;
+
 use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <chore>
@@ -14,7 +16,17 @@ const USAGE: &str = "usage: cargo xtask <chore>
   demo [IMAGE]    a real image, end to end, on a daemon of its own
   bench [RUNS]    this build beside every peer that is installed";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["setup"] => setup::run(),

@@ -4,7 +4,6 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 
-
 const PACKAGES: [&str; 12] = [
     "mmdebstrap",
     "umoci",

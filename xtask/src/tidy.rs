@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 /// Runs every check and reports all that is wrong, not just the first.
 pub(crate) fn run() -> Result<()> {
     let metadata = doors::Metadata::read()?;
-    let mut wrong = doors::check(&metadata);
+    let mut wrong = doors::check(&metadata)?;
     wrong.extend(source::check()?);
     if wrong.is_empty() {
         println!("tidy: {} rooms, all doors where they belong", metadata.rooms());

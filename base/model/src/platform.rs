@@ -50,9 +50,11 @@ impl FromStr for Platform {
 
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let bad = || PlatformError(text.to_owned());
-        let word = |w: &&str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        let word = |w: &&str| {
+            !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+        };
         let words: Vec<&str> = text.split('/').collect();
-        if !words.iter().all(|w| word(&w)) {
+        if !words.iter().all(word) {
             return Err(bad());
         }
         match words[..] {

@@ -76,7 +76,8 @@ impl Reference {
 
     /// The same repository under another tag, without a digest.
     pub fn with_tag(&self, tag: &str) -> Result<Self, ReferenceError> {
-        valid_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+        valid_tag(tag)
+            .then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
             .ok_or_else(|| ReferenceError::Format(format!("{self}:{tag}")))
     }
 
@@ -138,7 +139,13 @@ impl FromStr for Reference {
 /// The first component is a domain when it has a dot or a port, is `localhost`, or has an upper-case letter.
 fn split_domain(name: &str) -> (String, String) {
     let (domain, path) = match name.split_once('/') {
-        Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" || first.bytes().any(|b| b.is_ascii_uppercase()) => (first, rest),
+        Some((first, rest))
+            if first.contains(['.', ':'])
+                || first == "localhost"
+                || first.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
+            (first, rest)
+        }
         _ => (DEFAULT_DOMAIN, name),
     };
     let domain = if domain == "index.docker.io" { DEFAULT_DOMAIN } else { domain };
@@ -153,10 +160,14 @@ fn valid_domain(domain: &str) -> bool {
     };
     let port_ok = port.is_none_or(|p| p.parse::<u16>().is_ok_and(|p| p > 0));
     let label = |l: &str| {
-        !l.is_empty() && !l.starts_with('-') && !l.ends_with('-') && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        !l.is_empty()
+            && !l.starts_with('-')
+            && !l.ends_with('-')
+            && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
     let literal = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    port_ok && literal.map_or_else(|| host.split('.').all(label), |v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+    port_ok
+        && literal.map_or_else(|| host.split('.').all(label), |v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
@@ -171,7 +182,9 @@ fn valid_component(component: &str) -> bool {
 /// `[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}`
 fn valid_tag(tag: &str) -> bool {
     let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    tag.len() <= TAG_MAX && tag.bytes().next().is_some_and(word) && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
+    tag.len() <= TAG_MAX
+        && tag.bytes().next().is_some_and(word)
+        && tag.bytes().all(|b| word(b) || matches!(b, b'.' | b'-'))
 }
 
 impl fmt::Display for Reference {
@@ -232,8 +245,29 @@ mod tests {
     #[test]
     fn what_the_grammar_excludes_is_refused() {
         for bad in [
-            "", ":", "/", "a//b", "a/", "-a", "a-", "a___b", "a..b", "a:", "a:-x", "a@sha256:00", "a b", "x/../y", "a:b:c", "é",
-            "host:99999/a", "host:0/a", "a.b:/c", "..", "./a", &format!("a:{}", "t".repeat(129)), &"a/".repeat(130),
+            "",
+            ":",
+            "/",
+            "a//b",
+            "a/",
+            "-a",
+            "a-",
+            "a___b",
+            "a..b",
+            "a:",
+            "a:-x",
+            "a@sha256:00",
+            "a b",
+            "x/../y",
+            "a:b:c",
+            "é",
+            "host:99999/a",
+            "host:0/a",
+            "a.b:/c",
+            "..",
+            "./a",
+            &format!("a:{}", "t".repeat(129)),
+            &"a/".repeat(130),
         ] {
             assert!(bad.parse::<Reference>().is_err(), "{bad}");
         }

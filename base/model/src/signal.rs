@@ -15,9 +15,9 @@ pub struct Signal(i32);
 pub struct SignalError(String);
 
 const NAMES: [&str; 31] = [
-    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
-    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
-    "PWR", "SYS",
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 const RT_MIN: i32 = 34;
 const RT_MAX: i32 = 64;
@@ -71,8 +71,13 @@ impl FromStr for Signal {
         let real_time = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
             (Some(""), _) => Some(RT_MIN),
             (_, Some("")) => Some(RT_MAX),
-            (Some(plus), _) => plus.strip_prefix('+').and_then(|n| n.parse::<i32>().ok()).and_then(|n| RT_MIN.checked_add(n)),
-            (_, Some(minus)) => minus.strip_prefix('-').and_then(|n| n.parse::<i32>().ok()).and_then(|n| RT_MAX.checked_sub(n)),
+            (Some(plus), _) => {
+                plus.strip_prefix('+').and_then(|n| n.parse::<i32>().ok()).and_then(|n| RT_MIN.checked_add(n))
+            }
+            (_, Some(minus)) => minus
+                .strip_prefix('-')
+                .and_then(|n| n.parse::<i32>().ok())
+                .and_then(|n| RT_MAX.checked_sub(n)),
             _ => None,
         };
         real_time.filter(|number| (RT_MIN..=RT_MAX).contains(number)).map(Self).ok_or_else(bad)

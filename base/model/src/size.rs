@@ -51,7 +51,8 @@ fn format_with(bytes: u64, base: f64, units: &[&str]) -> String {
         _ => 2,
     };
     let number = format!("{value:.decimals$}");
-    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
+    let number =
+        if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
     format!("{number}{}", units[unit])
 }
 

@@ -44,7 +44,10 @@ impl Timestamp {
     pub fn from_unix_text(text: &str) -> Result<Self, TimestampError> {
         let bad = || TimestampError(text.to_owned());
         let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
-        Ok(Self { seconds: seconds.parse().map_err(|_| bad())?, nanoseconds: fraction_of(fraction).ok_or_else(bad)? })
+        Ok(Self {
+            seconds: seconds.parse().map_err(|_| bad())?,
+            nanoseconds: fraction_of(fraction).ok_or_else(bad)?,
+        })
     }
 }
 
@@ -94,7 +97,13 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (year, month, day) = civil(self.seconds.div_euclid(SECONDS_A_DAY));
         let second = self.seconds.rem_euclid(SECONDS_A_DAY);
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)?;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}",
+            second / 3600,
+            second / 60 % 60,
+            second % 60
+        )?;
         if self.nanoseconds > 0 {
             let digits = format!("{:09}", self.nanoseconds);
             write!(f, ".{}", digits.trim_end_matches('0'))?;
@@ -126,12 +135,15 @@ fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         if digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
     };
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    if separators.iter().any(|&(at, wanted)| text.as_bytes()[at] != wanted) || !matches!(text.as_bytes()[10], b'T' | b't' | b' ') {
+    if separators.iter().any(|&(at, wanted)| text.as_bytes()[at] != wanted)
+        || !matches!(text.as_bytes()[10], b'T' | b't' | b' ')
+    {
         return None;
     }
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
-    let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
+    let valid =
+        (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
     let rest = &text[19..];
     let zone_at = rest.find(['Z', 'z', '+', '-'])?;
     let fraction = rest[..zone_at].strip_prefix('.').unwrap_or("");
@@ -140,7 +152,8 @@ fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         return None;
     }
     let offset = zone_offset(&rest[zone_at..])?;
-    let seconds = days_from_civil(year, month, day) * SECONDS_A_DAY + hour * 3600 + minute * 60 + second - offset;
+    let seconds =
+        days_from_civil(year, month, day) * SECONDS_A_DAY + hour * 3600 + minute * 60 + second - offset;
     Some(Timestamp { seconds, nanoseconds: fraction_of(fraction)? })
 }
 
@@ -190,12 +203,23 @@ mod tests {
     fn fractions_and_zones_are_kept_exactly() {
         let time: Timestamp = "2026-01-02T03:04:05.120000000+02:00".parse().unwrap();
         assert_eq!(time.to_string(), "2026-01-02T01:04:05.12Z");
-        assert_eq!(Timestamp::from_unix_text("12.5").unwrap(), Timestamp { seconds: 12, nanoseconds: 500_000_000 });
+        assert_eq!(
+            Timestamp::from_unix_text("12.5").unwrap(),
+            Timestamp { seconds: 12, nanoseconds: 500_000_000 }
+        );
     }
 
     #[test]
     fn nonsense_is_refused_and_never_panics() {
-        for bad in ["", "now", "2026-13-01T00:00:00Z", "2026-01-01T00:00:00", "2026-01-01T00:00:00.Z", "2026-01-01T00:00:00+aa:bb", "ééééééééééééééééééééé"] {
+        for bad in [
+            "",
+            "now",
+            "2026-13-01T00:00:00Z",
+            "2026-01-01T00:00:00",
+            "2026-01-01T00:00:00.Z",
+            "2026-01-01T00:00:00+aa:bb",
+            "ééééééééééééééééééééé",
+        ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
         assert!(Timestamp::from_unix_text("1.0000000001").is_err());

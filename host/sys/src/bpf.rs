@@ -128,6 +128,7 @@ fn attach_to(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Attach {
 fn call<T>(command: libc::c_int, attributes: &mut T) -> io::Result<i32> {
     // SAFETY: `attributes` is a `repr(C)` prefix of `union bpf_attr` of the size that is passed, and every address in it
     // is of memory that outlives the call and has the length that is given beside it.
-    let answer = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
+    let answer =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attributes), size_of::<T>()) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(answer as i32) }
 }

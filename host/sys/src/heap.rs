@@ -30,7 +30,8 @@ extern "C" fn drop_segments(info: *mut libc::dl_phdr_info, _size: usize, _data: 
         if start < end {
             // SAFETY: a segment that is loaded without write permission is a private mapping of the file that nobody has
             // changed (relocations, RELRO included, lie in writable segments): dropped pages read as before.
-            let _ = unsafe { libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED) };
+            let _ =
+                unsafe { libc::madvise(start as *mut c_void, (end - start) as usize, libc::MADV_DONTNEED) };
         }
     }
     1

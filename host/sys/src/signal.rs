@@ -34,7 +34,10 @@ pub fn next_signal(fd: impl AsFd) -> io::Result<Option<Received>> {
     if read == size as isize {
         // SAFETY: the kernel has filled it whole.
         let info = unsafe { info.assume_init() };
-        return Ok(Some(Received { number: info.ssi_signo as i32, from_kernel: info.ssi_code == libc::SI_KERNEL }));
+        return Ok(Some(Received {
+            number: info.ssi_signo as i32,
+            from_kernel: info.ssi_code == libc::SI_KERNEL,
+        }));
     }
     match io::Error::last_os_error() {
         e if e.kind() == io::ErrorKind::WouldBlock || e.kind() == io::ErrorKind::Interrupted => Ok(None),
@@ -46,7 +49,9 @@ pub fn next_signal(fd: impl AsFd) -> io::Result<Option<Received>> {
 pub fn send(process: impl AsFd, signal: i32) -> io::Result<()> {
     let fd = process.as_fd().as_raw_fd();
     // SAFETY: no memory is passed but the null pointer that means "as kill(2) would".
-    let answer = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0) };
+    let answer = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<libc::siginfo_t>(), 0)
+    };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

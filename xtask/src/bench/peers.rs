@@ -20,7 +20,11 @@ impl Dockerd {
         let log = std::fs::File::create(dir.join("log"))?;
         let mut command = world.command("dockerd");
         command.arg("--data-root").arg(dir.join("data")).arg("--exec-root").arg(dir.join("exec"));
-        command.arg("--pidfile").arg(dir.join("pid")).arg("--host").arg(format!("unix://{}", dir.join("sock").display()));
+        command
+            .arg("--pidfile")
+            .arg(dir.join("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", dir.join("sock").display()));
         let installed = capture(world.command("dockerd").arg("--version")).is_ok_and(|ran| ran.code == 0);
         if !installed || docker_cli().is_none() {
             println!("dockerd is not installed: its rows are left out");
@@ -29,7 +33,8 @@ impl Dockerd {
         let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
         let dockerd = Self { process, dir };
         let answers = until("dockerd", || Ok(capture(dockerd.command(world)?.arg("version"))?.code == 0));
-        let pulled = answers.is_ok() && capture(dockerd.command(world)?.args(["pull", "-q", image]))?.code == 0;
+        let pulled =
+            answers.is_ok() && capture(dockerd.command(world)?.args(["pull", "-q", image]))?.code == 0;
         if !pulled {
             println!("dockerd does not run here: its rows are left out (see its log while this runs)");
             return Ok(None);
@@ -39,7 +44,9 @@ impl Dockerd {
 
     pub(super) fn command(&self, world: &World) -> Result<Command> {
         let mut command = world.command(&docker_cli().context("the docker command line is there")?);
-        command.env("DOCKER_HOST", format!("unix://{}", self.dir.join("sock").display())).env("HOME", &self.dir);
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.dir.join("sock").display()))
+            .env("HOME", &self.dir);
         Ok(command)
     }
 
@@ -74,7 +81,11 @@ impl Podman {
         // It may not raise limits where CAP_SYS_RESOURCE is missing, and takes plain HTTP only by configuration.
         let limits = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\n";
         std::fs::write(podman.dir.join("containers.conf"), limits).ok()?;
-        std::fs::write(podman.dir.join("registries.conf"), "[[registry]]\nlocation = \"127.0.0.1:5000\"\ninsecure = true\n").ok()?;
+        std::fs::write(
+            podman.dir.join("registries.conf"),
+            "[[registry]]\nlocation = \"127.0.0.1:5000\"\ninsecure = true\n",
+        )
+        .ok()?;
         installed.then_some(podman)
     }
 
@@ -108,7 +119,8 @@ pub(super) fn bundle(world: &World) -> Result<PathBuf> {
 /// `RUNTIME run` of the bundle under a name that is free.
 pub(super) fn oci(runtime: &str, bundle: &Path) -> Command {
     let mut command = Command::new(runtime);
-    let unique = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+    let unique =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
     command.arg("run").arg("--bundle").arg(bundle).arg(format!("tare-bench-{unique}"));
     command
 }

@@ -27,10 +27,13 @@ fn file_faults(file: &Path, text: &str) -> Vec<String> {
     let shown = file.display();
     let mut wrong = Vec::new();
     let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-    if BANNED_FILES.contains(&stem) || file.components().any(|c| BANNED_FILES.iter().any(|b| c.as_os_str() == *b)) {
+    if BANNED_FILES.contains(&stem)
+        || file.components().any(|c| BANNED_FILES.iter().any(|b| c.as_os_str() == *b))
+    {
         wrong.push(format!("{shown}: \"{stem}\" says nothing of what is inside"));
     }
-    let generated = text.starts_with("// @generated") || text.lines().take(5).any(|l| l.contains("@generated"));
+    let generated =
+        text.starts_with("// @generated") || text.lines().take(5).any(|l| l.contains("@generated"));
     let lines = text.lines().count();
     if lines > LINES_MAX && !generated {
         wrong.push(format!("{shown}: {lines} lines, {LINES_MAX} are the limit: perhaps two rooms"));
@@ -41,7 +44,11 @@ fn file_faults(file: &Path, text: &str) -> Vec<String> {
             wrong.push(format!("{shown}: the room card lacks {}", missing.join(", ")));
         }
     }
-    wrong.extend(text.lines().enumerate().filter_map(|(at, line)| line_fault(file, line).map(|f| format!("{shown}:{}: {f}", at + 1))));
+    wrong.extend(
+        text.lines()
+            .enumerate()
+            .filter_map(|(at, line)| line_fault(file, line).map(|f| format!("{shown}:{}: {f}", at + 1))),
+    );
     wrong
 }
 
@@ -61,10 +68,14 @@ fn line_fault(file: &Path, line: &str) -> Option<String> {
         return None;
     }
     let may_be_unsafe = file.starts_with("host/sys") || file.starts_with("xtask");
-    if !may_be_unsafe && ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code)"].iter().any(|u| code.contains(u)) {
+    if !may_be_unsafe
+        && ["unsafe {", "unsafe fn", "unsafe impl", "allow(unsafe_code)"].iter().any(|u| code.contains(u))
+    {
         return Some("unsafe code outside host/sys".to_owned());
     }
-    let declared = ["pub struct ", "pub enum ", "pub trait ", "struct ", "enum ", "trait "].iter().find_map(|k| code.strip_prefix(k))?;
+    let declared = ["pub struct ", "pub enum ", "pub trait ", "struct ", "enum ", "trait "]
+        .iter()
+        .find_map(|k| code.strip_prefix(k))?;
     let name: String = declared.chars().take_while(char::is_ascii_alphanumeric).collect();
     let ending = BANNED_ENDINGS.into_iter().find(|ending| name.ends_with(ending))?;
     Some(format!("\"{name}\" ends in {ending}, which says nothing of what it is"))

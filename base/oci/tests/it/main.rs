@@ -8,7 +8,8 @@ use tare_oci::runtime::Spec;
 fn the_default_runtime_spec_survives_a_round_trip() {
     let theirs = serde_json::to_value(oci_spec::runtime::Spec::default()).unwrap();
     let ours: Spec = serde_json::from_value(theirs.clone()).unwrap();
-    let again: oci_spec::runtime::Spec = serde_json::from_value(serde_json::to_value(&ours).unwrap()).unwrap();
+    let again: oci_spec::runtime::Spec =
+        serde_json::from_value(serde_json::to_value(&ours).unwrap()).unwrap();
     assert_eq!(normal(&serde_json::to_value(again).unwrap()), normal(&theirs));
 }
 
