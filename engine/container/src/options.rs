@@ -33,10 +33,16 @@ pub enum StopTimeout {
     Never,
 }
 
+/// A century: who waits longer waits for ever, and a clock that is asked for such a moment overflows.
+const LONGEST_STOP: u64 = 100 * 365 * 24 * 60 * 60;
+
 impl StopTimeout {
     /// Docker's number: seconds, negative = for ever.
     pub fn from_seconds(seconds: i64) -> Self {
-        u64::try_from(seconds).map_or(Self::Never, |seconds| Self::After(Duration::from_secs(seconds)))
+        match u64::try_from(seconds) {
+            Ok(seconds) if seconds <= LONGEST_STOP => Self::After(Duration::from_secs(seconds)),
+            _ => Self::Never,
+        }
     }
 }
 
@@ -181,4 +187,19 @@ pub struct Counts {
     pub paused: usize,
     /// The others.
     pub stopped: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_that_no_clock_sees_waits_for_ever() {
+        assert_eq!(StopTimeout::from_seconds(10), StopTimeout::After(Duration::from_secs(10)));
+        for never in [-1, i64::MIN, i64::MAX] {
+            assert_eq!(StopTimeout::from_seconds(never), StopTimeout::Never, "{never}");
+        }
+        let longest = Duration::from_secs(LONGEST_STOP);
+        assert!(tokio::time::Instant::now().checked_add(longest).is_some());
+    }
 }
