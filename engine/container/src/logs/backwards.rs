@@ -6,7 +6,7 @@ const BLOCK: u64 = 64 << 10;
 
 /// Where the last `wanted` lines of a file begin, and how many it has if there are fewer. Reads from the end, and no more
 /// than it must.
-pub(super) fn last_lines(file: &File, length: u64, wanted: usize) -> io::Result<(u64, usize)> {
+pub(super) async fn last_lines(file: &File, length: u64, wanted: usize) -> io::Result<(u64, usize)> {
     if wanted == 0 || length == 0 {
         return Ok((length, 0));
     }
@@ -27,6 +27,8 @@ pub(super) fn last_lines(file: &File, length: u64, wanted: usize) -> io::Result<
             }
         }
         end = begin;
+        // A log may be long, and others wait for this thread.
+        tokio::task::yield_now().await;
     }
     Ok((0, found + 1))
 }

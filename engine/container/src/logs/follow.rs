@@ -34,7 +34,7 @@ pub(super) async fn read(
 ) -> Result<()> {
     // Before anything is read, so that nothing written meanwhile is missed.
     let notices = if options.follow { Some(Notices::open(path)?) } else { None };
-    let Some(mut reader) = Reader::open(path, options.tail)? else {
+    let Some(mut reader) = Reader::open(path, options.tail).await? else {
         return follow_from_nothing(path, &options, notices, &mut view, to).await;
     };
     loop {
@@ -60,15 +60,8 @@ async fn follow_from_nothing(
     let Some(notices) = notices else { return Ok(()) };
     loop {
         let running = runs(view);
-        if let Some(mut reader) = Reader::open(path, None)?
-            && !reader.drain(options, to).await?
-        {
-            return Ok(());
-        }
-        if path.exists() && running {
-            let rest = LogOptions { tail: None, ..*options };
-            let mut reader = Reader::at_end(path)?;
-            return follow(&mut reader, &rest, &notices, view, to).await;
+        if let Some(mut reader) = Reader::open(path, None).await? {
+            return follow(&mut reader, options, &notices, view, to).await;
         }
         if !running || !wait(&notices, view, options.until, to).await? {
             return Ok(());
@@ -155,7 +148,7 @@ struct Reader {
 
 impl Reader {
     /// At the last `tail` lines, or at the very beginning; nothing when there is no log.
-    fn open(path: &Path, tail: Option<usize>) -> Result<Option<Self>> {
+    async fn open(path: &Path, tail: Option<usize>) -> Result<Option<Self>> {
         let mut wanted = tail;
         let mut found = None;
         for path in files(path).into_iter().rev() {
@@ -168,7 +161,7 @@ impl Reader {
             let mut at = 0;
             if let Some(wanted) = &mut wanted {
                 let (begin, lines) =
-                    last_lines(&file, length, *wanted).step(|| format!("read {}", path.display()))?;
+                    last_lines(&file, length, *wanted).await.step(|| format!("read {}", path.display()))?;
                 at = begin;
                 *wanted -= lines;
             }
@@ -178,11 +171,6 @@ impl Reader {
             }
         }
         Ok(found.map(|(file, at)| Self { path: path.to_owned(), file, at, begun: Vec::new() }))
-    }
-
-    /// Behind everything that is there.
-    fn at_end(path: &Path) -> Result<Self> {
-        Self::open(path, Some(0))?.ok_or_else(|| Error::State(format!("{} has vanished", path.display())))
     }
 
     /// Sends everything up to the end of the newest file; false when no more is wanted.
@@ -199,9 +187,11 @@ impl Reader {
                 continue;
             }
             self.at += read as u64;
-            if !self.send(&buffer[..read], options, to).await {
+            if !self.send(&buffer[..read], options, to).await || to.is_closed() {
                 return Ok(false);
             }
+            // Lines that nobody wants are never waited for: a long log must not keep a worker from all others.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -119,3 +119,45 @@ async fn following_survives_rotations_and_ends_with_the_container() {
     publisher.send_replace(Arc::new(container(Status::Exited)));
     assert_eq!(reader.await.unwrap().len(), 40);
 }
+
+#[tokio::test]
+async fn a_long_log_lets_others_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x-json.log");
+    std::fs::write(&path, lines(0..30_000)).unwrap();
+    let since = Some("2036-01-01T00:00:00Z".parse().unwrap());
+    for options in [LogOptions { since, ..options() }, LogOptions { since, tail: Some(40_000), ..options() }]
+    {
+        let reader = tokio::spawn({
+            let path = path.clone();
+            async move { read_all(&path, options).await.len() }
+        });
+        let mut turns = 0;
+        while !reader.is_finished() {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        assert_eq!(reader.await.unwrap(), 0);
+        assert!(turns > 20, "one thread serves everybody, and it was kept for all but {turns} turns");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_lost_to_who_waits_for_the_first_line() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x-json.log");
+        let (publisher, view) = watch::channel(Arc::new(container(Status::Running)));
+        let followed = stream(path.clone(), LogOptions { follow: true, ..options() }, view);
+        let reader = tokio::spawn(followed.map(|entry| entry.unwrap().line.len()).collect::<Vec<_>>());
+        tokio::task::yield_now().await;
+        let writer = tokio::task::spawn_blocking(move || {
+            let mut file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+            (0..2_000).for_each(|line| file.write_all(lines(line..line + 1).as_bytes()).unwrap());
+            dir
+        });
+        let _dir = writer.await.unwrap();
+        publisher.send_replace(Arc::new(container(Status::Exited)));
+        assert_eq!(reader.await.unwrap().len(), 2_000);
+    }
+}
