@@ -9,6 +9,8 @@ use crate::{Error, Result};
 
 /// How many past events are remembered for those who ask with `since`.
 const KEPT: usize = 1024;
+/// Bytes of all that are remembered: labels and commands may be long.
+const KEPT_BYTES: usize = 4 << 20;
 /// How many events a reader may be behind.
 const BEHIND: usize = 1024;
 
@@ -62,6 +64,13 @@ impl Event {
         Self { kind, action, actor, attributes: BTreeMap::new(), at: SystemTime::now().into() }
     }
 
+    /// Bytes in memory, about.
+    fn size(&self) -> usize {
+        const ENTRY: usize = 64;
+        let attributes = self.attributes.iter().map(|(key, value)| ENTRY + key.len() + value.len());
+        ENTRY + self.action.len() + self.actor.len() + attributes.sum::<usize>()
+    }
+
     /// The same with one more attribute.
     pub fn with(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.attributes.insert(key.into(), value.into());
@@ -72,8 +81,25 @@ impl Event {
 /// Hands events to whoever listens, and remembers the latest.
 #[derive(Debug)]
 pub(crate) struct Events {
-    past: Mutex<VecDeque<Arc<Event>>>,
+    past: Mutex<Past>,
     live: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug, Default)]
+struct Past {
+    events: VecDeque<Arc<Event>>,
+    bytes: usize,
+}
+
+impl Past {
+    fn remember(&mut self, event: Arc<Event>) {
+        self.bytes += event.size();
+        self.events.push_back(event);
+        while self.events.len() > KEPT || self.bytes > KEPT_BYTES {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.size();
+        }
+    }
 }
 
 /// Events as they happen, after those of the past that were asked for.
@@ -93,10 +119,7 @@ impl Events {
         let event = Arc::new(event);
         // Under the lock, so that a subscriber finds every event either in the past or in its channel, never in both.
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if past.len() == KEPT {
-            past.pop_front();
-        }
-        past.push_back(event.clone());
+        past.remember(event.clone());
         let _ = self.live.send(event);
     }
 
@@ -105,7 +128,7 @@ impl Events {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = |event: &&Arc<Event>| since.is_some_and(|since| event.at >= since);
         EventStream {
-            past: past.iter().filter(wanted).cloned().collect(),
+            past: past.events.iter().filter(wanted).cloned().collect(),
             live: self.live.subscribe(),
             closed: false,
         }
@@ -169,6 +192,17 @@ mod tests {
         (0..BEHIND as i64 + 7).for_each(|n| events.publish(event(n)));
         assert!(matches!(stream.next().await, Some(Err(Error::Lagged(7)))));
         assert_eq!(stream.next().await.unwrap().unwrap().actor, "7");
-        assert_eq!(events.past.lock().unwrap().len(), KEPT);
+        assert_eq!(events.past.lock().unwrap().events.len(), KEPT);
+    }
+
+    #[tokio::test]
+    async fn long_events_are_not_remembered_by_the_thousand() {
+        let events = Events::new();
+        (0..10).for_each(|n| events.publish(event(n).with("label", "x".repeat(KEPT_BYTES / 4))));
+        assert_eq!(events.past.lock().unwrap().events.len(), 3);
+        events.publish(event(10).with("label", "x".repeat(2 * KEPT_BYTES)));
+        events.publish(event(11));
+        let past = events.past.lock().unwrap();
+        assert_eq!((past.events.len(), past.bytes), (1, past.events[0].size()));
     }
 }
