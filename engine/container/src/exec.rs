@@ -1,8 +1,10 @@
 //! Further processes in a running container.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
@@ -23,12 +25,15 @@ use crate::{Error, Result, name, plan, run, shim};
 
 /// How many sessions that have ended are remembered.
 const KEPT: usize = 1024;
+/// How many may be prepared and not begun, before the ones that were prepared first are forgotten.
+const PREPARED: usize = 1024;
 
 /// An exec session, from its creation on.
 pub(crate) struct Session {
     pub id: Id,
     pub container: Id,
     pub spec: Arc<ExecSpec>,
+    created: Instant,
     progress: watch::Sender<Progress>,
 }
 
@@ -87,11 +92,10 @@ impl Engine {
         let attributes = [("execID", session.to_string())];
         let action = format!("exec_create: {}", spec.command.join(" "));
         let (container_id, spec, progress) = (container.id.clone(), Arc::new(spec), watch::Sender::default());
-        let record = Session { id: session.clone(), container: container_id, spec, progress };
+        let created = Instant::now();
+        let record = Session { id: session.clone(), container: container_id, spec, created, progress };
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        if sessions.len() >= KEPT {
-            sessions.retain(|_, session| session.progress().exit_code.is_none());
-        }
+        forget_some(&mut sessions);
         sessions.insert(session.clone(), Arc::new(record));
         drop(sessions);
         self.publish_exec(&container, &action, &attributes);
@@ -222,7 +226,13 @@ impl Engine {
 
 impl Task {
     pub(crate) async fn exec_ended(&self, id: &str, exit_code: i32) {
-        let Ok(session) = self.engine.session(id) else { return };
+        let Ok(session) = self.engine.session(id) else {
+            // An earlier daemon's, which nobody will ask for any more.
+            if let Some(run) = &self.run {
+                let _ = run.ask(&Request::ForgetExec { id: id.to_owned() }).await;
+            }
+            return;
+        };
         session.change(|progress| progress.exit_code = Some(exit_code));
         self.publish("exec_die", &[("execID", id.to_owned()), ("exitCode", exit_code.to_string())]);
         if !session.progress().joining {
@@ -237,6 +247,21 @@ impl Task {
                 session.change(|progress| progress.exit_code = Some(KILLED));
             }
         }
+    }
+}
+
+/// Clients leave sessions behind: those that have ended, and those that they prepared and never began.
+fn forget_some(sessions: &mut BTreeMap<Id, Arc<Session>>) {
+    if sessions.len() < KEPT {
+        return;
+    }
+    sessions.retain(|_, session| session.progress().exit_code.is_none());
+    let waiting = sessions.values().filter(|session| !session.progress().started);
+    let mut waiting: Vec<(Instant, Id)> = waiting.map(|s| (s.created, s.id.clone())).collect();
+    if waiting.len() >= PREPARED {
+        waiting.sort_unstable();
+        // A quarter at once, so that not every preparation has to look for the oldest.
+        waiting.iter().take(PREPARED / 4).for_each(|(_, id)| drop(sessions.remove(id)));
     }
 }
 
@@ -321,4 +346,40 @@ fn read_in_root(root: std::os::fd::BorrowedFd, path: &Path) -> Result<Vec<u8>> {
         )));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session(number: u16, change: impl FnOnce(&mut Progress)) -> (Id, Arc<Session>) {
+        let mut random = [0; 32];
+        random[..2].copy_from_slice(&number.to_be_bytes());
+        let id = Id::from_random(random);
+        let (created, progress) = (Instant::now(), watch::Sender::default());
+        progress.send_modify(change);
+        let spec = Arc::new(ExecSpec::default());
+        let session =
+            Session { id: id.clone(), container: Id::from_random([1; 32]), spec, created, progress };
+        (id, Arc::new(session))
+    }
+
+    #[test]
+    fn sessions_that_nobody_begins_are_forgotten_and_running_ones_never() {
+        let running = session(0, |progress| progress.started = true);
+        let mut sessions = BTreeMap::from([running.clone()]);
+        for number in 1..10_000 {
+            forget_some(&mut sessions);
+            let (id, session) = session(number, |progress| {
+                if number % 2 == 0 {
+                    (progress.started, progress.exit_code) = (true, Some(0));
+                }
+            });
+            sessions.insert(id, session);
+        }
+        assert!(sessions.len() <= KEPT + PREPARED, "{}", sessions.len());
+        assert!(sessions.contains_key(&running.0), "it runs");
+        let last = session(9_999, |_| {}).0;
+        assert!(sessions.contains_key(&last), "it was prepared a moment ago");
+    }
 }
