@@ -70,6 +70,7 @@ fn in_cgroup(spec: &Spec, bundle: &Path, id: &str, cgroup: &Cgroup) -> Result<u8
         seccomp_cache: None,
         cgroup: Some(cgroup),
         preserve_fds: 0,
+        door: None,
     })?;
     created.ready()?;
     let running = created.start()?;

@@ -42,6 +42,20 @@ impl Cgroup {
         }
     }
 
+    /// Whether [`Cgroup::freeze`] has stopped it, or is stopping it.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let read = |dir: &Dir, name: &str| match file::read(dir.fd.as_fd(), name) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(Error::file("read the freezer of", &dir.path, e)),
+        };
+        if let Some(state) = self.unified().map(|dir| read(dir, "cgroup.freeze")).transpose()?.flatten() {
+            return Ok(state == "1");
+        }
+        let state = self.v1("freezer").map(|dir| read(dir, "freezer.state")).transpose()?.flatten();
+        Ok(state.is_some_and(|state| state != "THAWED"))
+    }
+
     /// Kills all processes, sub-groups' included; returns when they are gone (their parents may still have to reap them).
     pub fn kill(&self) -> Result<()> {
         if let Some(dir) = self.unified() {

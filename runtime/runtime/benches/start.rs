@@ -157,6 +157,7 @@ fn start(root: &Path, spec: &Spec, args: &[&str], cgroup: Option<&Cgroup>) -> Ow
         seccomp_cache: None,
         cgroup,
         preserve_fds: 0,
+        door: None,
     })
     .unwrap();
     created.ready().unwrap();

@@ -1,6 +1,6 @@
 //! The one conversation between caller and init: a socket that closes when init becomes the user's program.
 //!
-//! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start.
+//! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start · `k` the start comes by the door.
 //! init → caller: `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,6 +20,7 @@ const LONGEST: usize = 4096;
 
 const GO: u8 = b'g';
 const START: u8 = b's';
+const KEEP: u8 = b'k';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
 
@@ -50,6 +51,11 @@ pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
     send(socket, &[START], None)
 }
 
+/// Caller: I go, and somebody else will start you.
+pub(crate) fn keep(socket: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, &[KEEP], None)
+}
+
 /// Caller: waits for init's next word.
 pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
     let mut text = vec![0; LONGEST];
@@ -69,12 +75,24 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
 
 /// Init: waits for [`go`]. False when the caller is gone.
 pub(crate) fn wait_go(socket: BorrowedFd<'_>) -> bool {
-    wait(socket, GO)
+    wait(socket) == Some(GO)
 }
 
-/// Init: waits for [`start`]. False when the caller is gone.
-pub(crate) fn wait_start(socket: BorrowedFd<'_>) -> bool {
-    wait(socket, START)
+/// What the caller lets init do once it is ready.
+pub(crate) enum Order {
+    Start,
+    Keep,
+    /// The caller is gone.
+    End,
+}
+
+/// Init: waits for [`start`] or [`keep`].
+pub(crate) fn wait_order(socket: BorrowedFd<'_>) -> Order {
+    match wait(socket) {
+        Some(START) => Order::Start,
+        Some(KEEP) => Order::Keep,
+        _ => Order::End,
+    }
 }
 
 /// Init: only execve is left to do.
@@ -128,9 +146,9 @@ fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Option
     Ok((length, received))
 }
 
-fn wait(socket: BorrowedFd<'_>, word: u8) -> bool {
+fn wait(socket: BorrowedFd<'_>) -> Option<u8> {
     let mut text = [0];
-    matches!(retry_on_intr(|| rustix::io::read(socket.as_fd(), &mut text)), Ok(1)) && text[0] == word
+    matches!(retry_on_intr(|| rustix::io::read(socket.as_fd(), &mut text)), Ok(1)).then_some(text[0])
 }
 
 #[cfg(test)]

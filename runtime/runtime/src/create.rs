@@ -29,8 +29,9 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let cgroup = launch.cgroup.and_then(Cgroup::v2_dir);
     let cloned = clone::clone3(plan.namespaces.new, cgroup).map_err(|e| Error::step("clone init", e));
     if let Ok(Cloned::Child) = cloned {
-        let Launch { stdio, preserve_fds, .. } = launch;
-        let init = Init { plan: &plan, entrance, sources, filter: filter.as_ref(), stdio, preserve_fds };
+        let Launch { stdio, preserve_fds, door, .. } = launch;
+        let init =
+            Init { plan: &plan, entrance, sources, filter: filter.as_ref(), stdio, preserve_fds, door };
         init::run(init, &theirs);
     }
     // The way back comes before everything else: this process lives on.
@@ -95,6 +96,11 @@ pub(crate) fn start(created: Created) -> Result<Running> {
     };
     end(pidfd.as_fd());
     Err(error)
+}
+
+/// Leaves init to whoever comes by its door.
+pub(crate) fn keep(created: &Created) -> Result<()> {
+    channel::keep(created.socket.as_fd()).map_err(|e| Error::step("talk to init", e))
 }
 
 /// Kills and reaps. The process may have been reaped by the caller's own loop.

@@ -44,6 +44,15 @@ pub enum Error {
     /// The container's cgroup does not do what it should.
     #[error(transparent)]
     Cgroup(#[from] tare_cgroup::Error),
+    /// No container of that id is kept.
+    #[error("container does not exist")]
+    NoContainer,
+    /// The id is taken.
+    #[error("container with given ID already exists")]
+    Exists,
+    /// The container is in another part of its life than this needs.
+    #[error("{0}")]
+    NotNow(String),
     /// A file of the bundle cannot be read.
     #[error("cannot read {path}: {reason}")]
     Bundle {
@@ -90,6 +99,8 @@ impl HasKind for Error {
         match self {
             Error::Spec { .. } | Error::Seccomp(_) | Error::Exec { .. } => Kind::InvalidInput,
             Error::NotSupported { .. } => Kind::NotSupported,
+            Error::NoContainer => Kind::NotFound,
+            Error::Exists | Error::NotNow(_) => Kind::Conflict,
             Error::Cgroup(cause) => cause.kind(),
             Error::Step(_) | Error::Died | Error::Bundle { .. } => Kind::Internal,
         }

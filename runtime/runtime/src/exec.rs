@@ -24,6 +24,16 @@ use crate::seccomp::Filter;
 use crate::{Created, Running, Stdio, Target};
 
 pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Result<Running> {
+    exec_preserving(target, process, stdio, 0)
+}
+
+/// With some of the caller's descriptors from 3 on.
+pub(crate) fn exec_preserving(
+    target: &Target<'_>,
+    process: &Process,
+    stdio: Stdio,
+    preserve_fds: u32,
+) -> Result<Running> {
     let plan = plan::plan_process(process)?;
     let filter = create::filter(target.spec, target.seccomp_cache)?;
     let kinds = plan::own_namespaces(target.spec);
@@ -41,6 +51,7 @@ pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Resu
             entrance,
             filter: filter.as_ref(),
             stdio,
+            preserve_fds,
         };
         child::end_in(theirs.as_fd(), || steps(entry, &theirs));
     }
@@ -61,12 +72,13 @@ struct Entry<'a> {
     entrance: Option<Entrance>,
     filter: Option<&'a Filter>,
     stdio: Stdio,
+    preserve_fds: u32,
 }
 
 fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let Entry { target, kinds, plan, entrance, filter, stdio } = entry;
+    let Entry { target, kinds, plan, entrance, filter, stdio, preserve_fds } = entry;
     child::enter_cgroup(entrance)?;
-    child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, 0)?;
+    child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, preserve_fds)?;
     umask(Mode::empty());
     // From here on the container's processes can see this one.
     child::hide_memory()?;
@@ -86,7 +98,8 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
         filter,
         socket: socket.as_fd(),
         terminal: terminal.as_ref(),
-        preserve_fds: 0,
+        preserve_fds,
+        door: None,
         warnings: Vec::new(),
     };
     program::run(program, &root)

@@ -18,6 +18,7 @@ use crate::Stdio;
 use crate::channel;
 use crate::child;
 use crate::devices::{self, Terminal};
+use crate::door::Door;
 use crate::failure::{Failure, Step};
 use crate::hide;
 use crate::identity;
@@ -36,6 +37,7 @@ pub(crate) struct Init<'a> {
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) stdio: Stdio,
     pub(crate) preserve_fds: u32,
+    pub(crate) door: Option<Door>,
 }
 
 /// Never returns to the code that was copied with this process.
@@ -44,10 +46,11 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, entrance, sources, filter, stdio, preserve_fds } = init;
+    let Init { plan, entrance, sources, filter, stdio, preserve_fds, door } = init;
     // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
     child::enter_cgroup(entrance)?;
-    let keep = sources.fds().map(|fd| fd.as_raw_fd()).chain([socket.as_raw_fd()]).collect();
+    let doors = door.iter().flat_map(Door::fds);
+    let keep = sources.fds().chain(doors).chain([socket]).map(|fd| fd.as_raw_fd()).collect();
     child::leave_caller(keep, &stdio, preserve_fds)?;
     umask(Mode::empty());
     // 2. Namespaces that clone3 could not make whole.
@@ -86,6 +89,7 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         socket,
         terminal: terminal.as_ref(),
         preserve_fds,
+        door: door.as_ref(),
         warnings: Vec::new(),
     };
     program::run(program, &root)

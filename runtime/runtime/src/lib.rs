@@ -8,19 +8,21 @@
 //! - **Invariant**: when a function here fails, no process, mount or directory outside the root is left of it.
 //!
 //! [`clone_init`] makes init with one `clone3`; [`Created::ready`] waits until it stands before its `execve`;
-//! [`Created::start`] lets it go. [`exec`] does the same inside a container that runs. [`protect_self`] comes first in
+//! [`Created::start`] lets it go; [`kept`] has the containers that wait for that without their maker. [`exec`] does the same inside a container that runs. [`protect_self`] comes first in
 //! the program's `main`, [`protected_exe`] spares the second execve to who starts many.
 
 mod channel;
 mod child;
 mod create;
 mod devices;
+mod door;
 mod error;
 mod exec;
 mod failure;
 mod hide;
 mod identity;
 mod init;
+pub mod kept;
 mod mounts;
 mod overlay;
 mod plan;
@@ -37,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use tare_cgroup::Cgroup;
 use tare_oci::runtime::{ConsoleSize, Process, Spec};
 
+pub use door::Door;
 pub use error::{Error, Result};
 pub use protect::{protect_self, protected_exe};
 
@@ -58,6 +61,8 @@ pub struct Launch<'a> {
     pub cgroup: Option<&'a Cgroup>,
     /// How many of the caller's descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// Where init waits for its start if the caller goes before that; [`kept`] makes it.
+    pub door: Option<Door>,
 }
 
 /// One file system of the root.

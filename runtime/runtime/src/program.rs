@@ -1,7 +1,7 @@
 //! The last steps: working directory, rights, the program itself.
 
 use std::convert::Infallible;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -13,9 +13,10 @@ use rustix::process::umask;
 use rustix::thread::set_no_new_privs;
 use tare_sys::{exec, fd, process};
 
-use crate::channel;
+use crate::channel::{self, Order};
 use crate::child;
 use crate::devices::Terminal;
+use crate::door::Door;
 use crate::failure::{Failure, Step, describe};
 use crate::identity;
 use crate::plan::ProcessPlan;
@@ -29,6 +30,7 @@ pub(crate) struct Program<'a> {
     pub(crate) socket: BorrowedFd<'a>,
     pub(crate) terminal: Option<&'a Terminal>,
     pub(crate) preserve_fds: u32,
+    pub(crate) door: Option<&'a Door>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -54,16 +56,29 @@ pub(crate) fn run(mut program: Program<'_>, root: &RootDir) -> Result<Infallible
     let path = find(plan, &environment)?;
     let master = program.terminal.map(|terminal| terminal.master.as_fd());
     channel::ready(program.socket, &program.warnings, master).at("report")?;
-    if !channel::wait_start(program.socket) {
-        process::exit(1);
+    let door = match (channel::wait_order(program.socket), program.door) {
+        (Order::Start, _) => None,
+        (Order::Keep, Some(door)) if door.wait() => Some(door),
+        _ => process::exit(1),
+    };
+    let failure = execute(&program, &path, &environment);
+    // Its maker is gone: who started it listens elsewhere.
+    if let (Err(failure), Some(door)) = (&failure, door) {
+        door.failed(failure);
     }
+    failure
+}
+
+/// Nothing but this is left once the start has come.
+fn execute(program: &Program<'_>, path: &CStr, environment: &[CString]) -> Result<Infallible, Failure> {
+    let plan = program.plan;
     for number in 0..program.preserve_fds {
         fd::keep_on_exec(number as i32 + 3).at("keep the preserved descriptors")?;
     }
     if plan.no_new_privileges {
         load(program.filter)?;
     }
-    let cause = exec::execve(&path, &plan.args, &environment);
+    let cause = exec::execve(path, &plan.args, environment);
     Err(refused(plan, &cause))
 }
 

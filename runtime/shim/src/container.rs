@@ -105,6 +105,7 @@ impl Container {
             seccomp_cache: launch.seccomp_cache.as_deref(),
             cgroup: Some(cgroup),
             preserve_fds: 0,
+            door: None,
         });
         let created = created.map_err(|e| of_runtime(&e))?;
         let mut session = Session::new(0, None, streams.stdin, streams.outputs);

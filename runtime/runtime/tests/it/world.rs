@@ -67,6 +67,7 @@ impl Bundle {
             seccomp_cache: None,
             cgroup: None,
             preserve_fds: 0,
+            door: None,
         }
     }
 

@@ -1,0 +1,236 @@
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use tare_cgroup::{Cgroup, Hierarchies};
+use tare_model::Timestamp;
+use tare_oci::runtime::Spec;
+
+use super::record::{Record, replace};
+use super::status::began;
+use super::{CONFIG, FILTERS, Kept, check_id, read_spec, unreadable};
+use crate::door::Door;
+use crate::error::{Error, Result};
+use crate::{Created, Launch, Running, Stdio, create as caller};
+
+/// A container to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its name.
+    pub id: &'a str,
+    /// The directory of its config.json.
+    pub bundle: &'a Path,
+    /// How many of the caller's descriptors from 3 on the program inherits.
+    pub preserve_fds: u32,
+    /// Whether [`Making::keep`] will be called: init then needs a door.
+    pub keep: bool,
+}
+
+/// A container whose init stands before its execve. Given up, it leaves nothing behind.
+#[derive(Debug)]
+pub struct Making {
+    /// What is known of it.
+    pub kept: Kept,
+    /// Its configuration.
+    pub spec: Spec,
+    created: Option<Created>,
+}
+
+/// Makes a container and waits until its init is ready. Its standard streams are the caller's, or a terminal.
+///
+/// # Errors
+/// [`Error::Exists`], or the step that failed: nothing is left of it then.
+pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
+    check_id(request.id)?;
+    let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
+    let spec = read_spec(&bundle.join(CONFIG))?;
+    let dir = make_dir(root, request.id)?;
+    let made = in_dir(root, &dir, request, &bundle, spec);
+    made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+}
+
+/// The root is open to be walked through, not to be listed: a rootless program may look for its own container.
+fn make_dir(root: &Path, id: &str) -> Result<PathBuf> {
+    let fail = |e: io::Error| Error::step(&format!("make {}", root.display()), e);
+    if !root.is_dir() {
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(root).map_err(fail)?;
+        fs::set_permissions(root, fs::Permissions::from_mode(0o711)).map_err(fail)?;
+    }
+    let dir = root.join(id);
+    match fs::DirBuilder::new().mode(0o711).create(&dir) {
+        Ok(()) => Ok(dir),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists),
+        Err(e) => Err(fail(e)),
+    }
+}
+
+fn in_dir(root: &Path, dir: &Path, request: &Request<'_>, bundle: &Path, spec: Spec) -> Result<Making> {
+    let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
+    fs::write(dir.join(CONFIG), text).map_err(|e| Error::step("write config.json", e))?;
+    let path = cgroup_path(&spec, request.id)?;
+    let cgroup = Cgroup::create(&Hierarchies::detect()?, &path)?;
+    let made = in_cgroup(root, dir, request, (bundle, &spec), (&path, &cgroup));
+    // The error that is returned is the first.
+    let (record, created) = made.inspect_err(|_| drop(cgroup.kill().and_then(|()| cgroup.remove())))?;
+    Ok(Making { kept: Kept { dir: dir.to_owned(), record }, spec, created: Some(created) })
+}
+
+fn in_cgroup(
+    root: &Path,
+    dir: &Path,
+    request: &Request<'_>,
+    (bundle, spec): (&Path, &Spec),
+    (path, cgroup): (&Path, &Cgroup),
+) -> Result<(Record, Created)> {
+    if let Some(resources) = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
+        cgroup.apply(resources)?;
+    }
+    let door = request.keep.then(|| make_door(dir)).transpose()?;
+    let filters = make_filters(root);
+    let mut created = crate::clone_init(Launch {
+        id: request.id,
+        bundle,
+        spec,
+        rootfs: &[],
+        stdio: stdio(spec),
+        seccomp_cache: filters.as_deref(),
+        cgroup: Some(cgroup),
+        preserve_fds: request.preserve_fds,
+        door,
+    })?;
+    created.ready()?;
+    let record = record(&created, request.id, bundle, spec, path)
+        .and_then(|record| record.write(dir).map(|()| record))
+        .inspect_err(|_| caller::end(created.pidfd.as_fd()))?;
+    Ok((record, created))
+}
+
+fn make_door(dir: &Path) -> Result<Door> {
+    let dir = File::open(dir).map_err(|e| Error::step("open the container's directory", e))?;
+    Door::make(dir.as_fd()).map_err(|e| Error::step("make the pipes of the start", e))
+}
+
+/// Only saves time: without it every start compiles its filter.
+pub(super) fn make_filters(root: &Path) -> Option<PathBuf> {
+    let path = root.join(FILTERS);
+    match fs::DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => Some(path),
+        Err(e) => (e.kind() == io::ErrorKind::AlreadyExists).then_some(path),
+    }
+}
+
+fn stdio(spec: &Spec) -> Stdio {
+    match spec.process.as_ref().filter(|process| process.terminal) {
+        Some(process) => Stdio::Terminal { size: process.console_size.unwrap_or_default() },
+        None => Stdio::Inherit,
+    }
+}
+
+fn record(created: &Created, id: &str, bundle: &Path, spec: &Spec, cgroup: &Path) -> Result<Record> {
+    let root = spec.root.as_ref().map(|root| root.path.as_path()).unwrap_or(Path::new(""));
+    Ok(Record {
+        oci_version: spec.oci_version.clone(),
+        id: id.to_owned(),
+        pid: created.pid,
+        began: began(created.pid).ok_or(Error::Died)?,
+        bundle: bundle.to_owned(),
+        rootfs: bundle.join(root),
+        created: Timestamp::from(SystemTime::now()),
+        cgroup: cgroup.to_owned(),
+        annotations: spec.annotations.clone(),
+    })
+}
+
+/// Relative ones start at the hierarchies' roots, as the field does it.
+fn cgroup_path(spec: &Spec, id: &str) -> Result<PathBuf> {
+    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    match given.filter(|path| !path.is_empty()) {
+        Some(path) if path.contains(':') => {
+            Err(Error::NotSupported { what: "linux.cgroupsPath for systemd".to_owned() })
+        }
+        Some(path) => Ok(Path::new("/").join(path)),
+        None => Ok(Path::new("/tare").join(id)),
+    }
+}
+
+impl Making {
+    /// init's number.
+    pub fn pid(&self) -> i32 {
+        self.kept.record.pid
+    }
+
+    /// The terminal's master, once.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.created.as_mut()?.console.take()
+    }
+
+    /// What could not be done and does not keep the container from running.
+    pub fn warnings(&self) -> &[String] {
+        self.created.as_ref().map_or(&[], |created| &created.warnings)
+    }
+
+    /// Writes init's number where others look for it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_pid(&self, path: &Path) -> Result<()> {
+        replace(path, self.pid().to_string().as_bytes())
+            .map_err(|e| Error::step(&format!("write {}", path.display()), e))
+    }
+
+    /// Lets it wait for its start on its own.
+    ///
+    /// # Errors
+    /// When init is gone.
+    pub fn keep(mut self) -> Result<Kept> {
+        let Some(created) = self.created.as_ref() else { return Err(Error::Died) };
+        caller::keep(created)?;
+        self.created = None;
+        let kept = Kept { dir: self.kept.dir.clone(), record: self.kept.record.clone() };
+        Ok(kept)
+    }
+
+    /// Starts it from the process that made it.
+    ///
+    /// # Errors
+    /// As for [`Created::start`]. Nothing is left of it then.
+    pub fn start(mut self) -> Result<(Kept, Running)> {
+        let Some(created) = self.created.take() else { return Err(Error::Died) };
+        let kept = Kept { dir: self.kept.dir.clone(), record: self.kept.record.clone() };
+        let running = created.start().inspect_err(|_| kept.give_up())?;
+        kept.after_start(&self.spec).inspect_err(|_| {
+            caller::end(running.pidfd.as_fd());
+            kept.give_up();
+        })?;
+        Ok((kept, running))
+    }
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        if let Some(created) = self.created.take() {
+            caller::end(created.pidfd.as_fd());
+            self.kept.give_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_below_the_hierarchies_roots() {
+        let mut spec: Spec = serde_json::from_str(r#"{"linux":{}}"#).unwrap();
+        assert_eq!(cgroup_path(&spec, "x").unwrap(), Path::new("/tare/x"));
+        for (given, path) in [("", "/tare/x"), ("/docker/1", "/docker/1"), ("pod/1", "/pod/1")] {
+            spec.linux.as_mut().unwrap().cgroups_path = Some(given.to_owned());
+            assert_eq!(cgroup_path(&spec, "x").unwrap(), Path::new(path));
+        }
+        spec.linux.as_mut().unwrap().cgroups_path = Some("system.slice:docker:1".to_owned());
+        assert!(cgroup_path(&spec, "x").is_err());
+    }
+}

@@ -1,0 +1,65 @@
+use std::fs;
+use std::path::Path;
+
+use tare_cgroup::{Cgroup, Hierarchies};
+
+use super::{Kept, Status, check_id, missing_or};
+use crate::error::{Error, Result};
+
+impl Kept {
+    /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs.
+    ///
+    /// # Errors
+    /// [`Error::NotNow`] when it runs.
+    pub fn delete(&self, force: bool) -> Result<()> {
+        let _lock = self.lock()?;
+        match self.status()? {
+            Status::Stopped => {}
+            Status::Created => self.end()?,
+            _ if force => self.end()?,
+            status => {
+                let status = format!("{status:?}").to_lowercase();
+                let id = &self.record.id;
+                return Err(Error::NotNow(format!(
+                    "cannot delete container {id} that is not stopped: {status}"
+                )));
+            }
+        }
+        self.remove()
+    }
+
+    fn remove(&self) -> Result<()> {
+        Cgroup::sweep(&Hierarchies::detect()?, &self.record.cgroup)?;
+        fs::remove_dir_all(&self.dir).map_err(|e| Error::step("remove the container's directory", e))
+    }
+
+    /// Takes back what was made, as far as it goes: the error that is returned is another one, the first.
+    pub(super) fn give_up(&self) {
+        let _ = self.remove();
+    }
+}
+
+/// What a maker that was killed has left under an id: a directory that holds no container.
+///
+/// # Errors
+/// [`Error::NoContainer`] when there is none.
+pub(super) fn remove_unfinished(root: &Path, id: &str) -> Result<()> {
+    check_id(id)?;
+    let dir = root.join(id);
+    fs::remove_dir_all(&dir).map_err(|e| missing_or(&dir, &e))
+}
+
+/// Deletes by id. With `force` a container that is not there is no error.
+///
+/// # Errors
+/// As for [`Kept::delete`].
+pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+    let deleted = match Kept::open(root, id) {
+        Err(Error::NoContainer) if force => remove_unfinished(root, id),
+        kept => kept.and_then(|kept| kept.delete(force)),
+    };
+    match deleted {
+        Err(Error::NoContainer) if force => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,163 @@
+//! Containers that outlive the process which made them, as the OCI command line has them: each is a directory below the
+//! root of the runtime's state, with what is known of it (`state.json`), its own copy of `config.json`, and until its
+//! start the door at which its init waits. There is no daemon: whoever asks looks at the kernel.
+
+mod create;
+mod delete;
+mod enter;
+mod kill;
+mod list;
+mod record;
+mod start;
+mod status;
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use tare_cgroup::{Cgroup, Hierarchies, Stats};
+use tare_oci::runtime::{Resources, Spec};
+
+use crate::error::{Error, Result};
+
+pub use create::{Making, Request, create};
+pub use delete::delete;
+pub use list::list;
+pub use record::{Record, State, Status};
+
+/// A container's configuration, as it was when it was made.
+const CONFIG: &str = "config.json";
+/// Compiled seccomp filters, beside the containers: a name that no container can have.
+const FILTERS: &str = "~seccomp";
+
+/// One container.
+#[derive(Debug)]
+pub struct Kept {
+    dir: PathBuf,
+    /// What was written down when it was made.
+    pub record: Record,
+}
+
+impl Kept {
+    /// Finds a container by its id.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`].
+    pub fn open(root: &Path, id: &str) -> Result<Self> {
+        check_id(id)?;
+        let dir = root.join(id);
+        let record = Record::read(&dir)?;
+        Ok(Self { dir, record })
+    }
+
+    /// Its configuration.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn spec(&self) -> Result<Spec> {
+        read_spec(&self.dir.join(CONFIG))
+    }
+
+    /// Stops all processes, or lets them go on.
+    ///
+    /// # Errors
+    /// When it does not run, or is not paused.
+    pub fn pause(&self, paused: bool) -> Result<()> {
+        match (self.status()?, paused) {
+            (Status::Running | Status::Created, true) | (Status::Paused, false) => {
+                Ok(self.cgroup()?.freeze(paused)?)
+            }
+            (_, true) => Err(Error::NotNow("container not running".to_owned())),
+            (_, false) => Err(Error::NotNow("container not paused".to_owned())),
+        }
+    }
+
+    /// Sets limits; what `resources` does not name stays as it is.
+    ///
+    /// # Errors
+    /// The first limit that does not hold.
+    pub fn update(&self, resources: &Resources) -> Result<()> {
+        self.alive("update")?;
+        Ok(self.cgroup()?.apply(resources)?)
+    }
+
+    /// Its processes, as the caller's process id namespace numbers them.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let mut processes = self.cgroup()?.processes()?;
+        processes.sort_unstable();
+        Ok(processes)
+    }
+
+    /// What it has used.
+    ///
+    /// # Errors
+    /// When it does not run, or the group cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        self.alive("read the figures of")?;
+        Ok(self.cgroup()?.stats()?)
+    }
+
+    fn alive(&self, verb: &str) -> Result<()> {
+        match self.status()? {
+            Status::Stopped => {
+                Err(Error::NotNow(format!("cannot {verb} a stopped container: container not running")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn cgroup(&self) -> Result<Cgroup> {
+        Ok(Cgroup::open(&Hierarchies::detect()?, &self.record.cgroup)?)
+    }
+
+    /// One start or delete at a time.
+    fn lock(&self) -> Result<File> {
+        let dir = File::open(&self.dir).map_err(|e| missing_or(&self.dir, &e))?;
+        rustix::io::retry_on_intr(|| flock(dir.as_fd(), FlockOperation::LockExclusive))
+            .map_err(|e| Error::step("lock the container", e))?;
+        // Whoever had the lock may have deleted it.
+        if self.dir.join(record::FILE).exists() { Ok(dir) } else { Err(Error::NoContainer) }
+    }
+}
+
+/// An id becomes a name of a directory.
+fn check_id(id: &str) -> Result<()> {
+    let known = id.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'+' | b'-' | b'.'));
+    if known && !id.is_empty() && id.len() <= 255 && !matches!(id, "." | "..") {
+        return Ok(());
+    }
+    Err(Error::spec("container id", "must be letters, digits and _ + - . only"))
+}
+
+fn read_spec(path: &Path) -> Result<Spec> {
+    let text = fs::read(path).map_err(|e| unreadable(path, &e))?;
+    serde_json::from_slice(&text).map_err(|e| Error::spec("config.json", e.to_string()))
+}
+
+fn unreadable(path: &Path, cause: &io::Error) -> Error {
+    Error::Bundle { path: path.display().to_string(), reason: crate::failure::describe(cause) }
+}
+
+fn missing_or(path: &Path, cause: &io::Error) -> Error {
+    if cause.kind() == io::ErrorKind::NotFound { Error::NoContainer } else { unreadable(path, cause) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_lead_anywhere() {
+        for id in ["a", "web-1", "a+b_c.d", &"f".repeat(64)] {
+            check_id(id).unwrap();
+        }
+        for id in ["", ".", "..", "a/b", "../a", "a b", "~seccomp", "a\0b", "ä", &"f".repeat(256)] {
+            assert!(check_id(id).is_err(), "{id:?}");
+        }
+    }
+}

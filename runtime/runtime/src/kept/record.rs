@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tare_model::Timestamp;
+
+use super::{missing_or, unreadable};
+use crate::error::{Error, Result};
+
+pub(super) const FILE: &str = "state.json";
+
+/// What is written down of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Of the specification that its config.json follows.
+    pub oci_version: String,
+    /// Its name.
+    pub id: String,
+    /// init, as the maker's process id namespace numbers it.
+    pub pid: i32,
+    /// When init began, in the kernel's ticks since boot: the number alone may have gone to another process.
+    pub began: u64,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Absolute.
+    pub rootfs: PathBuf,
+    /// When it was made.
+    pub created: Timestamp,
+    /// Below the roots of the cgroup hierarchies.
+    pub cgroup: PathBuf,
+    /// As in config.json.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where a container is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// init prepares itself.
+    Creating,
+    /// init waits for the start.
+    Created,
+    /// The program runs.
+    Running,
+    /// All processes are stopped.
+    Paused,
+    /// The program has ended.
+    Stopped,
+}
+
+/// What `state` and `list` print, and hooks read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Of the specification.
+    pub oci_version: String,
+    /// Its name.
+    pub id: String,
+    /// 0 once it has ended.
+    pub pid: i32,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Absolute.
+    pub bundle: PathBuf,
+    /// Absolute; not part of the specification, but engines read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rootfs: Option<PathBuf>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// As in config.json.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// The user that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+}
+
+impl Record {
+    pub(super) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let text = fs::read(&path).map_err(|e| missing_or(&path, &e))?;
+        serde_json::from_slice(&text).map_err(|e| unreadable(&path, &e.into()))
+    }
+
+    /// Whole or not at all.
+    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec(self).map_err(|e| Error::step("write state.json", e))?;
+        replace(&dir.join(FILE), &text).map_err(|e| Error::step("write state.json", e))
+    }
+}
+
+/// Readers see the old file or the new one.
+pub(super) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    fs::write(&name, text)?;
+    fs::rename(&name, path)
+}

@@ -1,0 +1,35 @@
+use std::os::fd::AsFd;
+
+use tare_oci::runtime::Spec;
+
+use super::{Kept, Status};
+use crate::door;
+use crate::error::{Error, Result};
+
+impl Kept {
+    /// Lets init become the user's program; returns when it has.
+    ///
+    /// # Errors
+    /// [`Error::NotNow`] unless it waits for that; [`Error::Exec`] when the kernel does not execute the program.
+    pub fn start(&self) -> Result<()> {
+        let lock = self.lock()?;
+        match self.status()? {
+            Status::Created => {}
+            Status::Stopped => {
+                return Err(Error::NotNow("cannot start a container that has stopped".to_owned()));
+            }
+            _ => return Err(Error::NotNow("cannot start an already running container".to_owned())),
+        }
+        let started = door::start(lock.as_fd()).map_err(|e| Error::step("start init", e))?;
+        door::remove(lock.as_fd()).map_err(|e| Error::step("remove the pipes of the start", e))?;
+        if !started? {
+            return Err(Error::Died);
+        }
+        self.after_start(&self.spec()?).inspect_err(|_| drop(self.end()))
+    }
+
+    /// What comes after the program was started, whoever started it.
+    pub(super) fn after_start(&self, _spec: &Spec) -> Result<()> {
+        Ok(())
+    }
+}
