@@ -1,7 +1,7 @@
 //! Devices, rates, processor shares and resource limits.
 
 use tare_docker_api::{DeviceMapping, DeviceRequest, RestartPolicy, ThrottleDevice, Ulimit, WeightDevice};
-use tare_model::parse_bytes;
+use tare_model::{ULIMITS, parse_bytes};
 
 use super::words::{Said, fields};
 
@@ -118,24 +118,6 @@ fn count(text: &str) -> Said<i64> {
         number => number.parse().map_err(|_| format!("count must be an integer, not \"{number}\"")),
     }
 }
-
-const ULIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 
 /// `--ulimit name=soft[:hard]`
 pub(crate) fn ulimit(text: &str) -> Said<Ulimit> {

@@ -1,25 +1,9 @@
+use tare_model::ULIMITS;
+
 use super::invalid;
 use crate::spec::{CpuLimits, Limits, MINIMUM_MEMORY, MemoryLimits, Ulimit};
 use crate::{Error, Result};
 
-/// setrlimit(2)'s limits, by the names of `--ulimit`.
-const ULIMITS: [&str; 15] = [
-    "core",
-    "cpu",
-    "data",
-    "fsize",
-    "locks",
-    "memlock",
-    "msgqueue",
-    "nice",
-    "nofile",
-    "nproc",
-    "rss",
-    "rtprio",
-    "rttime",
-    "sigpending",
-    "stack",
-];
 /// Checks what a container may use.
 pub(super) fn check(limits: &Limits, cpus: usize, warnings: &mut Vec<String>) -> Result<()> {
     check_memory(&limits.memory, warnings)?;
