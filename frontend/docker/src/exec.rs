@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use tare_container::{AttachOptions, Error as EngineError, Exec, ExecSpec};
 use tare_docker_api::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest, IdResponse};
 use tare_http::{Reply, Request, StatusCode};
@@ -63,7 +64,12 @@ pub(crate) async fn start(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
     match rooms.engine.exec_start(exec.id.as_str(), options, console_size).await {
         Ok(Some(attachment)) => {
             let keys = DetachKeys::parse(&exec.spec.origin)?;
-            let session = Session { tty: exec.spec.tty, stdin: options.stdin, keys, first: Vec::new() };
+            let session = Session {
+                tty: exec.spec.tty,
+                stdin: options.stdin,
+                keys,
+                first: futures_util::stream::empty().boxed(),
+            };
             Ok(hijack(&request, content_type, session, attachment))
         }
         Ok(None) if wire.detach => Ok(Reply::empty(StatusCode::OK)),

@@ -14,10 +14,10 @@ use tokio::sync::{mpsc, watch};
 use super::backwards::last_lines;
 use super::files;
 use super::line::{Fate, judge, parse};
+use crate::Result;
 use crate::container::{Container, Status};
 use crate::error::Step;
 use crate::options::{LogEntry, LogOptions};
-use crate::{Error, Result};
 
 const BLOCK: usize = 64 << 10;
 /// A line longer than this is no line of ours: the shim cuts them at 16 KiB.

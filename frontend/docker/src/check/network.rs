@@ -21,18 +21,15 @@ pub(super) fn check(
         port::container_port(key)?;
         for binding in bindings.iter().flatten() {
             published.extend(port::publish(key, binding)?);
+            // Here and not behind the loops: a small body can name the same large range a million times.
+            if published.len() > PUBLISHED_MAX {
+                let why = format!("more published ports than the {PUBLISHED_MAX} allowed");
+                return Err(Error::invalid(why));
+            }
         }
     }
-    if published.len() > PUBLISHED_MAX {
-        return Err(Error::invalid(format!(
-            "{} published ports are more than the {PUBLISHED_MAX} allowed",
-            published.len()
-        )));
-    }
-    let mut exposed = Vec::new();
-    for key in config.exposed_ports.iter().flat_map(BTreeMap::keys) {
-        exposed.extend(port::ports_of(key)?);
-    }
+    let exposed = config.exposed_ports.iter().flat_map(BTreeMap::keys).map(|key| port::container_port(key));
+    let exposed = port::each_once(exposed.collect::<Result<Vec<_>>>()?.into_iter());
     let dns = host.dns.iter().flatten();
     let address = |text: &String| {
         text.parse().map_err(|_| Error::invalid(format!("invalid IP address for DNS: {text}")))

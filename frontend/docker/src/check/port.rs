@@ -24,6 +24,21 @@ pub(crate) fn container_port(text: &str) -> Result<(Range, Protocol)> {
     Ok((range.ok_or_else(|| Error::invalid(format!("invalid port specification: \"{text}\"")))?, protocol))
 }
 
+/// The single ports of many such keys, each once and in order. Keys of images come here too: however many of them
+/// overlap, they cost no more than there are ports.
+pub(crate) fn each_once(keys: impl Iterator<Item = (Range, Protocol)>) -> Vec<(u16, Protocol)> {
+    let mut ranges: Vec<(Range, Protocol)> = keys.collect();
+    ranges.sort_unstable_by_key(|((first, last), protocol)| (*protocol, *first, *last));
+    let mut ports: Vec<(u16, Protocol)> = Vec::new();
+    for ((first, last), protocol) in ranges {
+        let known = ports.last().filter(|(_, other)| *other == protocol);
+        let begin = known.map_or(Some(first), |(port, _)| Some(first.max(port.checked_add(1)?)));
+        ports.extend(begin.into_iter().flat_map(|begin| begin..=last).map(|port| (port, protocol)));
+    }
+    ports.sort_unstable();
+    ports
+}
+
 /// The single ports of such a key.
 pub(crate) fn ports_of(text: &str) -> Result<impl Iterator<Item = (u16, Protocol)>> {
     let ((first, last), protocol) = container_port(text)?;
@@ -89,11 +104,9 @@ pub(crate) fn exposed(
     spec: &ContainerSpec,
     image: &tare_oci::image::ExecutionConfig,
 ) -> Vec<(u16, Protocol)> {
-    let of_image = image.exposed_ports.iter().flatten().filter_map(|(key, _)| ports_of(key).ok()).flatten();
-    let mut all: Vec<_> = spec.network.exposed.iter().copied().chain(of_image).collect();
-    all.sort_unstable();
-    all.dedup();
-    all
+    let of_image = image.exposed_ports.iter().flatten().filter_map(|(key, _)| container_port(key).ok());
+    let own = spec.network.exposed.iter().map(|(port, protocol)| ((*port, *port), *protocol));
+    each_once(own.chain(of_image))
 }
 
 #[cfg(test)]
@@ -134,6 +147,25 @@ mod tests {
         assert!(publish("80-82/tcp", &binding("", "8080-8081")).is_err());
         assert!(publish("80/tcp", &binding("localhost", "1")).is_err());
         assert!(publish("80/tcp", &binding("", "http")).is_err());
+    }
+
+    #[test]
+    fn overlapping_ranges_cost_no_more_than_their_ports() {
+        let few = [
+            ((80, 82), Protocol::Tcp),
+            ((53, 53), Protocol::Udp),
+            ((81, 90), Protocol::Tcp),
+            ((82, 82), Protocol::Tcp),
+        ];
+        let found = each_once(few.into_iter());
+        assert_eq!((found.len(), found[0], found[11]), (12, (53, Protocol::Udp), (90, Protocol::Tcp)));
+        let config = tare_oci::image::ExecutionConfig {
+            exposed_ports: Some(
+                (1..=3_000).map(|first| (format!("{first}-65535"), Default::default())).collect(),
+            ),
+            ..Default::default()
+        };
+        assert_eq!(exposed(&ContainerSpec::default(), &config).len(), 65_535);
     }
 
     proptest! {

@@ -54,6 +54,10 @@ fn each_wrong_field_is_named() {
         (r#""ExposedPorts":{"99999/tcp":{}}"#, "invalid port specification"),
         (r#""Volumes":{"data":{}}"#, "must be absolute"),
         (r#""HostConfig":{"PortBindings":{"99999/tcp":[{}]}}"#, "invalid port specification"),
+        (
+            r#""HostConfig":{"PortBindings":{"1-65535":[{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}]}}"#,
+            "more published ports than the 10000 allowed",
+        ),
         (r#""HostConfig":{"CapAdd":["NOPE"]}"#, "invalid CapAdd: unknown capability \"NOPE\""),
         (r#""HostConfig":{"Binds":["sub/dir:/x"]}"#, "includes invalid characters for a local volume name"),
         (r#""HostConfig":{"RestartPolicy":{"Name":"sometimes"}}"#, "unknown policy 'sometimes'"),

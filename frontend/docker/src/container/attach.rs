@@ -39,10 +39,7 @@ pub(crate) async fn attach(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
         return Ok(Reply::stream(StatusCode::OK, content_type, pieces));
     }
     let attachment = rooms.engine.attach(id, options).await?;
-    let first = match earlier {
-        Some(earlier) => earlier.collect().await,
-        None => Vec::new(),
-    };
+    let first = futures_util::stream::iter(earlier).flatten().boxed();
     let session = Session { tty, stdin: options.stdin && container.spec.streams.open_stdin, keys, first };
     Ok(hijack(&request, content_type, session, attachment))
 }

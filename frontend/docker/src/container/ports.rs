@@ -1,6 +1,6 @@
 //! A container's place in the network, in Docker's forms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use tare_container::{Container, NetworkMode};
 use tare_docker_api::{EndpointIpamConfig, EndpointSettings, NetworkSettings, Port, PortBinding, PortMap};
@@ -96,11 +96,10 @@ fn key(port: u16, protocol: Protocol) -> String {
 /// The PORTS column of `docker ps`.
 pub(super) fn summary(container: &Container, endpoint: Option<&Endpoint>) -> Vec<Port> {
     let Some(endpoint) = endpoint else { return Vec::new() };
-    let published = |port: u16, protocol| {
-        endpoint.ports.iter().any(|p| p.container_port == port && p.protocol == protocol)
-    };
+    let published: HashSet<_> =
+        endpoint.ports.iter().map(|port| (port.container_port, port.protocol)).collect();
     let exposed = exposed(&container.spec, &container.image.config);
-    let only_exposed = exposed.into_iter().filter(|(port, protocol)| !published(*port, *protocol));
+    let only_exposed = exposed.into_iter().filter(|port| !published.contains(port));
     let only_exposed = only_exposed.map(|(private_port, protocol)| Port {
         private_port,
         kind: protocol.to_string(),

@@ -1,6 +1,8 @@
 use std::pin::pin;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use tare_http::{Reply, Request, Upgraded};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
@@ -16,8 +18,8 @@ pub(crate) struct Session {
     pub(crate) stdin: bool,
     /// What leaves a terminal.
     pub(crate) keys: DetachKeys,
-    /// Sent before anything else.
-    pub(crate) first: Vec<Bytes>,
+    /// Sent before anything else, as fast as the client reads: a log may be longer than memory.
+    pub(crate) first: BoxStream<'static, Bytes>,
 }
 
 /// Why copying the client's bytes ended.
@@ -43,8 +45,8 @@ async fn join<P>(mut session: Session, mut client: Upgraded, program: P)
 where
     P: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    for piece in &session.first {
-        if client.write_all(piece).await.is_err() {
+    while let Some(piece) = session.first.next().await {
+        if client.write_all(&piece).await.is_err() {
             return;
         }
     }
@@ -119,7 +121,8 @@ async fn copy_piped(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWri
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::sync::{Arc, Mutex};
     use std::time::Duration;
 
     use tare_http::{Listener, Method, Router};
@@ -130,19 +133,28 @@ mod tests {
 
     /// A client and a program, joined over a real socket.
     async fn joined(tty: bool, stdin: bool) -> (UnixStream, DuplexStream, tempfile::TempDir) {
+        let (ours, theirs) = duplex(64 << 10);
+        let first = futures_util::stream::iter([Bytes::from_static(b"log ")]).boxed();
+        let (mut client, directory) = joined_with(tty, stdin, first, theirs).await;
+        let mut log = [0; 4];
+        client.read_exact(&mut log).await.unwrap();
+        assert_eq!(&log, b"log ");
+        (client, ours, directory)
+    }
+
+    async fn joined_with(
+        tty: bool,
+        stdin: bool,
+        first: BoxStream<'static, Bytes>,
+        program: DuplexStream,
+    ) -> (UnixStream, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("s");
-        let (ours, theirs) = duplex(64 << 10);
-        let theirs = Mutex::new(Some(theirs));
+        let once = Mutex::new(Some((first, program)));
         let mut router = Router::new();
         router.route(Method::POST, "/attach", move |request: Request| {
-            let program = theirs.lock().unwrap().take().unwrap();
-            let session = Session {
-                tty,
-                stdin,
-                keys: DetachKeys::parse("").unwrap(),
-                first: vec![Bytes::from_static(b"log ")],
-            };
+            let (first, program) = once.lock().unwrap().take().unwrap();
+            let session = Session { tty, stdin, keys: DetachKeys::parse("").unwrap(), first };
             async move { hijack(&request, "application/x-raw", session, program) }
         });
         let listener = Listener::unix(&socket, None).unwrap();
@@ -153,10 +165,10 @@ mod tests {
             .await
             .unwrap();
         let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\nlog ") {
+        while !head.ends_with(b"\r\n\r\n") {
             head.push(client.read_u8().await.unwrap());
         }
-        (client, ours, directory)
+        (client, directory)
     }
 
     async fn all(from: &mut (impl AsyncRead + Unpin)) -> String {
@@ -175,6 +187,22 @@ mod tests {
         program.write_all(b"2 lines").await.unwrap();
         drop(program);
         assert_eq!(all(&mut client).await, "2 lines");
+    }
+
+    #[tokio::test]
+    async fn an_endless_log_is_not_gathered_for_a_client_that_does_not_read() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let pieces = asked.clone();
+        let first = futures_util::stream::repeat_with(move || {
+            pieces.fetch_add(1, Relaxed);
+            Bytes::from_static(&[b'x'; 64 << 10])
+        });
+        let (mut ours, theirs) = duplex(1);
+        let (client, _directory) = joined_with(false, false, first.boxed(), theirs).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!((1..64).contains(&asked.load(Relaxed)));
+        drop(client);
+        assert_eq!(all(&mut ours).await, "", "the client has gone, and the program is let go");
     }
 
     #[tokio::test]
