@@ -178,6 +178,25 @@ fn an_empty_volume_takes_the_images_content_whole() {
     assert_eq!(world.directory.path().join("volumes/data").read_dir().unwrap().count(), 1);
 }
 
+#[test]
+fn a_volume_in_use_is_filled_where_it_is_mounted() {
+    let world = World::new();
+    let volume = world.create("data");
+    world.lease(&volume);
+    let mounted = open(&world.volumes.path(&volume));
+    let image = tempfile::tempdir().unwrap();
+    fs::create_dir(image.path().join("dir")).unwrap();
+    fs::write(image.path().join("dir/file"), "content").unwrap();
+    std::os::unix::fs::chown(image.path(), Some(999), Some(998)).unwrap();
+    fs::set_permissions(image.path(), fs::Permissions::from_mode(0o750)).unwrap();
+    assert!(world.run(world.volumes.populate(&volume, open(image.path()))).unwrap());
+    let seen = format!("/proc/self/fd/{}/dir/file", std::os::fd::AsRawFd::as_raw_fd(&mounted));
+    assert_eq!(fs::read_to_string(seen).unwrap(), "content", "a container that runs sees it");
+    let root = world.volumes.path(&volume).metadata().unwrap();
+    assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o750, 999, 998));
+    assert_eq!(world.directory.path().join("volumes/data").read_dir().unwrap().count(), 1);
+}
+
 /// What crashes leave: half a copy, a directory without a record, a record without a directory, something dying.
 #[test]
 fn reconciling_loses_no_data() {
