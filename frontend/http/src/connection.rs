@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::hangup::Hangup;
+use crate::origin;
 use crate::reply::{Body, Content, Reply, Takeover, into_response, takeover_head};
 use crate::request::Request;
 use crate::router::Router;
@@ -41,13 +42,17 @@ struct Signals {
 /// back the socket and what it has read ahead: that works with and without `Upgrade` in the request, which hyper's own
 /// upgrades do not.
 pub(crate) async fn serve(stream: Stream, router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+    let over_tcp = matches!(stream, Stream::Tcp(_));
     let Ok(hangup) = Hangup::of(&stream) else {
         return; // out of descriptors: the client sees a closed connection
     };
     let signals = Arc::new(Signals::default());
     let service = service_fn({
         let signals = Arc::clone(&signals);
-        move |request| answer(Arc::clone(&router), Arc::clone(&signals), request)
+        move |request| {
+            let refused = if over_tcp { origin::refusal(request.headers()) } else { None };
+            answer(Arc::clone(&router), Arc::clone(&signals), request, refused)
+        }
     });
     let mut connection = http1::Builder::new()
         .half_close(true)
@@ -93,11 +98,13 @@ async fn answer(
     router: Arc<Router>,
     signals: Arc<Signals>,
     request: hyper::Request<Incoming>,
+    page: Option<String>,
 ) -> Result<Response<Body>, Infallible> {
     signals.busy.store(true, Ordering::Relaxed);
     let (head, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
     let reply = match Request::new(head, body) {
+        Ok(_) if page.is_some() => router.refusal(StatusCode::FORBIDDEN, page.unwrap_or_default()),
         Ok(request) => router.answer(request).await,
         Err(refused) => router.refusal(StatusCode::BAD_REQUEST, refused.to_string()),
     };

@@ -13,6 +13,7 @@ mod connection;
 mod error;
 mod hangup;
 mod listener;
+mod origin;
 mod path;
 mod query;
 mod reply;

@@ -50,3 +50,25 @@ async fn inherited_sockets_of_both_kinds_are_taken() {
     let unix = UnixListener::bind(directory.path().join("s")).unwrap();
     assert!(Listener::inherited(unix.into()).is_ok());
 }
+
+#[tokio::test]
+async fn pages_in_browsers_reach_nothing_over_tcp() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+    let listener = Listener::inherited(tcp.into()).unwrap();
+    let router = crate::routes(&std::sync::Arc::default());
+    tokio::spawn(tare_http::serve(vec![listener], router, std::future::pending()));
+    for (headers, status) in [
+        (format!("Host: {address}\r\n"), "200"),
+        ("Host: page.example\r\n".to_owned(), "403"),
+        (format!("Host: {address}\r\nOrigin: http://page.example\r\n"), "403"),
+    ] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET /hello/you HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");
+    }
+}
