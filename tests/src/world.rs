@@ -100,7 +100,8 @@ impl World {
 
     /// The unmodified docker command line, pointed at this world's daemon, words to be added.
     pub fn docker_command(&self) -> Result<Command> {
-        let docker = docker_cli().context("skipped: needs the docker command line")?;
+        let docker =
+            docker_cli().context("the docker command line is not here: cargo xtask setup unpacks it")?;
         let mut command = self.command(&docker);
         command.env("DOCKER_HOST", self.host()).env("HOME", &self.dir).env_remove("DOCKER_CONFIG");
         Ok(command)
@@ -176,11 +177,17 @@ impl Drop for World {
     }
 }
 
-/// The docker command line of this machine, if it has one.
+/// The docker command line of this machine, else the one that `cargo xtask setup` has unpacked.
 pub fn docker_cli() -> Option<String> {
     let paths = std::env::var_os("PATH")?;
-    let found = std::env::split_paths(&paths).map(|dir| dir.join("docker")).find(|file| file.exists())?;
-    found.to_str().map(str::to_owned)
+    let unpacked = unpacked_docker().join("usr/bin/docker");
+    let candidates = std::env::split_paths(&paths).map(|dir| dir.join("docker")).chain([unpacked]);
+    candidates.into_iter().find(|file| file.exists())?.to_str().map(str::to_owned)
+}
+
+/// Where the docker command line is unpacked on a machine that has none.
+pub fn unpacked_docker() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/docker-cli")
 }
 
 /// Asks again until it is so, at most 20 s. For tests only: the product waits for events.

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tare_tests::{docker_cli, unpacked_docker};
 
 const PACKAGES: [&str; 12] = [
     "mmdebstrap",
@@ -21,18 +22,39 @@ const PACKAGES: [&str; 12] = [
 
 pub(crate) fn run() -> Result<()> {
     let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !installed(package)).collect();
-    if missing.is_empty() {
+    if missing.is_empty() && docker_cli().is_some() {
         return Ok(());
     }
-    println!("installing {}", missing.join(" "));
-    let apt = |words: &[&str]| -> Result<()> {
-        let mut command = Command::new("apt-get");
-        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]).args(words);
-        ensure!(command.status()?.success(), "apt-get {} failed", words.join(" "));
-        Ok(())
-    };
-    apt(&["update"])?;
-    apt(&[&["install", "-y", "--no-install-recommends"], &missing[..]].concat())
+    apt(Command::new("apt-get").arg("update"))?;
+    if !missing.is_empty() {
+        println!("installing {}", missing.join(" "));
+        apt(Command::new("apt-get").args(["install", "-y", "--no-install-recommends"]).args(missing))?;
+    }
+    if docker_cli().is_none() {
+        unpack_docker()?;
+    }
+    Ok(())
+}
+
+fn apt(command: &mut Command) -> Result<()> {
+    let status =
+        command.env("DEBIAN_FRONTEND", "noninteractive").args(["-q", "-o", "Dpkg::Use-Pty=0"]).status();
+    ensure!(status.context("apt-get is needed: this is for Debian")?.success(), "{command:?} failed");
+    Ok(())
+}
+
+/// The docker command line out of Debian's package, which is unpacked and not installed: its daemon stays away.
+fn unpack_docker() -> Result<()> {
+    let dir = unpacked_docker();
+    std::fs::create_dir_all(&dir)?;
+    println!("unpacking the docker command line below {}", dir.display());
+    apt(Command::new("apt-get").args(["download", "docker.io"]).current_dir(&dir))?;
+    let status = Command::new("sh")
+        .args(["-c", "dpkg -x docker.io_*.deb . && rm docker.io_*.deb"])
+        .current_dir(&dir)
+        .status()?;
+    ensure!(status.success(), "the package docker.io cannot be unpacked in {}", dir.display());
+    Ok(())
 }
 
 fn installed(package: &str) -> bool {
