@@ -1,86 +1,123 @@
 //! The container runtime and the shim, one program: argv → one call.
 
+mod console;
+mod create;
+mod delete;
+mod events;
+mod exec;
+mod failure;
 mod features;
+mod flags;
+mod foreground;
+mod global;
+mod kill;
+mod list;
+mod pause;
+mod ps;
 mod run;
 mod spec;
+mod start;
+mod state;
+mod update;
 
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use failure::{Failure, Outcome};
+use global::Global;
+
 const HELP: &str = "\
 tare-runtime makes and runs containers as OCI bundles describe them
 
-  tare-runtime run [--bundle DIR] ID   run a container in the foreground; exits with its exit code
-  tare-runtime spec                    print a config.json to start from
-  tare-runtime features                print what this runtime knows, as JSON
-  tare-runtime shim DIR                be the process beside a container (for tared)
-  tare-runtime --version
-";
+usage: tare-runtime [GLOBAL FLAGS] COMMAND [FLAGS] [ARGUMENTS]
 
-/// The rest of the OCI command line.
-const LATER: [&str; 13] = [
-    "create",
-    "start",
-    "state",
-    "kill",
-    "delete",
-    "exec",
-    "list",
-    "ps",
-    "pause",
-    "resume",
-    "update",
-    "events",
-    "checkpoint",
-];
+  create ID              make a container; its init waits for the start
+  start ID               let it run
+  run ID                 both, in the foreground or with --detach; exits with the program's exit code
+  exec ID COMMAND...     run another program in a container
+  state ID               print where a container is in its life, as JSON
+  list                   print all containers
+  ps ID                  print a container's processes
+  kill ID [SIGNAL]       send a signal to its init
+  pause ID, resume ID    stop all its processes, and let them go on
+  update ID              change its limits
+  events --stats ID      print what it has used, as JSON
+  delete ID              remove what is left of it
+  spec                   write a config.json to start from
+  features               print what this runtime knows, as JSON
+  shim DIR               be the process beside a container (for tared)
+
+global flags: --root DIR, --log FILE, --log-format text|json, --debug, --version, --help
+";
 
 fn main() -> ExitCode {
     if let Err(error) = tare_runtime::protect_self() {
-        return fail(&format!("cannot run from a read-only view of this program: {error}"));
+        eprintln!("tare-runtime: cannot run from a read-only view of this program: {error}");
+        return ExitCode::FAILURE;
     }
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let Some(arguments) = arguments.iter().map(|a| a.to_str()).collect::<Option<Vec<&str>>>() else {
-        return fail("arguments must be UTF-8");
+        eprintln!("tare-runtime: arguments must be UTF-8");
+        return ExitCode::FAILURE;
     };
-    match arguments.as_slice() {
-        ["shim", dir] => shim(Path::new(dir)),
-        ["run", rest @ ..] => run::command(rest),
-        ["spec"] => print(&spec::example()),
+    let (global, rest) = match Global::parse(&arguments) {
+        Ok(parsed) => parsed,
+        Err(failure) => {
+            eprintln!("tare-runtime: {failure}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match command(&global, &rest) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            global.log("error", &failure.message);
+            eprintln!("tare-runtime: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn command(global: &Global, arguments: &[&str]) -> Outcome {
+    match arguments {
+        ["shim", dir] => tare_shim::run(Path::new(dir)).map(|()| 0).map_err(Failure::new),
+        ["create", rest @ ..] => create::command(global, rest),
+        ["start", rest @ ..] => start::command(global, rest),
+        ["run", rest @ ..] => run::command(global, rest),
+        ["exec", rest @ ..] => exec::command(global, rest),
+        ["state", rest @ ..] => state::command(global, rest),
+        ["list", rest @ ..] => list::command(global, rest),
+        ["ps", rest @ ..] => ps::command(global, rest),
+        ["kill", rest @ ..] => kill::command(global, rest),
+        ["pause", rest @ ..] => pause::command(global, rest, true),
+        ["resume", rest @ ..] => pause::command(global, rest, false),
+        ["update", rest @ ..] => update::command(global, rest),
+        ["events", rest @ ..] => events::command(global, rest),
+        ["delete", rest @ ..] => delete::command(global, rest),
+        ["spec", rest @ ..] => spec::command(rest),
         ["features"] => print(&features::features()),
-        ["--version" | "-v" | "version"] => {
-            println!("tare-runtime version {}\nspec: {}", env!("CARGO_PKG_VERSION"), spec::VERSION);
-            ExitCode::SUCCESS
+        ["version"] => version(),
+        ["help"] => help(),
+        [command @ ("checkpoint" | "restore"), ..] => {
+            Err(Failure::new(format!("not supported yet: {command}")))
         }
-        ["--help" | "-h" | "help"] => {
-            print!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        [] => fail(&format!("no command given\n\n{HELP}")),
-        [command, ..] if LATER.contains(command) => fail(&format!("not supported yet: {command}")),
-        [command, ..] => fail(&format!("unknown command or flag: {command}: see tare-runtime --help")),
+        [] => Err(Failure::new(format!("no command given\n\n{HELP}"))),
+        [command, ..] => Err(Failure::new(format!("unknown command {command}: see tare-runtime --help"))),
     }
 }
 
-fn shim(dir: &Path) -> ExitCode {
-    match tare_shim::run(dir) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error.to_string()),
-    }
+fn version() -> Outcome {
+    println!("tare-runtime version {}\nspec: {}", env!("CARGO_PKG_VERSION"), spec::VERSION);
+    Ok(0)
 }
 
-fn print(value: &impl serde::Serialize) -> ExitCode {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&error.to_string()),
-    }
+fn help() -> Outcome {
+    print!("{HELP}");
+    Ok(0)
 }
 
-fn fail(message: &str) -> ExitCode {
-    eprintln!("tare-runtime: {message}");
-    ExitCode::FAILURE
+fn print(value: &impl serde::Serialize) -> Outcome {
+    println!("{}", serde_json::to_string_pretty(value).map_err(Failure::new)?);
+    Ok(0)
 }

@@ -1,11 +1,30 @@
 //! `tare-runtime spec`: a config.json to start from, as confined as a default container.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use tare_model::DEFAULT_CAPABILITIES;
 use tare_oci::runtime::{
     Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root, Spec,
 };
+
+use crate::failure::{Failure, Outcome};
+use crate::flags::{Given, switch, value};
+
+/// Writes it into the bundle, where there must be none yet.
+pub(crate) fn command(arguments: &[&str]) -> Outcome {
+    let given = Given::parse(arguments, &[value("bundle", "b"), switch("rootless", "")])?;
+    given.refuse(&["rootless"])?;
+    if let Some(extra) = given.rest.first() {
+        return Err(Failure::new(format!("unexpected argument {extra}")));
+    }
+    let path = Path::new(given.value("bundle").unwrap_or(".")).join("config.json");
+    let text = serde_json::to_string_pretty(&example()).map_err(Failure::new)? + "\n";
+    let written = File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
+    Ok(0)
+}
 
 /// The version of the specification that this follows.
 pub(crate) const VERSION: &str = "1.2.0";
@@ -38,7 +57,7 @@ const MOUNTS: [(&str, &str, &str, &str); 7] = [
 ];
 
 /// Runs a shell in `rootfs`.
-pub(crate) fn example() -> Spec {
+fn example() -> Spec {
     Spec {
         oci_version: VERSION.to_owned(),
         root: Some(Root { path: PathBuf::from("rootfs"), readonly: true }),

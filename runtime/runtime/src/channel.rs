@@ -114,7 +114,7 @@ pub(crate) fn failed(socket: BorrowedFd<'_>, failure: &Failure) {
     drop(send(socket, &text, None));
 }
 
-fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let text = &text[..text.len().min(LONGEST)];
     let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];

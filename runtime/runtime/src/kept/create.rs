@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Whether [`Making::keep`] will be called: init then needs a door.
     pub keep: bool,
+    /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise.
+    pub terminal: bool,
 }
 
 /// A container whose init stands before its execve. Given up, it leaves nothing behind.
@@ -47,6 +49,11 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     check_id(request.id)?;
     let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
     let spec = read_spec(&bundle.join(CONFIG))?;
+    let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
+    if request.terminal != terminal {
+        let rule = if terminal { "needs --detach and --console-socket: a terminal is handed over" } else { "must be true with --console-socket" };
+        return Err(Error::spec("process.terminal", rule));
+    }
     let dir = make_dir(root, request.id)?;
     let made = in_dir(root, &dir, request, &bundle, spec);
     made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))

@@ -7,11 +7,12 @@ use super::{Kept, Status, check_id, missing_or};
 use crate::error::{Error, Result};
 
 impl Kept {
-    /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs.
+    /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs. Answers
+    /// what went wrong without keeping the container from being gone.
     ///
     /// # Errors
     /// [`Error::NotNow`] when it runs.
-    pub fn delete(&self, force: bool) -> Result<()> {
+    pub fn delete(&self, force: bool) -> Result<Vec<String>> {
         let _lock = self.lock()?;
         match self.status()? {
             Status::Stopped => {}
@@ -25,7 +26,8 @@ impl Kept {
                 )));
             }
         }
-        self.remove()
+        self.remove()?;
+        Ok(Vec::new())
     }
 
     fn remove(&self) -> Result<()> {
@@ -53,13 +55,13 @@ pub(super) fn remove_unfinished(root: &Path, id: &str) -> Result<()> {
 ///
 /// # Errors
 /// As for [`Kept::delete`].
-pub fn delete(root: &Path, id: &str, force: bool) -> Result<()> {
+pub fn delete(root: &Path, id: &str, force: bool) -> Result<Vec<String>> {
     let deleted = match Kept::open(root, id) {
-        Err(Error::NoContainer) if force => remove_unfinished(root, id),
+        Err(Error::NoContainer) if force => remove_unfinished(root, id).map(|()| Vec::new()),
         kept => kept.and_then(|kept| kept.delete(force)),
     };
     match deleted {
-        Err(Error::NoContainer) if force => Ok(()),
+        Err(Error::NoContainer) if force => Ok(Vec::new()),
         other => other,
     }
 }

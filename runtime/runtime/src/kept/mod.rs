@@ -2,6 +2,7 @@
 //! root of the runtime's state, with what is known of it (`state.json`), its own copy of `config.json`, and until its
 //! start the door at which its init waits. There is no daemon: whoever asks looks at the kernel.
 
+mod console;
 mod create;
 mod delete;
 mod enter;
@@ -22,10 +23,11 @@ use tare_oci::runtime::{Resources, Spec};
 
 use crate::error::{Error, Result};
 
+pub use console::hand_over;
 pub use create::{Making, Request, create};
 pub use delete::delete;
 pub use list::list;
-pub use record::{Record, State, Status};
+pub use record::{Record, State, Status, replace};
 
 /// A container's configuration, as it was when it was made.
 const CONFIG: &str = "config.json";

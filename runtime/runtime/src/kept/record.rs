@@ -93,8 +93,11 @@ impl Record {
     }
 }
 
-/// Readers see the old file or the new one.
-pub(super) fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+/// Writes a file so that its readers see the old one or the new one.
+///
+/// # Errors
+/// The kernel's.
+pub fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     fs::write(&name, text)?;

@@ -1,0 +1,44 @@
+//! `tare-runtime list`.
+
+use tare_runtime::kept::{self, State};
+
+use crate::failure::{Failure, Outcome};
+use crate::flags::{Given, switch, value};
+use crate::global::Global;
+
+pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
+    let given = Given::parse(arguments, &[value("format", "f"), switch("quiet", "q")])?;
+    let states: Vec<State> =
+        kept::list(&global.root)?.iter().map(kept::Kept::state).collect::<tare_runtime::Result<_>>()?;
+    match given.value("format") {
+        _ if given.is("quiet") => states.iter().for_each(|state| println!("{}", state.id)),
+        None | Some("table") => print!("{}", table(&states)),
+        Some("json") => println!("{}", serde_json::to_string(&states).map_err(Failure::new)?),
+        Some(other) => return Err(Failure::new(format!("--format must be table or json, not {other}"))),
+    }
+    Ok(0)
+}
+
+fn table(states: &[State]) -> String {
+    let heads = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heads).chain(states.iter().map(row)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let line = |row: &[String; 6]| {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("   ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn row(state: &State) -> [String; 6] {
+    [
+        state.id.clone(),
+        state.pid.to_string(),
+        format!("{:?}", state.status).to_lowercase(),
+        state.bundle.display().to_string(),
+        state.created.map(|created| created.to_string()).unwrap_or_default(),
+        state.owner.clone().unwrap_or_default(),
+    ]
+}

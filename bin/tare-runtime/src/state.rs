@@ -1,0 +1,9 @@
+//! `tare-runtime state`.
+
+use crate::failure::Outcome;
+use crate::flags::Given;
+use crate::global::Global;
+
+pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
+    crate::print(&global.open(Given::parse(arguments, &[])?.id()?)?.state()?)
+}

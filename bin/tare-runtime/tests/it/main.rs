@@ -1,0 +1,9 @@
+//! The command line as an engine uses it: one process a command, on the real kernel.
+
+// Tests may say loudly what is wrong.
+#![allow(clippy::unwrap_used)]
+
+mod inside;
+mod life;
+mod logs;
+mod world;

@@ -1,0 +1,158 @@
+//! A bundle with busybox as its whole userland, and the command line that makes containers of it.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const APPLETS: [&str; 12] =
+    ["sh", "sleep", "cat", "echo", "true", "id", "tty", "readlink", "ls", "touch", "hostname", "stty"];
+
+/// A container's files, and its state.
+pub(crate) struct World {
+    dir: TempDir,
+    pub(crate) id: String,
+    pub(crate) config: Value,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    /// It must have gone well.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{self:?}");
+        self.out
+    }
+
+    /// It must not.
+    pub(crate) fn refused(self, words: &str) {
+        assert!(self.code != 0 && self.err.contains(words), "wanted \"{words}\": {self:?}");
+    }
+}
+
+impl World {
+    /// None, with a word why, on a machine that cannot have one.
+    pub(crate) fn of(script: &str) -> Option<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
+            println!("skipped: needs root and /bin/busybox (busybox-static)");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join("rootfs/bin");
+        for name in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
+            fs::create_dir_all(dir.path().join("rootfs").join(name)).unwrap();
+        }
+        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        APPLETS.iter().for_each(|applet| symlink("busybox", bin.join(applet)).unwrap());
+        let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let mut world = Self { dir, id, config: Value::Null };
+        world.tare(&["spec", "--bundle", world.path("").to_str().unwrap()]).ok();
+        world.config = serde_json::from_slice(&fs::read(world.path("config.json")).unwrap()).unwrap();
+        world.config["process"]["args"] = json!(["/bin/sh", "-c", script]);
+        world.save();
+        Some(world)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Changes of `config` come into force.
+    pub(crate) fn save(&self) {
+        fs::write(self.path("config.json"), self.config.to_string()).unwrap();
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tare-runtime"));
+        command.arg("--root").arg(self.path("state")).args(arguments).current_dir(self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command whose output ends with it.
+    pub(crate) fn tare(&self, arguments: &[&str]) -> Ran {
+        ran(self.command(arguments).output().unwrap())
+    }
+
+    /// A command that leaves a container behind, whose output goes to the file `out`.
+    pub(crate) fn leaving(&self, arguments: &[&str]) -> Ran {
+        let file = File::options().append(true).create(true).open(self.path("out")).unwrap();
+        let error = File::create(self.path("err")).unwrap();
+        let status = self.command(arguments).stdout(file).stderr(error).status().unwrap();
+        Ran {
+            code: status.code().unwrap(),
+            out: String::new(),
+            err: fs::read_to_string(self.path("err")).unwrap(),
+        }
+    }
+
+    /// `create`.
+    pub(crate) fn create(&self) -> Ran {
+        self.leaving(&["create", &self.id])
+    }
+
+    /// Any command with nothing but the id.
+    pub(crate) fn verb(&self, verb: &str) -> Ran {
+        self.tare(&[verb, &self.id])
+    }
+
+    pub(crate) fn state(&self) -> Value {
+        serde_json::from_str(&self.verb("state").ok()).unwrap()
+    }
+
+    pub(crate) fn status(&self) -> String {
+        self.state()["status"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.state()["pid"].as_i64().unwrap() as i32
+    }
+
+    /// What the container has printed.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(self.path("out")).unwrap_or_default()
+    }
+
+    /// Waits until the container's program has ended.
+    pub(crate) fn wait(&self, pid: i32) {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        // None: it has ended already.
+        let Ok(init) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { return };
+        let mut fds = [rustix::event::PollFd::new(&init, rustix::event::PollFlags::IN)];
+        let patience = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut fds, Some(&patience)).unwrap(), 1, "it does not end");
+    }
+
+    /// Whether no directory, group or process is left.
+    pub(crate) fn is_clean(&self) -> bool {
+        let groups = fs::read_dir("/sys/fs/cgroup").unwrap().flatten();
+        let group = groups.map(|entry| entry.path().join("tare").join(&self.id)).find(|path| path.exists());
+        !self.path("state").join(&self.id).exists() && group.is_none()
+    }
+}
+
+/// No test leaves a container behind, not even one that failed.
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.command(&["delete", "--force", &self.id]).output();
+    }
+}
+
+fn ran(output: Output) -> Ran {
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
