@@ -1,17 +1,15 @@
 //! Read-only layers: the index, and the way from an unpacked tree to one of them.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, OFlags, RenameFlags, fsync, renameat_with, stat, syncfs};
+use rustix::fs::{CWD, RenameFlags, fsync, renameat_with, stat, syncfs};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tare_model::Digest;
-use tare_sys::path::open_without_links;
 
 use crate::error::io;
-use crate::metadata::Metadata;
 use crate::{Error, Result, Snapshots, Unpacked, directory, overlay};
 
 const RECORD: &str = "layer.json";
@@ -63,15 +61,13 @@ impl Snapshots {
 
     /// Makes an unpacked tree the layer `chain` upon `parent`, which must be here. It is on the disk when this returns.
     /// Where two do the same at once, one of the two trees stays and both calls succeed.
-    #[allow(clippy::needless_pass_by_value)] // the tree is used up: renamed, or removed on drop
-    pub fn commit(&self, unpacked: Unpacked, chain: &Digest, parent: Option<&Digest>) -> Result<()> {
+    /// Fails with [`Error::Refused`] where an entry makes no sense upon `parent`.
+    pub fn commit(&self, mut unpacked: Unpacked, chain: &Digest, parent: Option<&Digest>) -> Result<()> {
         if self.has(chain) {
             return Ok(());
         }
-        if let Some(parent) = parent {
-            let below = view(&self.trees(parent)?)?;
-            describe_implied(&unpacked, below.as_fd())?;
-        }
+        let below = parent.map(|parent| view(&self.trees(parent)?)).transpose()?;
+        unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
         self.place(&unpacked, chain, &layer)?;
         self.index().insert(*chain, layer);
@@ -136,28 +132,6 @@ impl Snapshots {
     pub fn layer_tree(&self, chain: &Digest) -> Result<PathBuf> {
         if self.has(chain) { Ok(self.layer_path(chain).join("fs")) } else { Err(Error::NoLayer(*chain)) }
     }
-}
-
-/// A directory that an archive only implies is the same as in the layer below: without this, unpacking `a/b` would
-/// change the owner and mode of `a`.
-fn describe_implied(unpacked: &Unpacked, below: rustix::fd::BorrowedFd<'_>) -> Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    let tree = unpacked.directory().join("fs");
-    let root = directory::open(&tree)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    for name in &unpacked.implied {
-        let path = if name.is_root() {
-            Path::new(".")
-        } else {
-            Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()))
-        };
-        // Missing there, or no directory: then this layer begins it.
-        let Ok(original) = open_without_links(below, path, flags) else { continue };
-        let mine = open_without_links(root.as_fd(), path, flags).map_err(io("open", tree.join(path)))?;
-        let described = Metadata::read(original.as_fd()).and_then(|metadata| metadata.apply(mine.as_fd()));
-        described.map_err(io("describe", tree.join(path)))?;
-    }
-    Ok(())
 }
 
 /// Gives `target` the owner and mode of `source`: the root of a merged tree is that of its topmost layer.

@@ -19,15 +19,18 @@
 mod archive;
 mod directory;
 mod error;
+mod follow;
 mod layer;
 mod metadata;
 mod name;
 mod overlay;
 mod pax;
 mod root;
+mod settle;
 mod temporary;
 mod tree;
 mod unpack;
+mod way;
 mod writable;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
+    AtFlags, CWD, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fchmod, fchown,
     fgetxattr, flistxattr, fsetxattr, fstat, futimens, lsetxattr, utimensat,
 };
 use rustix::io::{Errno, Result};
@@ -42,18 +42,22 @@ pub(crate) fn is_welcome(name: &str) -> bool {
 }
 
 impl Metadata {
-    /// What an open directory has of what a copy of it should have.
-    pub(crate) fn read(directory: BorrowedFd<'_>) -> Result<Self> {
-        let stat = fstat(directory)?;
+    /// What an open file or directory has of what a copy of it should have.
+    pub(crate) fn read(file: BorrowedFd<'_>) -> Result<Self> {
+        Ok(Self { xattrs: read_xattrs(file)?, ..Self::of(&fstat(file)?) })
+    }
+
+    /// The same of something that has no attributes or cannot be opened.
+    pub(crate) fn of(stat: &Stat) -> Self {
         let time = |seconds: i64, nanoseconds: u64| Time { seconds, nanoseconds: nanoseconds as u32 };
-        Ok(Self {
+        Self {
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
             accessed: time(stat.st_atime, stat.st_atime_nsec),
             modified: time(stat.st_mtime, stat.st_mtime_nsec),
-            xattrs: read_xattrs(directory)?,
-        })
+            xattrs: Vec::new(),
+        }
     }
 
     fn times(&self) -> Timestamps {
@@ -103,7 +107,7 @@ fn tolerate(result: Result<()>, xattr: &Xattr) -> Result<()> {
     }
 }
 
-/// The attributes of an open directory that a copy of it should have.
+/// The attributes of an open file or directory that a copy of it should have.
 fn read_xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
     let mut names = vec![0; 64 << 10];
     let length = match flistxattr(file, &mut names[..]) {

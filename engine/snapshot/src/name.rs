@@ -1,5 +1,9 @@
 //! Names of entries: bytes from an archive become a list of plain components, or are refused.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use crate::{Error, Result};
 
 /// The longest path that the kernel takes (PATH_MAX less the final NUL).
@@ -69,7 +73,7 @@ impl Name {
     }
 
     /// The root has none.
-    pub(crate) fn components(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
     }
 
@@ -100,9 +104,26 @@ impl Name {
         (Name([self.0.as_slice(), b"/"].concat()), Name([self.0.as_slice(), b"0"].concat()))
     }
 
-    fn join(&self, last: &[u8]) -> Name {
+    /// What is called `last`, one plain component, in this directory.
+    pub(crate) fn join(&self, last: &[u8]) -> Name {
         let separator: &[u8] = if self.is_root() { b"" } else { b"/" };
         Name([&self.0, separator, last].concat())
+    }
+
+    /// [`Name::join`] for a component that nobody measured yet; `None` where it is too long.
+    pub(crate) fn child(&self, last: &[u8]) -> Option<Name> {
+        let name = self.join(last);
+        (last.len() <= LONGEST_COMPONENT && name.0.len() <= LONGEST).then_some(name)
+    }
+
+    /// For a system call that takes it from the root's descriptor.
+    pub(crate) fn as_path(&self) -> &Path {
+        Path::new(if self.is_root() { OsStr::new(".") } else { OsStr::from_bytes(&self.0) })
+    }
+
+    /// The rest of a name that is this one or lies below it.
+    pub(crate) fn rest_of<'n>(&self, name: &'n Name) -> &'n [u8] {
+        name.0.strip_prefix(self.0.as_slice()).unwrap_or_default()
     }
 
     /// Reads the marks that names of a layer carry.

@@ -1,40 +1,40 @@
-//! The tree that an archive unfolds into. Every step is one component below an open directory: `openat2(2)` without
-//! symlinks for what is entered, `O_EXCL` and the like for what is made. No name is ever resolved by the kernel as a
-//! path, so there is nothing that a symlink could redirect.
+//! The tree that an archive unfolds into. What is entered is entered one component at a time ([`crate::way`]); what is
+//! made is made by `O_EXCL` and the like. No name of an archive is ever resolved by the kernel as a path, so there is
+//! nothing that a symlink could redirect.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, XattrFlags, fchmod, fsetxattr, linkat, makedev, mkdirat,
-    mknodat, openat, openat2, statat, symlinkat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, XattrFlags, fchmod, fsetxattr, linkat, makedev, mkdirat, mknodat,
+    openat, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
+use tare_sys::path::open_without_links;
 
 use crate::error::io;
 use crate::metadata::Metadata;
 use crate::name::{Name, refused};
 use crate::temporary::Temporary;
+use crate::way::{is_whiteout, kind};
 use crate::{Error, Result, overlay};
-
-/// How many directories on the way to the last entry stay open; deeper ones are entered anew each time.
-const OPEN: usize = 64;
 
 pub(crate) struct Tree {
     /// For messages only.
-    path: PathBuf,
-    root: Rc<OwnedFd>,
-    temporary: Arc<Temporary>,
+    path: Arc<Path>,
+    pub(crate) root: Arc<OwnedFd>,
+    /// The merged layers below, once they are known.
+    pub(crate) below: Option<OwnedFd>,
+    pub(crate) temporary: Arc<Temporary>,
     /// The directories on the way to the last entry, outermost first.
-    trail: Vec<(Vec<u8>, Rc<OwnedFd>)>,
+    pub(crate) trail: Vec<(Vec<u8>, Arc<OwnedFd>)>,
     /// The directory that was entered last, however deep.
-    latest: Option<(Name, Rc<OwnedFd>)>,
+    pub(crate) latest: Option<(Name, Arc<OwnedFd>)>,
     /// Every directory: `None` where the archive named only what lies in it. Owner, mode and times come last, as filling
     /// a directory changes its times.
-    directories: BTreeMap<Name, Option<Metadata>>,
+    pub(crate) directories: BTreeMap<Name, Option<Metadata>>,
 }
 
 /// What a new entry finds in its place.
@@ -47,23 +47,23 @@ enum Place {
 
 impl Tree {
     pub(crate) fn new(path: &Path, root: OwnedFd, temporary: Arc<Temporary>) -> Self {
-        let directories = BTreeMap::from([(Name::ROOT, None)]);
         Self {
-            path: path.to_owned(),
-            root: Rc::new(root),
+            path: path.into(),
+            root: Arc::new(root),
+            below: None,
             temporary,
             trail: Vec::new(),
             latest: None,
-            directories,
+            directories: BTreeMap::from([(Name::ROOT, None)]),
         }
     }
 
-    pub(crate) fn directory(&mut self, name: Name, metadata: Metadata) -> Result<()> {
+    pub(crate) fn directory(&mut self, mut name: Name, metadata: Option<Metadata>) -> Result<()> {
         if !name.is_root() {
-            let (parent, last) = self.parent(&name)?;
-            self.make_directory(&parent, &name, last)?;
+            let parent = self.parent(&mut name)?;
+            self.make_directory(&parent, &name)?;
         }
-        self.directories.insert(name, Some(metadata));
+        self.directories.insert(name, metadata);
         Ok(())
     }
 
@@ -96,23 +96,43 @@ impl Tree {
         })
     }
 
-    /// The target must have been unpacked before, from this same archive.
-    pub(crate) fn hard_link(&mut self, name: &Name, target: &Name) -> Result<()> {
-        if name == target {
-            return Ok(());
-        }
-        let (from, old) = self.parent(target)?;
-        let missing = || refused(name.as_bytes(), "is a hard link to what the layer does not have");
-        match statat(&from, old, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if is_whiteout(&stat) => return Err(missing()),
-            Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+    /// Makes a second name for something of this layer; false where the layer does not have it (yet).
+    pub(crate) fn hard_link(&mut self, name: &Name, target: &Name) -> Result<bool> {
+        let target = self.without_links(&target.parent())?.join(target.last());
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let from = match open_without_links(self.root.as_fd(), target.parent().as_path(), flags) {
+            Ok(from) => from,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(_) => return Err(refused(name.as_bytes(), "is a hard link to what cannot be there")),
+        };
+        match statat(&from, target.last(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_whiteout(&stat) => {
+                return Err(refused(name.as_bytes(), "is a hard link to what the layer hides"));
+            }
+            Ok(stat) if kind(&stat) == FileType::Directory => {
                 return Err(refused(name.as_bytes(), "is a hard link to a directory"));
             }
             Ok(_) => {}
-            Err(Errno::NOENT) => return Err(missing()),
-            Err(error) => return Err(self.failed("look at", target)(error)),
+            Err(Errno::NOENT) => return Ok(false),
+            Err(error) => return Err(self.failed("look at", &target)(error)),
         }
-        self.make(name, |parent, last| linkat(&from, old, parent, last, AtFlags::empty()))
+        let mut name = name.clone();
+        self.parent(&mut name)?;
+        if name != target {
+            self.make(&name, |parent, last| linkat(&from, target.last(), parent, last, AtFlags::empty()))?;
+        }
+        Ok(true)
+    }
+
+    /// Takes away what an earlier entry put under this name, for what comes there later than all entries.
+    pub(crate) fn vacate(&mut self, name: &Name) -> Result<()> {
+        let mut name = name.clone();
+        let parent = self.parent(&mut name)?;
+        match unlinkat(&parent, name.last(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => self.bury(&parent, &name),
+            Err(error) => Err(self.failed("replace", &name)(error)),
+        }
     }
 
     /// Hides what layers below have under this name. What this layer itself has there stays (OCI image-spec, *layer*:
@@ -121,35 +141,35 @@ impl Tree {
         if name.is_root() {
             return Err(refused(name.as_bytes(), "is a whiteout of the root"));
         }
-        let (parent, last) = self.parent(name)?;
-        match mknodat(&parent, last, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
-            Err(Errno::EXIST) if self.kind(&parent, name, last)? == FileType::Directory => self.opaque(name),
+        let mut name = name.clone();
+        let parent = self.parent(&mut name)?;
+        match mknodat(&parent, name.last(), FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {
+            Err(Errno::EXIST) if self.kind(&parent, &name)? == FileType::Directory => self.opaque(name),
             Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(self.failed("hide", name)(error)),
+            Err(error) => Err(self.failed("hide", &name)(error)),
         }
     }
 
     /// Hides everything that layers below have in this directory.
-    pub(crate) fn opaque(&mut self, name: &Name) -> Result<()> {
-        let directory = self.enter(name)?;
-        self.mark_opaque(&directory, name)
+    pub(crate) fn opaque(&mut self, mut name: Name) -> Result<()> {
+        let directory = self.enter(&mut name)?;
+        self.mark_opaque(&directory, &name)
     }
 
-    /// Gives every directory its metadata and returns those that the archive did not describe.
-    pub(crate) fn finish(mut self) -> Result<Vec<Name>> {
-        let mut implied = Vec::new();
-        for (name, metadata) in std::mem::take(&mut self.directories) {
-            let directory = self.enter(&name)?;
-            let described = match &metadata {
+    /// Gives every directory its metadata.
+    pub(crate) fn describe(&mut self) -> Result<()> {
+        let directories = std::mem::take(&mut self.directories);
+        for (name, metadata) in &directories {
+            let directory = self.enter(&mut name.clone())?;
+            let described = match metadata {
                 Some(metadata) => metadata.apply(directory.as_fd()),
                 None => fchmod(&directory, Mode::from_raw_mode(0o755)),
             };
-            described.map_err(self.failed("describe", &name))?;
-            if metadata.is_none() {
-                implied.push(name);
-            }
+            described.map_err(self.failed("describe", name))?;
         }
-        Ok(implied)
+        self.directories = directories;
+        (self.trail, self.latest) = (Vec::new(), None);
+        Ok(())
     }
 
     pub(crate) fn failed<'a>(
@@ -165,31 +185,36 @@ impl Tree {
     }
 
     /// Makes something that is no directory, clearing away what an earlier entry put there.
-    fn make<T>(&mut self, name: &Name, make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>) -> Result<T> {
+    pub(crate) fn make<T>(
+        &mut self,
+        name: &Name,
+        make: impl Fn(&OwnedFd, &[u8]) -> rustix::io::Result<T>,
+    ) -> Result<T> {
         if name.is_root() {
             return Err(refused(name.as_bytes(), "would replace the root"));
         }
-        let (parent, last) = self.parent(name)?;
-        match make(&parent, last) {
+        let mut name = name.clone();
+        let parent = self.parent(&mut name)?;
+        match make(&parent, name.last()) {
             Err(Errno::EXIST) => {
-                if let Place::Directory = self.clear(&parent, name, last)? {
-                    self.bury(&parent, name, last)?;
+                if let Place::Directory = self.clear(&parent, &name)? {
+                    self.bury(&parent, &name)?;
                 }
-                make(&parent, last).map_err(self.failed("make", name))
+                make(&parent, name.last()).map_err(self.failed("make", &name))
             }
-            other => other.map_err(self.failed("make", name)),
+            other => other.map_err(self.failed("make", &name)),
         }
     }
 
-    fn make_directory(&mut self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<()> {
-        match mkdirat(parent, last, Mode::RWXU) {
+    pub(crate) fn make_directory(&mut self, parent: &OwnedFd, name: &Name) -> Result<()> {
+        match mkdirat(parent, name.last(), Mode::RWXU) {
             Ok(()) => Ok(()),
-            Err(Errno::EXIST) => match self.clear(parent, name, last)? {
+            Err(Errno::EXIST) => match self.clear(parent, name)? {
                 Place::Directory => Ok(()),
                 Place::Free | Place::Cleared => {
-                    mkdirat(parent, last, Mode::RWXU).map_err(self.failed("make", name))?;
+                    mkdirat(parent, name.last(), Mode::RWXU).map_err(self.failed("make", name))?;
                     // What was there hid the layers below, as a directory by itself would not.
-                    let directory = self.step(parent, name, last)?;
+                    let directory = self.step(parent, name)?;
                     self.mark_opaque(&directory, name)
                 }
             },
@@ -198,112 +223,42 @@ impl Tree {
     }
 
     /// Removes what is in the way, unless it is a directory.
-    fn clear(&self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<Place> {
-        if self.kind(parent, name, last)? == FileType::Directory {
+    fn clear(&self, parent: &OwnedFd, name: &Name) -> Result<Place> {
+        if self.kind(parent, name)? == FileType::Directory {
             return Ok(Place::Directory);
         }
-        match unlinkat(parent, last, AtFlags::empty()) {
+        match unlinkat(parent, name.last(), AtFlags::empty()) {
             Ok(()) => Ok(Place::Cleared),
             Err(Errno::NOENT) => Ok(Place::Free),
             Err(error) => Err(self.failed("replace", name)(error)),
         }
     }
 
-    fn bury(&mut self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<()> {
-        let depth = name.components().count();
-        self.trail.truncate(depth - 1);
+    fn bury(&mut self, parent: &OwnedFd, name: &Name) -> Result<()> {
+        self.forget(name);
+        self.temporary.bury(parent, name.last(), &self.path)
+    }
+
+    /// What is known of a directory that goes, and of those below it.
+    pub(crate) fn forget(&mut self, name: &Name) -> BTreeMap<Name, Option<Metadata>> {
+        self.trail.truncate(name.components().count() - 1);
         self.latest = None;
         let (from, to) = name.range_below();
-        let below: Vec<Name> =
-            self.directories.range(from..to).map(|(directory, _)| directory.clone()).collect();
-        below.iter().chain([name]).for_each(|gone| drop(self.directories.remove(gone)));
-        self.temporary.bury(parent, last, &self.path)
+        let below: Vec<Name> = self.directories.range(from..to).map(|(name, _)| name.clone()).collect();
+        below
+            .into_iter()
+            .chain([name.clone()])
+            .filter_map(|name| self.directories.remove_entry(&name))
+            .collect()
     }
 
-    fn kind(&self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<FileType> {
-        let stat = statat(parent, last, AtFlags::SYMLINK_NOFOLLOW).map_err(self.failed("look at", name))?;
-        Ok(FileType::from_raw_mode(stat.st_mode))
+    fn kind(&self, parent: &OwnedFd, name: &Name) -> Result<FileType> {
+        let stat = statat(parent, name.last(), AtFlags::SYMLINK_NOFOLLOW);
+        stat.map(|stat| kind(&stat)).map_err(self.failed("look at", name))
     }
 
-    fn mark_opaque(&self, directory: &OwnedFd, name: &Name) -> Result<()> {
+    pub(crate) fn mark_opaque(&self, directory: &OwnedFd, name: &Name) -> Result<()> {
         let marked = fsetxattr(directory, overlay::OPAQUE, b"y", XattrFlags::empty());
         marked.map_err(self.failed("mark as opaque", name))
     }
-
-    fn parent<'n>(&mut self, name: &'n Name) -> Result<(Rc<OwnedFd>, &'n [u8])> {
-        Ok((self.enter(&name.parent())?, name.last()))
-    }
-
-    /// Opens a directory, making it and those above it where they are missing.
-    fn enter(&mut self, name: &Name) -> Result<Rc<OwnedFd>> {
-        let (known, mut current) = self.nearest(name);
-        for (depth, component) in name.components().enumerate().skip(known) {
-            let opened = match open_directory(&current, component) {
-                Ok(directory) => directory,
-                Err(error) => self.make_way(&current, &name.upto(depth + 1), component, error)?,
-            };
-            current = Rc::new(opened);
-            if depth < OPEN {
-                self.trail.push((component.to_owned(), current.clone()));
-            }
-        }
-        self.latest = Some((name.clone(), current.clone()));
-        Ok(current)
-    }
-
-    /// The open directory that is furthest on the way to `name`, and how far that is. What leads elsewhere is closed.
-    fn nearest(&mut self, name: &Name) -> (usize, Rc<OwnedFd>) {
-        let known =
-            name.components().zip(&self.trail).take_while(|(component, (open, _))| component == open).count();
-        self.trail.truncate(known);
-        match &self.latest {
-            Some((latest, directory)) if known == OPEN && (name == latest || name.is_below(latest)) => {
-                (latest.components().count(), directory.clone())
-            }
-            _ => (known, self.trail.last().map_or_else(|| self.root.clone(), |(_, open)| open.clone())),
-        }
-    }
-
-    fn make_way(&mut self, parent: &OwnedFd, name: &Name, last: &[u8], error: Errno) -> Result<OwnedFd> {
-        if error != Errno::NOENT {
-            self.must_be_whiteout(parent, name, last, error)?;
-        }
-        self.make_directory(parent, name, last)?;
-        self.directories.entry(name.clone()).or_insert(None);
-        self.step(parent, name, last)
-    }
-
-    fn step(&self, parent: &OwnedFd, name: &Name, last: &[u8]) -> Result<OwnedFd> {
-        open_directory(parent, last).map_err(self.failed("open", name))
-    }
-
-    /// Only a whiteout makes way for a directory that an entry below it implies.
-    fn must_be_whiteout(&self, parent: &OwnedFd, name: &Name, last: &[u8], error: Errno) -> Result<()> {
-        match (error, statat(parent, last, AtFlags::SYMLINK_NOFOLLOW)) {
-            (Errno::NOTDIR | Errno::LOOP, Ok(stat)) if is_whiteout(&stat) => Ok(()),
-            (Errno::LOOP, _) => {
-                Err(refused(name.as_bytes(), "is a symlink, and another entry leads through it"))
-            }
-            (Errno::NOTDIR, Ok(stat)) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
-                Err(refused(name.as_bytes(), "is a symlink, and another entry leads through it"))
-            }
-            (Errno::NOTDIR, _) => {
-                Err(refused(name.as_bytes(), "is no directory, and another entry lies below it"))
-            }
-            (error, _) => Err(self.failed("open", name)(error)),
-        }
-    }
-}
-
-fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
-    openat2(parent, name, flags, Mode::empty(), resolve)
-}
-
-fn is_whiteout(stat: &rustix::fs::Stat) -> bool {
-    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == makedev(0, 0)
 }

@@ -32,9 +32,12 @@ impl Default for Limits {
 
 /// A tree in a temporary place. Dropped without [`Snapshots::commit`], it is removed.
 pub struct Unpacked {
+    pub(crate) tree: Tree,
+    /// Hard links, by name and target, whose target must be in a layer below.
+    pub(crate) links: Vec<(Name, Name)>,
+    /// The most bytes that its files may have.
+    pub(crate) limit: u64,
     guard: Guard,
-    /// Directories that the archive did not describe.
-    pub(crate) implied: Vec<Name>,
     /// Bytes of its files.
     pub bytes: u64,
     /// Entries that the archive had.
@@ -54,62 +57,72 @@ impl Snapshots {
         let guard = self.temporary.directory()?;
         let path = guard.path().join("fs");
         directory::make(&path, 0o755)?;
-        let mut tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
+        let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
+        let (links, limit) = (Vec::new(), limits.bytes);
+        let mut unpacked = Unpacked { tree, links, limit, guard, bytes: 0, entries: 0 };
         let mut archive = Archive::new(tar);
-        let mut count = Count { limits, bytes: 0, entries: 0 };
         while let Some(entry) = archive.next()? {
-            count.take(&entry)?;
-            place(&mut tree, &mut archive, entry)?;
+            unpacked.count(&entry, limits)?;
+            unpacked.place(&mut archive, entry)?;
         }
         archive.drain()?;
-        let implied = tree.finish()?;
-        Ok(Unpacked { guard, implied, bytes: count.bytes, entries: count.entries })
+        unpacked.tree.describe()?;
+        Ok(unpacked)
     }
 }
 
-struct Count<'a> {
-    limits: &'a Limits,
-    bytes: u64,
-    entries: u64,
-}
-
-impl Count<'_> {
-    fn take(&mut self, entry: &Entry) -> Result<()> {
+impl Unpacked {
+    fn count(&mut self, entry: &Entry, limits: &Limits) -> Result<()> {
         self.entries += 1;
         if let Kind::File { size, .. } = entry.kind {
             self.bytes = self.bytes.saturating_add(size);
         }
-        if self.entries > self.limits.entries {
-            return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+        if self.entries > limits.entries {
+            return Err(Error::Limit { what: "entries", limit: limits.entries });
         }
-        if self.bytes > self.limits.bytes {
-            return Err(Error::Limit { what: "bytes", limit: self.limits.bytes });
+        if self.bytes > limits.bytes {
+            return Err(Error::Limit { what: "bytes", limit: limits.bytes });
         }
         Ok(())
     }
-}
 
-fn place<R: Read>(tree: &mut Tree, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
-    let Entry { name, kind, metadata } = entry;
-    let name = match Name::parse(&name)?.meaning()? {
-        Meaning::Plain(name) => name,
-        Meaning::Whiteout(hidden) => return tree.whiteout(&hidden),
-        Meaning::Opaque(directory) => return tree.opaque(&directory),
-        Meaning::Ignored => return Ok(()),
-    };
-    match kind {
-        Kind::Directory => tree.directory(name, metadata),
-        Kind::File { size, extents } => file(tree, archive, &name, &metadata, Content { size, extents }),
-        Kind::HardLink { target } => tree.hard_link(&name, &Name::parse(&target)?),
-        Kind::Symlink { target } => tree.symlink(&name, &target, &metadata),
-        Kind::Fifo => tree.node(&name, FileType::Fifo, (0, 0), &metadata),
-        Kind::Character { major, minor } if is_harmless(major, minor) => {
-            tree.node(&name, FileType::CharacterDevice, (major, minor), &metadata)
+    fn place<R: Read>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
+        let Entry { name, kind, metadata } = entry;
+        let tree = &mut self.tree;
+        let name = match Name::parse(&name)?.meaning()? {
+            Meaning::Plain(name) => name,
+            Meaning::Whiteout(hidden) => return tree.whiteout(&hidden),
+            Meaning::Opaque(directory) => return tree.opaque(directory),
+            Meaning::Ignored => return Ok(()),
+        };
+        match kind {
+            Kind::Directory => tree.directory(name, Some(metadata)),
+            Kind::File { size, extents } => file(tree, archive, &name, &metadata, Content { size, extents }),
+            Kind::HardLink { target } => self.hard_link(name, &target),
+            Kind::Symlink { target } => tree.symlink(&name, &target, &metadata),
+            Kind::Fifo => tree.node(&name, FileType::Fifo, (0, 0), &metadata),
+            Kind::Character { major, minor } if is_harmless(major, minor) => {
+                tree.node(&name, FileType::CharacterDevice, (major, minor), &metadata)
+            }
+            Kind::Character { major: 0, minor: 0 } => {
+                Err(refused(name.as_bytes(), "is a whiteout in disguise"))
+            }
+            Kind::Character { .. } | Kind::Block { .. } => {
+                Err(refused(name.as_bytes(), "is a device of the machine, which no image has a right to"))
+            }
         }
-        Kind::Character { major: 0, minor: 0 } => Err(refused(name.as_bytes(), "is a whiteout in disguise")),
-        Kind::Character { .. } | Kind::Block { .. } => {
-            Err(refused(name.as_bytes(), "is a device of the machine, which no image has a right to"))
+    }
+
+    fn hard_link(&mut self, name: Name, target: &[u8]) -> Result<()> {
+        let target = Name::parse(target)?;
+        if name.is_root() || target.is_root() {
+            return Err(refused(name.as_bytes(), "is a hard link to or from the root"));
         }
+        if !self.tree.hard_link(&name, &target)? {
+            self.tree.vacate(&name)?;
+            self.links.push((name, target));
+        }
+        Ok(())
     }
 }
 

@@ -23,15 +23,15 @@ fn names_and_links_that_lead_out_are_refused() {
         tar().hard_link("a", "../../../../../precious"),
         tar().hard_link("a", "/etc/passwd"),
         tar().pax(&[("linkpath", b"../precious")]).hard_link("a", "b"),
-        tar().symlink("a", "/").file("a/precious", "x"),
         tar().symlink("a", "..").file("a/../precious", "x"),
-        tar().symlink("a", "../../../..").file("a/precious", "x"),
-        tar().symlink("a", "../../../..").directory("a/new/"),
         tar().symlink("a", "/etc").hard_link("b", "a/passwd"),
-        tar().symlink("a", "b").symlink("b", "/etc").file("a/x", "x"),
-        tar().directory("a/").file("a/x", "1").symlink("a", "/etc").file("a/x", "2"),
-        tar().symlink("a", "/etc").whiteout_through_link(),
-        tar().symlink("a", "/etc").file("a/.wh..wh..opq", ""),
+        tar().symlink("a", "b").symlink("b", "a").file("a/x", "x"),
+        tar().symlink("a", "a/a/a").directory("a/x/"),
+        tar().symlink("a", &"b/".repeat(40)).symlink("b", "a").file("a/x", "x"),
+        tar().symlink("a", "/precious").file("precious", "x").file("a/x", "x"),
+        tar().hard_link("a", "b").hard_link("b", "a"),
+        tar().hard_link("a", "./"),
+        tar().directory("d/").file("d/x", "").symlink("a", "d/").hard_link("b", "a/missing"),
         tar().file("a", "x").file("a/b", "x"),
         tar().directory("a/").hard_link("b", "a"),
         tar().file(".wh.a", "").hard_link("b", "a"),
@@ -47,12 +47,6 @@ fn names_and_links_that_lead_out_are_refused() {
     for (at, case) in cases.into_iter().enumerate() {
         let text = world.refusal(&case.finish());
         assert!(text.starts_with("the layer is refused: its entry "), "case {at}: {text}");
-    }
-}
-
-impl Tar {
-    fn whiteout_through_link(self) -> Self {
-        self.file("a/.wh.passwd", "")
     }
 }
 
@@ -223,10 +217,20 @@ fn check<T: std::fmt::Debug>(strategy: impl Strategy<Value = T>, case: impl Fn(&
 #[test]
 fn no_order_of_entries_leads_out() {
     check(entries(), |world, entries| {
+        let below = tare_model::Digest::from_bytes([1; 32]);
+        if !world.snapshots.has(&below) {
+            let base = tar().symlink("a", "/../..").directory("b/").symlink("b/a", "../../precious");
+            world.layer(1, None, &base.symlink("b/b", "/").file("precious", "image").finish());
+        }
         let archive = entries
             .into_iter()
             .fold(tar(), |archive, (kind, name, target)| archive.link(EntryType::new(kind), &name, &target));
-        drop(world.unpack(&archive.finish()));
+        if let Ok(unpacked) = world.unpack(&archive.finish()) {
+            let chain = tare_model::Digest::from_bytes([2; 32]);
+            if world.snapshots.commit(unpacked, &chain, Some(&below)).is_ok() {
+                world.snapshots.remove_layer(&chain).unwrap();
+            }
+        }
     });
 }
 

@@ -1,0 +1,202 @@
+//! Ways through a tree: every step is one component below an open directory, entered by `openat2(2)` without symlinks.
+//! Where the archive or a layer below has a symlink on the way, it is read and the name begun anew at the image's root;
+//! the kernel never follows one.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, fstat, makedev, openat2, readlinkat,
+    statat,
+};
+use rustix::io::Errno;
+use tare_sys::path::open_without_links;
+
+use crate::follow::follow;
+use crate::name::{Name, refused};
+use crate::tree::Tree;
+use crate::{Result, overlay};
+
+/// How many directories on the way to the last entry stay open; deeper ones are entered anew each time.
+const OPEN: usize = 64;
+
+impl Tree {
+    /// Opens the directory that holds `name`, making it and those above it where they are missing. Where symlinks lead
+    /// there, `name` becomes the one without them.
+    pub(crate) fn parent(&mut self, name: &mut Name) -> Result<Arc<OwnedFd>> {
+        let mut parent = name.parent();
+        if let Some(directory) = self.walk(&parent)? {
+            return Ok(directory);
+        }
+        let directory = self.enter(&mut parent)?;
+        *name = parent.join(name.last());
+        Ok(directory)
+    }
+
+    /// Opens a directory as [`Tree::parent`] does.
+    pub(crate) fn enter(&mut self, name: &mut Name) -> Result<Arc<OwnedFd>> {
+        if let Some(directory) = self.walk(name)? {
+            return Ok(directory);
+        }
+        *name = self.without_links(name)?;
+        let walked = self.walk(name)?;
+        walked.ok_or_else(|| refused(name.as_bytes(), "is a symlink that another entry leads through"))
+    }
+
+    /// The name of the same place with no symlink in it, neither of this layer nor of those below.
+    pub(crate) fn without_links(&self, name: &Name) -> Result<Name> {
+        follow(name, |name| self.link(name))
+    }
+
+    /// What the layers below have at this name, which no symlink leads to, as a descriptor of the thing itself. Nothing
+    /// where this layer hides it.
+    pub(crate) fn below(&self, name: &Name) -> Result<Option<OwnedFd>> {
+        let Some(below) = &self.below else { return Ok(None) };
+        match there(below, name.as_path()).map_err(self.failed("look below", name))? {
+            Some(found) => Ok((!self.hides(name)?).then_some(found)),
+            None => Ok(None),
+        }
+    }
+
+    /// Where a symlink below leads that this layer does not hide.
+    pub(crate) fn link_below(&self, name: &Name) -> Result<Option<Vec<u8>>> {
+        let found = self.below(name)?;
+        found.map_or(Ok(None), |found| read_link(&found).map_err(self.failed("look below", name)))
+    }
+
+    /// Where the symlink of this name leads, in this layer or where it has nothing in those below.
+    fn link(&self, name: &Name) -> Result<Option<Vec<u8>>> {
+        match there(&self.root, name.as_path()).map_err(self.failed("look at", name))? {
+            Some(found) => read_link(&found).map_err(self.failed("read", name)),
+            None => self.link_below(name),
+        }
+    }
+
+    /// Whether a whiteout or an opaque directory above `name` hides what layers below have.
+    fn hides(&self, name: &Name) -> Result<bool> {
+        let depth = name.components().count();
+        let above = (1..depth).map(|count| name.upto(count));
+        for directory in std::iter::once(Name::ROOT).chain(above) {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            match open_without_links(self.root.as_fd(), directory.as_path(), flags) {
+                Ok(open) if is_opaque(&open).map_err(self.failed("look at", &directory))? => return Ok(true),
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                // A whiteout, or anything else that is no directory.
+                Err(_) => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Opens a directory and makes what is missing; `None` where a symlink is on the way.
+    fn walk(&mut self, name: &Name) -> Result<Option<Arc<OwnedFd>>> {
+        let (known, mut current) = self.nearest(name);
+        for (depth, component) in name.components().enumerate().skip(known) {
+            let opened = match open_directory(&current, component) {
+                Ok(directory) => directory,
+                Err(error) => match self.make_way(&current, &name.upto(depth + 1), error)? {
+                    Some(directory) => directory,
+                    None => return Ok(None),
+                },
+            };
+            current = Arc::new(opened);
+            if depth < OPEN {
+                self.trail.push((component.to_owned(), current.clone()));
+            }
+        }
+        self.latest = Some((name.clone(), current.clone()));
+        Ok(Some(current))
+    }
+
+    /// The open directory that is furthest on the way to `name`, and how far that is. What leads elsewhere is closed.
+    fn nearest(&mut self, name: &Name) -> (usize, Arc<OwnedFd>) {
+        let known =
+            name.components().zip(&self.trail).take_while(|(component, (open, _))| component == open).count();
+        self.trail.truncate(known);
+        match &self.latest {
+            Some((latest, directory)) if known == OPEN && (name == latest || name.is_below(latest)) => {
+                (latest.components().count(), directory.clone())
+            }
+            _ => (known, self.trail.last().map_or_else(|| self.root.clone(), |(_, open)| open.clone())),
+        }
+    }
+
+    /// A directory where there was none, or `None` for a symlink that leads on.
+    fn make_way(&mut self, parent: &OwnedFd, name: &Name, error: Errno) -> Result<Option<OwnedFd>> {
+        let leads_on = match error {
+            Errno::NOENT => self.link_below(name)?.is_some(),
+            error => self.is_link(parent, name, error)?,
+        };
+        if leads_on {
+            return Ok(None);
+        }
+        self.make_directory(parent, name)?;
+        self.directories.entry(name.clone()).or_insert(None);
+        self.step(parent, name).map(Some)
+    }
+
+    /// Opens a directory that must be there.
+    pub(crate) fn step(&self, parent: &OwnedFd, name: &Name) -> Result<OwnedFd> {
+        open_directory(parent, name.last()).map_err(self.failed("open", name))
+    }
+
+    /// Whether a symlink stands where a directory is needed. A whiteout makes way for the directory, nothing else does.
+    fn is_link(&self, parent: &OwnedFd, name: &Name, error: Errno) -> Result<bool> {
+        match (error, statat(parent, name.last(), AtFlags::SYMLINK_NOFOLLOW)) {
+            (Errno::NOTDIR | Errno::LOOP, Ok(stat)) if kind(&stat) == FileType::Symlink => Ok(true),
+            (Errno::NOTDIR | Errno::LOOP, Ok(stat)) if is_whiteout(&stat) => Ok(false),
+            (Errno::NOTDIR, _) => {
+                Err(refused(name.as_bytes(), "is no directory, and another entry lies below it"))
+            }
+            (error, _) => Err(self.failed("open", name)(error)),
+        }
+    }
+}
+
+/// What is there itself, followed nowhere, as an `O_PATH` descriptor. A symlink on the way counts as nothing there.
+fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
+    match open_without_links(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Ok(None),
+            other => Err(other),
+        },
+    }
+}
+
+fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
+    if kind(&fstat(found)?) != FileType::Symlink {
+        return Ok(None);
+    }
+    readlinkat(found, "", Vec::new()).map(|target| Some(target.into_bytes()))
+}
+
+fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
+    openat2(parent, name, flags, Mode::empty(), resolve)
+}
+
+pub(crate) fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+pub(crate) fn is_whiteout(stat: &Stat) -> bool {
+    kind(stat) == FileType::CharacterDevice && stat.st_rdev == makedev(0, 0)
+}
+
+pub(crate) fn is_opaque(directory: &OwnedFd) -> rustix::io::Result<bool> {
+    let mut value = [0; 8];
+    match fgetxattr(directory, overlay::OPAQUE, &mut value[..]) {
+        Ok(length) => Ok(&value[..length] == b"y"),
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
+        // Longer than any mark of ours.
+        Err(Errno::RANGE) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
