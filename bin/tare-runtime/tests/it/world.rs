@@ -82,7 +82,7 @@ impl World {
 
     /// Runs a command whose output ends with it.
     pub(crate) fn tare(&self, arguments: &[&str]) -> Ran {
-        ran(self.command(arguments).output().unwrap())
+        ran(&self.command(arguments).output().unwrap())
     }
 
     /// A command that leaves a container behind, whose output goes to the file `out`.
@@ -149,7 +149,7 @@ impl Drop for World {
     }
 }
 
-fn ran(output: Output) -> Ran {
+fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -22,8 +22,11 @@ impl Kept {
         }
         let started = door::start(lock.as_fd()).map_err(|e| Error::step("start init", e))?;
         door::remove(lock.as_fd()).map_err(|e| Error::step("remove the pipes of the start", e))?;
-        if !started? {
-            return Err(Error::Died);
+        match started {
+            Ok(true) => {}
+            // Whoever asks next finds it stopped, not on its way there.
+            Ok(false) => return self.end().and(Err(Error::Died)),
+            Err(failure) => return self.end().and(Err(failure.into())),
         }
         self.after_start(&self.spec()?).inspect_err(|_| drop(self.end()))
     }
