@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tare_oci::image::Descriptor;
 use tare_snapshot::Unpacked;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::claim::Claim;
@@ -130,18 +130,29 @@ async fn unpack(
     let intake = Intake::new(layer.blob.clone(), images.content.clone(), source, reporter.clone());
     let (layer, limits, blob) = (layer.clone(), images.settings.limits, layer.blob.clone());
     let alive = work.alive.clone();
-    let unpacking = spawn_blocking(move || {
+    let mut unpacking = in_a_thread(move || {
         let unpacked = layer::unpack(intake, &layer, &images.snapshots, limits)?;
         drop(blob_claim);
         Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: alive })))
-    });
+    })?;
     if let Some((offset, to)) = feeding {
         feed(work, &blob, offset, to).await;
     }
-    if !unpacking.is_finished() {
-        reporter.tell(LayerState::Extracting { current: blob.size, total: blob.size });
+    if let Ok(done) = unpacking.try_recv() {
+        return done;
     }
+    reporter.tell(LayerState::Extracting { current: blob.size, total: blob.size });
     unpacking.await.map_err(|_| Error::Cancelled)?
+}
+
+/// Not in the pool of the threads that may block: they are few, and this one waits for a registry, which may take all the
+/// time it wants. A handful of pulls from a slow one would keep every container of the machine from starting.
+fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<oneshot::Receiver<T>> {
+    let (done, result) = oneshot::channel();
+    // Whoever waited may have gone; then the result goes too.
+    let thread = std::thread::Builder::new().name("layer".to_owned()).spawn(move || drop(done.send(work())));
+    thread.map_err(Error::io("start a thread for", std::path::Path::new("a layer")))?;
+    Ok(result)
 }
 
 type Feeding = (u64, mpsc::Sender<Result<Bytes>>);

@@ -67,6 +67,36 @@ async fn a_registry_that_stops_or_stalls_half_way_is_told_as_such() {
     }
 }
 
+/// A container's start needs such a thread, and a slow registry may have all the layers that somebody pulls.
+#[test]
+fn a_registry_that_stalls_keeps_no_thread_that_others_need() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (fake, room) = (Fake::start().await, Room::open().await);
+        let layers = [7, 8, 9].map(|seed| Layer::gzip(&[("data", &noise(seed, 1_000_000)[..])]));
+        let sample = Sample::new(&layers);
+        sample.serve(&fake, "web", "v1");
+        let paths: Vec<String> = sample.layers.iter().map(|layer| layer.path("web")).collect();
+        for (path, layer) in paths.iter().zip(&sample.layers) {
+            fake.always(path, Answer::new(200, layer.blob.clone()).manner(Manner::StallAfter(300_000)));
+        }
+        let name = reference(&fake, "web:v1");
+        let other = async {
+            while paths.iter().any(|path| fake.count(path) == 0) {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+        };
+        tokio::select! {
+            biased;
+            ended = room.pull(&name) => panic!("the other waited for the pull: {ended:?}"),
+            () = other => {}
+        }
+    });
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_that_unpacks_to_something_else_is_refused() {
     let (fake, room, mut sample) = (Fake::start().await, Room::open().await, two_layers());
