@@ -114,9 +114,7 @@ fn show(stage: &Stage, image: Option<&str>) -> Result<()> {
 
 fn isolation(stage: &Stage, image: &str) -> Result<()> {
     say("Run", "one clone3, all namespaces: it sees itself and nothing else");
-    let look = "echo \"host name  $(hostname)\"; echo \"processes  $(ls -d /proc/[0-9]* | wc -l)\"; \
-                echo \"pid        $$\"; . /etc/os-release; echo \"system     ${PRETTY_NAME}\"; \
-                echo \"caps       $(grep CapEff /proc/self/status | cut -f2)\"; echo \"seccomp    $(grep Seccomp: /proc/self/status | cut -f2)\"";
+    let look = "hostname; ls -d /proc/[0-9]*; grep -E '^(CapEff|Seccomp):' /proc/self/status; grep PRETTY /etc/os-release";
     let ran = stage.tare(&["run", "--rm", "--hostname", "feather", image, "sh", "-c", look])?;
     ensure!(ran.ok().contains("feather"), "the container has the host name it was given");
     let failed = stage.tare(&["run", "--rm", image, "sh", "-c", "exit 42"])?;
@@ -155,9 +153,9 @@ fn limits(stage: &Stage, image: &str) -> Result<()> {
 
 fn copy_on_write(stage: &Stage, image: &str) -> Result<()> {
     say("Copy on write", "what a container writes is its own; the image stays as it was");
-    stage.tare(&["run", "--rm", image, "sh", "-c", "rm -rf /etc /usr/share; ls / | wc -l"])?.ok();
-    let ran = stage.tare(&["run", "--rm", image, "sh", "-c", "ls /etc | wc -l"])?;
-    ensure!(ran.ok().trim() != "0", "the image still has its files");
+    stage.tare(&["run", "--rm", image, "sh", "-c", "rm -rf /usr/share; ls /usr"])?.ok();
+    let ran = stage.tare(&["run", "--rm", image, "sh", "-c", "ls -d /usr/share"])?;
+    ensure!(ran.ok().trim() == "/usr/share", "the image still has its files");
     Ok(())
 }
 

@@ -28,28 +28,33 @@ pub fn parse_bytes(text: &str) -> Result<u64, SizeError> {
     if bytes.is_finite() && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(bad()) }
 }
 
-/// Writes a size in decimal units with four significant digits, as Docker shows images: `142MB`, `1.84kB`.
+/// Writes a size in decimal units with three significant digits, as Docker shows images: `142MB`, `1.84kB`.
 pub fn format_bytes(bytes: u64) -> String {
-    format_with(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
+    format_with(bytes, 1000.0, 3, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
 }
 
 /// Writes a size in binary units with four significant digits, as Docker shows memory: `512MiB`.
 pub fn format_bytes_binary(bytes: u64) -> String {
-    format_with(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
+    format_with(bytes, 1024.0, 4, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
 }
 
-fn format_with(bytes: u64, base: f64, units: &[&str]) -> String {
+fn format_with(bytes: u64, base: f64, digits: usize, units: &[&str]) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= base && unit + 1 < units.len() {
         value /= base;
         unit += 1;
     }
-    let decimals = match value {
-        v if v >= 100.0 => 0,
-        v if v >= 10.0 => 1,
-        _ => 2,
+    let whole_digits = if value >= 1000.0 {
+        4
+    } else if value >= 100.0 {
+        3
+    } else if value >= 10.0 {
+        2
+    } else {
+        1
     };
+    let decimals = digits.saturating_sub(whole_digits);
     let number = format!("{value:.decimals$}");
     let number =
         if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { &number };
@@ -77,6 +82,7 @@ mod tests {
         assert_eq!(format_bytes(142_000_000), "142MB");
         assert_eq!(format_bytes(1_840), "1.84kB");
         assert_eq!(format_bytes_binary(512 << 20), "512MiB");
+        assert_eq!(format_bytes_binary(25_001_234_567), "23.28GiB");
         assert_eq!(format_bytes(u64::MAX), "18.4EB");
     }
 }
