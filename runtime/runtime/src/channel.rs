@@ -1,7 +1,7 @@
 //! The one conversation between caller and init: a socket that closes when init becomes the user's program.
 //!
 //! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start · `k` the start comes by the door.
-//! init → caller: `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
+//! init → caller: `H` call your hooks, then go, and my number · `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,6 +21,7 @@ const LONGEST: usize = 4096;
 const GO: u8 = b'g';
 const START: u8 = b's';
 const KEEP: u8 = b'k';
+const HOOKS: u8 = b'H';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
 
@@ -37,6 +38,8 @@ pub(crate) enum Word {
         console: Option<OwnedFd>,
     },
     Failed(Failure),
+    /// It stands before pivot_root.
+    Hooks,
     /// The socket was closed: by execve, or because init is dead.
     End,
 }
@@ -44,6 +47,11 @@ pub(crate) enum Word {
 /// Caller: the ids are mapped.
 pub(crate) fn go(socket: BorrowedFd<'_>) -> io::Result<()> {
     send(socket, &[GO], None)
+}
+
+/// Caller: the hooks are done; this is your number.
+pub(crate) fn go_on(socket: BorrowedFd<'_>, pid: i32) -> io::Result<()> {
+    send(socket, &pid.to_ne_bytes(), None)
 }
 
 /// Caller: become the program.
@@ -65,6 +73,7 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
             let warnings = String::from_utf8_lossy(warnings);
             Word::Ready { warnings: warnings.lines().map(str::to_owned).collect(), console }
         }
+        [HOOKS] => Word::Hooks,
         [FAILED, exit_code, message @ ..] => Word::Failed(Failure {
             message: String::from_utf8_lossy(message).into_owned(),
             exit_code: *exit_code,
@@ -76,6 +85,14 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
 /// Init: waits for [`go`]. False when the caller is gone.
 pub(crate) fn wait_go(socket: BorrowedFd<'_>) -> bool {
     wait(socket) == Some(GO)
+}
+
+/// Init: lets the caller call its hooks, and waits for [`go_on`].
+pub(crate) fn call_hooks(socket: BorrowedFd<'_>) -> Option<i32> {
+    send(socket, &[HOOKS], None).ok()?;
+    let mut pid = [0; size_of::<i32>()];
+    let length = retry_on_intr(|| rustix::io::read(socket.as_fd(), &mut pid)).ok()?;
+    (length == pid.len()).then(|| i32::from_ne_bytes(pid))
 }
 
 /// What the caller lets init do once it is ready.

@@ -13,6 +13,7 @@ use tare_sys::namespace;
 
 use crate::channel::{self, Word};
 use crate::error::{Error, Result};
+use crate::hooks::Occasions;
 use crate::init::{self, Init};
 use crate::plan;
 use crate::seccomp::{self, Filter};
@@ -23,6 +24,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
     let sources = Sources::open(&plan, launch.rootfs, launch.cgroup)?;
+    let hooks = Occasions::of(launch.spec, launch.id, launch.bundle)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     let joined = Joined::enter(&plan.namespaces.joined)?;
@@ -30,14 +32,14 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let cloned = clone::clone3(plan.namespaces.new, cgroup).map_err(|e| Error::step("clone init", e));
     if let Ok(Cloned::Child) = cloned {
         let Launch { stdio, preserve_fds, door, .. } = launch;
-        let init =
-            Init { plan: &plan, entrance, sources, filter: filter.as_ref(), stdio, preserve_fds, door };
+        let (filter, hooks) = (filter.as_ref(), hooks.as_ref());
+        let init = Init { plan: &plan, entrance, sources, filter, stdio, preserve_fds, door, hooks };
         init::run(init, &theirs);
     }
     // The way back comes before everything else: this process lives on.
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
-    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours };
+    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks };
     admit(&mut created, &plan).inspect_err(|_| end(created.pidfd.as_fd()))?;
     Ok(created)
 }
@@ -70,28 +72,38 @@ pub(crate) fn rank(pid: i32, process: &plan::ProcessPlan) -> Result<Option<Strin
 }
 
 pub(crate) fn ready(created: &mut Created) -> Result<()> {
-    let word = channel::hear(created.socket.as_fd()).map_err(|e| Error::step("hear from init", e));
-    let error = match word {
+    let error = match hear(created) {
         Ok(Word::Ready { warnings, console }) => {
             created.warnings.extend(warnings);
             created.console = console;
             return Ok(());
         }
         Ok(Word::Failed(failure)) => failure.into(),
-        Ok(Word::End) => Error::Died,
+        Ok(Word::End | Word::Hooks) => Error::Died,
         Err(e) => e,
     };
     end(created.pidfd.as_fd());
     Err(error)
 }
 
+/// init's next word, after the hooks that it wants called.
+fn hear(created: &Created) -> Result<Word> {
+    let socket = created.socket.as_fd();
+    let word = channel::hear(socket).map_err(|e| Error::step("hear from init", e))?;
+    let (Word::Hooks, Some(hooks)) = (&word, &created.hooks) else { return Ok(word) };
+    hooks.create_runtime(created.pid)?;
+    channel::go_on(socket, created.pid)
+        .and_then(|()| channel::hear(socket))
+        .map_err(|e| Error::step("talk to init", e))
+}
+
 pub(crate) fn start(created: Created) -> Result<Running> {
-    let Created { pid, pidfd, console, warnings, socket } = created;
+    let Created { pid, pidfd, console, warnings, socket, .. } = created;
     let heard = channel::start(socket.as_fd()).and_then(|()| channel::hear(socket.as_fd()));
     let error = match heard {
         Ok(Word::End) => return Ok(Running { pid, pidfd, console, warnings }),
         Ok(Word::Failed(failure)) => failure.into(),
-        Ok(Word::Ready { .. }) => Error::Died,
+        Ok(Word::Ready { .. } | Word::Hooks) => Error::Died,
         Err(e) => Error::step("start init", e),
     };
     end(pidfd.as_fd());

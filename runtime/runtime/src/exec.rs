@@ -58,7 +58,7 @@ pub(crate) fn exec_preserving(
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours };
+    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None };
     let warning = create::rank(pid, &plan).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
     created.warnings.extend(warning);
     create::ready(&mut created)?;
@@ -100,6 +100,7 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
         terminal: terminal.as_ref(),
         preserve_fds,
         door: None,
+        hooks: None,
         warnings: Vec::new(),
     };
     program::run(program, &root)

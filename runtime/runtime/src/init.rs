@@ -21,6 +21,7 @@ use crate::devices::{self, Terminal};
 use crate::door::Door;
 use crate::failure::{Failure, Step};
 use crate::hide;
+use crate::hooks::Occasions;
 use crate::identity;
 use crate::mounts;
 use crate::plan::{Identity, InitPlan, Namespaces, Sysctl};
@@ -38,6 +39,7 @@ pub(crate) struct Init<'a> {
     pub(crate) stdio: Stdio,
     pub(crate) preserve_fds: u32,
     pub(crate) door: Option<Door>,
+    pub(crate) hooks: Option<&'a Occasions>,
 }
 
 /// Never returns to the code that was copied with this process.
@@ -46,7 +48,7 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, entrance, sources, filter, stdio, preserve_fds, door } = init;
+    let Init { plan, entrance, sources, filter, stdio, preserve_fds, door, hooks } = init;
     // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
     child::enter_cgroup(entrance)?;
     let doors = door.iter().flat_map(Door::fds);
@@ -69,11 +71,14 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     name_host(plan)?;
     set_sysctls(&plan.sysctls)?;
     // 4. The root and what is mounted in it.
-    let root = RootDir::attach(sources.root)?;
+    let hooks = hooks.filter(|hooks| hooks.concern_init());
+    // Hooks look for the container's files where config.json says that they are.
+    let root = RootDir::attach(sources.root, hooks.map(|_| plan.root.path.as_path()))?;
     mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups)?;
     devices::fill(&root, &plan.devices, &sources.devices)?;
     let terminal = open_terminal(&root, &stdio, plan.process.identity.uid)?;
     make_working_directory(&root, &plan.process.cwd);
+    let hooks = hooks.map(|hooks| create_container(hooks, socket)).transpose()?;
     // 5. Nothing is mounted after what hides it.
     hide::make_readonly(&root, &plan.readonly)?;
     hide::mask(&root, &plan.masked)?;
@@ -90,9 +95,20 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         terminal: terminal.as_ref(),
         preserve_fds,
         door: door.as_ref(),
+        hooks,
         warnings: Vec::new(),
     };
     program::run(program, &root)
+}
+
+/// The caller's hooks, then those that are called here. The number is what the caller knows init by.
+fn create_container<'a>(
+    hooks: &'a Occasions,
+    socket: BorrowedFd<'_>,
+) -> Result<(&'a Occasions, i32), Failure> {
+    let Some(pid) = channel::call_hooks(socket) else { process::exit(1) };
+    hooks.create_container(pid)?;
+    Ok((hooks, pid))
 }
 
 /// The offsets must be written before anybody is in the namespace, and clone3 puts its child in at once

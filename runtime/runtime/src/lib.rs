@@ -20,6 +20,7 @@ mod error;
 mod exec;
 mod failure;
 mod hide;
+mod hooks;
 mod identity;
 mod init;
 pub mod kept;
@@ -110,6 +111,7 @@ pub struct Created {
     /// What could not be done and does not keep the container from running.
     pub warnings: Vec<String>,
     socket: OwnedFd,
+    hooks: Option<hooks::Occasions>,
 }
 
 /// A program that runs.

@@ -18,6 +18,7 @@ use crate::child;
 use crate::devices::Terminal;
 use crate::door::Door;
 use crate::failure::{Failure, Step, describe};
+use crate::hooks::Occasions;
 use crate::identity;
 use crate::plan::ProcessPlan;
 use crate::root::{RootDir, change_directory};
@@ -31,6 +32,8 @@ pub(crate) struct Program<'a> {
     pub(crate) terminal: Option<&'a Terminal>,
     pub(crate) preserve_fds: u32,
     pub(crate) door: Option<&'a Door>,
+    /// Called when the start has come, with init's number.
+    pub(crate) hooks: Option<(&'a Occasions, i32)>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -72,6 +75,9 @@ pub(crate) fn run(mut program: Program<'_>, root: &RootDir) -> Result<Infallible
 /// Nothing but this is left once the start has come.
 fn execute(program: &Program<'_>, path: &CStr, environment: &[CString]) -> Result<Infallible, Failure> {
     let plan = program.plan;
+    if let Some((hooks, pid)) = program.hooks {
+        hooks.start_container(pid)?;
+    }
     for number in 0..program.preserve_fds {
         fd::keep_on_exec(number as i32 + 3).at("keep the preserved descriptors")?;
     }

@@ -25,11 +25,16 @@ const NO_LINKS: [&str; 3] = ["/proc", "/sys", "/dev"];
 pub(crate) struct RootDir(OwnedFd);
 
 impl RootDir {
-    /// Cuts all mounts off from the host's and puts the root over "/", where no path of the host is needed to reach it.
-    pub(crate) fn attach(trees: Vec<OwnedFd>) -> Result<Self, Failure> {
+    /// Cuts all mounts off from the host's and puts the root over "/", where no path of the host is needed to reach it,
+    /// or over another directory of the host, if somebody has to find it.
+    pub(crate) fn attach(trees: Vec<OwnedFd>, place: Option<&Path>) -> Result<Self, Failure> {
         let here = open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open /")?;
         mount::set(here.as_fd(), true, spread(Propagation::Private)).at("make all mounts private")?;
-        let mut below = here;
+        let found = |path: &Path| {
+            open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .step(|| format!("open root {}", path.display()))
+        };
+        let mut below = place.map_or(Ok(here), found)?;
         for tree in trees {
             mount::set(tree.as_fd(), true, spread(Propagation::Private)).at("make the root private")?;
             put(&tree, below.as_fd()).at("attach root")?;

@@ -14,6 +14,7 @@ use super::status::began;
 use super::{CONFIG, FILTERS, Kept, check_id, read_spec, unreadable};
 use crate::door::Door;
 use crate::error::{Error, Result};
+use crate::hooks::Occasions;
 use crate::{Created, Launch, Running, Stdio, create as caller};
 
 /// A container to be made.
@@ -51,7 +52,11 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     let spec = read_spec(&bundle.join(CONFIG))?;
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     if request.terminal != terminal {
-        let rule = if terminal { "needs --detach and --console-socket: a terminal is handed over" } else { "must be true with --console-socket" };
+        let rule = if terminal {
+            "needs --detach and --console-socket: a terminal is handed over"
+        } else {
+            "must be true with --console-socket"
+        };
         return Err(Error::spec("process.terminal", rule));
     }
     let dir = make_dir(root, request.id)?;
@@ -108,11 +113,19 @@ fn in_cgroup(
         preserve_fds: request.preserve_fds,
         door,
     })?;
-    created.ready()?;
+    created.ready().inspect_err(|_| after_failure(spec, request.id, bundle))?;
     let record = record(&created, request.id, bundle, spec, path)
         .and_then(|record| record.write(dir).map(|()| record))
         .inspect_err(|_| caller::end(created.pidfd.as_fd()))?;
     Ok((record, created))
+}
+
+/// A container that hooks have known is told to be gone, also when it was one of them that refused.
+fn after_failure(spec: &Spec, id: &str, bundle: &Path) {
+    // The error that is returned is the first.
+    if let Ok(Some(hooks)) = Occasions::of(spec, id, bundle) {
+        drop(hooks.poststop());
+    }
 }
 
 fn make_door(dir: &Path) -> Result<Door> {

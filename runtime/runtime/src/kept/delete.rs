@@ -5,6 +5,7 @@ use tare_cgroup::{Cgroup, Hierarchies};
 
 use super::{Kept, Status, check_id, missing_or};
 use crate::error::{Error, Result};
+use crate::hooks::Occasions;
 
 impl Kept {
     /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs. Answers
@@ -26,8 +27,13 @@ impl Kept {
                 )));
             }
         }
+        let spec = self.spec();
         self.remove()?;
-        Ok(Vec::new())
+        let hooks = spec.and_then(|spec| Occasions::of(&spec, &self.record.id, &self.record.bundle));
+        Ok(match hooks {
+            Ok(hooks) => hooks.map(|hooks| hooks.poststop()).unwrap_or_default(),
+            Err(error) => vec![error.to_string()],
+        })
     }
 
     fn remove(&self) -> Result<()> {

@@ -5,6 +5,7 @@ use tare_oci::runtime::Spec;
 use super::{Kept, Status};
 use crate::door;
 use crate::error::{Error, Result};
+use crate::hooks::Occasions;
 
 impl Kept {
     /// Lets init become the user's program; returns when it has.
@@ -32,7 +33,8 @@ impl Kept {
     }
 
     /// What comes after the program was started, whoever started it.
-    pub(super) fn after_start(&self, _spec: &Spec) -> Result<()> {
-        Ok(())
+    pub(super) fn after_start(&self, spec: &Spec) -> Result<()> {
+        let hooks = Occasions::of(spec, &self.record.id, &self.record.bundle)?;
+        Ok(hooks.map_or(Ok(()), |hooks| hooks.poststart(self.record.pid))?)
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Devices {
 pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     let nothing = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&nothing);
-    refuse_unsupported(spec, linux)?;
+    refuse_unsupported(linux)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
     let mounts = mount::plan(&spec.mounts)?;
@@ -92,11 +92,8 @@ pub(crate) fn own_namespaces(spec: &Spec) -> u64 {
     spec.linux.iter().flat_map(|linux| &linux.namespaces).fold(0, |all, one| all | namespace::flag(one.kind))
 }
 
-fn refuse_unsupported(spec: &Spec, linux: &Linux) -> Result<()> {
+fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let unsupported = |what: &str| Err(Error::NotSupported { what: what.to_owned() });
-    if spec.hooks.as_ref().is_some_and(|hooks| *hooks != tare_oci::runtime::Hooks::default()) {
-        return unsupported("hooks");
-    }
     if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
         return unsupported("linux.mountLabel: SELinux");
     }

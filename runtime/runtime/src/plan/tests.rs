@@ -102,7 +102,6 @@ fn each_broken_rule_names_its_field() {
 #[test]
 fn what_is_not_there_yet_is_said_so() {
     let cases = [
-        ("/hooks", json!({"prestart": [{"path": "/bin/true"}]})),
         ("/process/apparmorProfile", json!("docker-default")),
         ("/process/selinuxLabel", json!("system_u:x")),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/1/ns/mnt"}])),
