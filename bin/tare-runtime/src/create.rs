@@ -45,7 +45,7 @@ pub(crate) fn make(
         bundle: Path::new(given.value("bundle").unwrap_or(".")),
         preserve_fds: given.parsed("preserve-fds")?.unwrap_or(0),
         keep,
-        terminal: socket.is_some(),
+        terminal: detached.then_some(socket.is_some()),
     };
     let mut making = kept::create(&global.root, &request).map_err(|e| Failure::of_program(&e))?;
     making.warnings().iter().for_each(|warning| global.warn(warning));

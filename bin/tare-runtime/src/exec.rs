@@ -51,28 +51,23 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         false => Stdio::Inherit,
     };
     let preserve = given.parsed("preserve-fds")?.unwrap_or(0);
-    let running = kept.exec(&process, stdio, preserve, given.is("ignore-paused")).map_err(|e| Failure {
-        code: if e.exit_code() == 125 { 255 } else { e.exit_code() },
-        ..Failure::new(&e)
+    let mut running = kept.exec(&process, stdio, preserve, given.is("ignore-paused")).map_err(|e| {
+        Failure { code: if e.exit_code() == 125 { 255 } else { e.exit_code() }, ..Failure::new(&e) }
     })?;
     running.warnings.iter().for_each(|warning| global.warn(warning));
-    console::send(
-        running.console.as_ref().map(|c| c.try_clone()).transpose().map_err(Failure::new)?,
-        socket.as_ref(),
-    )?;
+    if socket.is_some() {
+        console::send(running.console.take(), socket.as_ref())?;
+    }
     if let Some(path) = given.value("pid-file").filter(|path| !path.is_empty()) {
         replace(Path::new(path), running.pid.to_string().as_bytes())
             .map_err(|e| Failure::new(format!("cannot write {path}: {e}")))?;
     }
-    signals.map_or(Ok(0), |signals| foreground::wait(&running, signals.as_fd()))
+    signals.map_or(Ok(0), |signals| foreground::wait(running, signals.as_fd()))
 }
 
 fn check_terminal(process: &Process, socket: bool, detached: bool) -> Result<(), Failure> {
     match (process.terminal, socket, detached) {
         (true, false, true) => Err(Failure::new("a detached program with a terminal needs --console-socket")),
-        (true, false, false) => {
-            Err(Failure::new("not supported yet: a terminal without --console-socket and --detach"))
-        }
         (false, true, _) => Err(Failure::new("--console-socket needs a terminal")),
         _ => Ok(()),
     }

@@ -18,6 +18,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod terminal;
 mod update;
 
 use std::env;

@@ -15,7 +15,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     let making = make(global, &given, false, detached)?;
     let (kept, running) = making.start().map_err(|e| Failure::of_program(&e))?;
     let Some(signals) = signals else { return Ok(0) };
-    let code = foreground::wait(&running, signals.as_fd());
+    let code = foreground::wait(running, signals.as_fd());
     if !given.is("keep") {
         kept.delete(true)?.iter().for_each(|warning| global.warn(warning));
     }

@@ -50,7 +50,7 @@ pub struct Launch<'a> {
     pub id: &'a str,
     /// Absolute; a relative `root.path` starts there.
     pub bundle: &'a Path,
-    /// config.json.
+    /// config.json. Of its hooks, poststart and poststop are the caller's to call, as [`kept`] does.
     pub spec: &'a Spec,
     /// Mounted over each other as the root, inside the container's own mount namespace only; empty = `root.path` as it is.
     pub rootfs: &'a [RootMount],

@@ -1,10 +1,11 @@
 //! What is done to a container that runs.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
+use std::process::{Command, Stdio};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
@@ -98,6 +99,29 @@ fn all_of(terminal: OwnedFd) -> String {
     // The master of a terminal ends with EIO.
     let _ = fs::File::from(terminal).read_to_end(&mut text);
     String::from_utf8_lossy(&text).into_owned()
+}
+
+#[test]
+fn a_terminal_in_the_foreground_is_passed_on() {
+    let Some(mut world) = World::of("tty; read line; echo \"got $line\"; exit 5") else { return };
+    world.config["process"]["terminal"] = json!(true);
+    world.save();
+    let pipes = |command: &mut Command| {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(b"typed\n").unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = pipes(&mut world.command(&["run", &world.id]));
+    assert_eq!(code, Some(5));
+    assert!(text.contains("/dev/pts/0\r\n") && text.ends_with("got typed\r\n"), "{text:?}");
+    assert!(world.is_clean());
+    let Some(world) = sleeper() else { return };
+    let script = "tty; read line; echo \"got $line\"; exit 6";
+    let (code, text) = pipes(&mut world.command(&["exec", "--tty", &world.id, "sh", "-c", script]));
+    assert_eq!(code, Some(6));
+    assert!(text.contains("/dev/pts/0\r\n") && text.ends_with("got typed\r\n"), "{text:?}");
+    world.tare(&["exec", "-t", "-d", &world.id, "tty"]).refused("needs --console-socket");
 }
 
 #[test]

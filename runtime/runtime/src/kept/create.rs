@@ -28,8 +28,8 @@ pub struct Request<'a> {
     pub preserve_fds: u32,
     /// Whether [`Making::keep`] will be called: init then needs a door.
     pub keep: bool,
-    /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise.
-    pub terminal: bool,
+    /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise; none = either.
+    pub terminal: Option<bool>,
 }
 
 /// A container whose init stands before its execve. Given up, it leaves nothing behind.
@@ -51,12 +51,8 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
     let spec = read_spec(&bundle.join(CONFIG))?;
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
-    if request.terminal != terminal {
-        let rule = if terminal {
-            "needs --detach and --console-socket: a terminal is handed over"
-        } else {
-            "must be true with --console-socket"
-        };
+    if request.terminal.is_some_and(|wanted| wanted != terminal) {
+        let rule = if terminal { "needs --console-socket" } else { "must be true with --console-socket" };
         return Err(Error::spec("process.terminal", rule));
     }
     let dir = make_dir(root, request.id)?;
