@@ -59,7 +59,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         console::send(running.console.take(), socket.as_ref())?;
     }
     if let Some(path) = given.value("pid-file").filter(|path| !path.is_empty()) {
-        replace(Path::new(path), running.pid.to_string().as_bytes())
+        replace(Path::new(path), running.pid.to_string().as_bytes(), 0o644)
             .map_err(|e| Failure::new(format!("cannot write {path}: {e}")))?;
     }
     signals.map_or(Ok(0), |signals| foreground::wait(running, signals.as_fd()))

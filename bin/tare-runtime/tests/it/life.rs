@@ -47,6 +47,20 @@ fn a_container_that_was_never_started_is_deleted_without_force() {
 }
 
 #[test]
+fn nobody_else_reads_what_a_container_was_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(world) = World::of("true") else { return };
+    world.create().ok();
+    let mode =
+        |name: &str| fs::metadata(world.path("state").join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(""), 0o711);
+    assert_eq!(mode(&world.id), 0o700);
+    for file in ["config.json", "state.json", "start.fifo", "answer.fifo"] {
+        assert_eq!(mode(&format!("{}/{file}", world.id)), 0o600, "{file}");
+    }
+}
+
+#[test]
 fn what_cannot_be_made_leaves_nothing() {
     let Some(mut world) = World::of("true") else { return };
     for (field, value, words) in [

@@ -68,7 +68,7 @@ fn make_dir(root: &Path, id: &str) -> Result<PathBuf> {
         fs::set_permissions(root, fs::Permissions::from_mode(0o711)).map_err(fail)?;
     }
     let dir = root.join(id);
-    match fs::DirBuilder::new().mode(0o711).create(&dir) {
+    match fs::DirBuilder::new().mode(0o700).create(&dir) {
         Ok(()) => Ok(dir),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists),
         Err(e) => Err(fail(e)),
@@ -77,7 +77,8 @@ fn make_dir(root: &Path, id: &str) -> Result<PathBuf> {
 
 fn in_dir(root: &Path, dir: &Path, request: &Request<'_>, bundle: &Path, spec: Spec) -> Result<Making> {
     let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
-    fs::write(dir.join(CONFIG), text).map_err(|e| Error::step("write config.json", e))?;
+    // The environment in it may hold secrets.
+    replace(&dir.join(CONFIG), &text, 0o600).map_err(|e| Error::step("write config.json", e))?;
     let path = cgroup_path(&spec, request.id)?;
     let cgroup = Cgroup::create(&Hierarchies::detect()?, &path)?;
     let made = in_cgroup(root, dir, request, (bundle, &spec), (&path, &cgroup));
@@ -193,7 +194,7 @@ impl Making {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_pid(&self, path: &Path) -> Result<()> {
-        replace(path, self.pid().to_string().as_bytes())
+        replace(path, self.pid().to_string().as_bytes(), 0o644)
             .map_err(|e| Error::step(&format!("write {}", path.display()), e))
     }
 

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -89,17 +91,18 @@ impl Record {
     /// Whole or not at all.
     pub(super) fn write(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|e| Error::step("write state.json", e))?;
-        replace(&dir.join(FILE), &text).map_err(|e| Error::step("write state.json", e))
+        replace(&dir.join(FILE), &text, 0o600).map_err(|e| Error::step("write state.json", e))
     }
 }
 
-/// Writes a file so that its readers see the old one or the new one.
+/// Writes a file, with this mode, so that its readers see the old one or the new one.
 ///
 /// # Errors
 /// The kernel's.
-pub fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    fs::write(&name, text)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&name)?;
+    file.write_all(text)?;
     fs::rename(&name, path)
 }
