@@ -94,11 +94,6 @@ impl Cgroup {
         self.dirs.iter().try_for_each(|dir| attach(dir, pid))
     }
 
-    /// Like [`Cgroup::add`], for a process that `CLONE_INTO_CGROUP` has put into [`Cgroup::v2_dir`] already.
-    pub fn add_to_v1(&self, pid: i32) -> Result<()> {
-        self.dirs.iter().filter(|dir| !dir.hierarchy.unified).try_for_each(|dir| attach(dir, pid))
-    }
-
     /// The v2 directory, for `CLONE_INTO_CGROUP`.
     pub fn v2_dir(&self) -> Option<BorrowedFd<'_>> {
         self.unified().map(|dir| dir.fd.as_fd())
