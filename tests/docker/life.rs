@@ -189,3 +189,29 @@ fn fifty_containers_start_side_by_side() -> Result<()> {
     world.assert_clean(&ids)?;
     Ok(())
 }
+
+#[test]
+fn a_program_that_ends_by_itself_meets_requests_at_any_moment() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    world.tare(&["pull", "-q", &image])?.ok();
+    world.tare(&["create", "--name", "brief", &image, "sleep", "0.02"])?.ok();
+    for round in 0..60 {
+        let request =
+            ["kill?signal=CONT", "stop?signal=CONT&t=-1", "pause", "restart?signal=CONT"][round % 4];
+        world.daemon().ask("POST", "/containers/brief/start")?;
+        if round % 4 == 0 {
+            // Until one comes too late.
+            while world.daemon().ask("POST", &format!("/containers/brief/{request}"))? == 204 {}
+        }
+        std::thread::sleep(std::time::Duration::from_micros(18_000 + 200 * round as u64));
+        let status = world.daemon().ask("POST", &format!("/containers/brief/{request}"))?;
+        assert!([204, 304, 409].contains(&status), "{request}: {status}");
+        if request.starts_with("restart") {
+            assert_eq!(status, 204, "whatever it was doing, it is started");
+        }
+        world.daemon().ask("POST", "/containers/brief/unpause")?;
+        world.daemon().ask("POST", "/containers/brief/wait")?;
+    }
+    Ok(())
+}

@@ -51,6 +51,19 @@ impl Daemon {
         socket(&self.dir)
     }
 
+    /// One request without a body and without a client's program to start: its status.
+    pub fn ask(&self, method: &str, path: &str) -> Result<u16> {
+        let mut stream = std::os::unix::net::UnixStream::connect(self.socket())?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: tare\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.with_context(|| format!("{method} {path}: {answer}"))
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.process.id()

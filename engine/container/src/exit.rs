@@ -2,22 +2,53 @@
 
 use std::time::Duration;
 
-use tare_shim::protocol::Exit;
+use tare_model::Kind;
+use tare_shim::protocol::{self, Exit, Request};
 use tokio::time::Instant;
 
 use crate::container::Status;
 use crate::options::WaitResult;
 use crate::restart::{self, Ended};
 use crate::start::now;
-use crate::task::Task;
-use crate::{Error, RemoveOptions, run};
+use crate::task::{Task, next_event};
+use crate::{Error, RemoveOptions, Result, run};
 
 /// What is recorded when nobody can say how a program ended: its shim was killed, or the machine went down.
 const UNKNOWN: i32 = 255;
 /// A program whose shim is killed is killed by the kernel with it.
 const KILLED: i32 = 137;
 
+/// How long the word of an end may be on its way from a shim that answers no more.
+const AT_HAND: Duration = Duration::from_secs(1);
+
 impl Task {
+    /// Asks the shim for something. A program that has ended a moment ago is not the shim's fault: its end is taken in
+    /// first, and what is left to say is [`Error::NotRunning`].
+    pub(crate) async fn ask_shim(&mut self, request: &Request) -> Result<()> {
+        let id = self.container().id.clone();
+        let Some(run) = &self.run else { return Err(Error::NotRunning(id)) };
+        let asked = run.ask(request).await;
+        let refused = matches!(asked, Err(Error::NotRunning(_) | Error::Shim { kind: Kind::Conflict, .. }));
+        if refused && self.hear_the_end().await {
+            return Err(Error::NotRunning(id));
+        }
+        asked.map(drop)
+    }
+
+    /// Takes in what the shim has said, up to the end of the run; false when that is not at hand.
+    async fn hear_the_end(&mut self) -> bool {
+        loop {
+            let Ok(event) = tokio::time::timeout(AT_HAND, next_event(&mut self.run)).await else {
+                return false;
+            };
+            let goes_on = matches!(&event, Ok(Some(event)) if !matches!(event, protocol::Event::Exited(_)));
+            self.hear(event).await;
+            if !goes_on {
+                return true;
+            }
+        }
+    }
+
     /// The shim says that the program has ended, or left word of it.
     pub(crate) async fn ended(&mut self, exit: Exit) {
         let before = self.container();

@@ -49,9 +49,27 @@ pub(crate) async fn connect(container: &Id, dir: &Path) -> Result<Connection> {
     Ok(Connection { container: container.clone(), stream, received: BytesMut::new() })
 }
 
-/// One request over a connection of its own.
+/// One request over a connection of its own. [`Error::NotRunning`] from a shim that has ended, as it does with its program.
 pub(crate) async fn ask(container: &Id, dir: &Path, request: &Request) -> Result<Response> {
-    connect(container, dir).await?.ask(request).await
+    let asked = match connect(container, dir).await {
+        Ok(mut connection) => connection.ask(request).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Err(Error::ShimLost(id, _)) if has_ended(dir).await => Err(Error::NotRunning(id)),
+        asked => asked,
+    }
+}
+
+/// Whether nobody listens any more, which is another thing than to be unable to ask.
+async fn has_ended(dir: &Path) -> bool {
+    let connected = match short_path(dir) {
+        Ok((_dir, path)) => UnixStream::connect(path).await.map(drop),
+        Err(error) => Err(error),
+    };
+    connected.is_err_and(|error| {
+        matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+    })
 }
 
 impl Connection {
@@ -118,5 +136,28 @@ impl Watch {
                 None => return Ok(None),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_shim_that_has_ended_is_no_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = Id::from_random([1; 32]);
+        let not_running = |asked| matches!(asked, Err(Error::NotRunning(_)));
+        assert!(not_running(ask(&id, &dir.path().join("none"), &Request::Pause).await));
+        let listener = bind(dir.path()).unwrap();
+        let ending = tokio::task::spawn_blocking(move || drop(listener.accept().unwrap()));
+        assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "it hung up and was gone");
+        ending.await.unwrap();
+        assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "its socket is still there");
+        std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
+        let listener = bind(dir.path()).unwrap();
+        let mute = tokio::task::spawn_blocking(move || (drop(listener.accept()), listener));
+        assert!(matches!(ask(&id, dir.path(), &Request::Pause).await, Err(Error::ShimLost(..))), "it lives");
+        drop(mute.await.unwrap());
     }
 }

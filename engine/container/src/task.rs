@@ -167,7 +167,7 @@ impl Task {
         }
     }
 
-    async fn hear(&mut self, event: Result<Option<protocol::Event>>) {
+    pub(crate) async fn hear(&mut self, event: Result<Option<protocol::Event>>) {
         match event {
             Ok(Some(protocol::Event::Oom)) => {
                 self.change(|container| container.state.oom_killed = true);
@@ -184,7 +184,9 @@ impl Task {
         let now = Instant::now();
         if self.ending.kill_at.is_some_and(|at| at <= now) {
             self.ending.kill_at = None;
-            if let Err(error) = self.signal(Signal::KILL).await {
+            if let Err(error) = self.signal(Signal::KILL).await
+                && !matches!(error, Error::NotRunning(_))
+            {
                 tracing::warn!(container = %self.container().id, "cannot kill a program that did not stop: {error}");
             }
         }
@@ -251,7 +253,10 @@ impl Task {
         let seconds = lifecycle.stop_timeout.unwrap_or(DEFAULT_STOP_SECONDS);
         let timeout = options.timeout.unwrap_or(StopTimeout::from_seconds(seconds));
         self.change(|container| container.stopped_by_user = true);
-        self.signal(signal).await?;
+        self.signal(signal).await.map_err(|error| match error {
+            Error::NotRunning(id) => Error::Already(id, "stopped"),
+            other => other,
+        })?;
         if let StopTimeout::After(patience) = timeout {
             let at = Instant::now() + patience;
             self.ending.kill_at = Some(self.ending.kill_at.map_or(at, |earlier| earlier.min(at)));
@@ -277,38 +282,45 @@ impl Task {
                 Err(error) => Err(error),
             };
         }
+        let not_running = || {
+            let (name, id) = (&container.name, &container.id);
+            Error::State(format!("cannot kill container: {name}: container {id} is not running"))
+        };
         if self.run.is_none() || !container.state.status.is_alive() {
-            let message = format!(
-                "cannot kill container: {}: container {} is not running",
-                container.name, container.id
-            );
-            return Err(Error::State(message));
+            return Err(not_running());
         }
         self.publish("kill", &[("signal", signal.number().to_string())]);
         let stop_signal = container.spec.lifecycle.stop_signal.unwrap_or(Signal::TERM);
         if signal == Signal::KILL || signal == stop_signal {
             self.change(|container| container.stopped_by_user = true);
         }
-        self.signal(signal).await
+        self.signal(signal).await.map_err(|error| match error {
+            Error::NotRunning(_) => not_running(),
+            other => other,
+        })
     }
 
     /// A frozen program gets the signal, too: it is let go on after it.
     pub(crate) async fn signal(&mut self, signal: Signal) -> Result<()> {
-        let container = self.container();
-        let Some(run) = &self.run else { return Err(Error::NotRunning(container.id.clone())) };
-        run.ask(&Request::Kill { session: None, signal: signal.number(), all: false }).await?;
-        if container.state.status == Status::Paused {
-            run.ask(&Request::Resume).await?;
-            self.change(|container| container.state.status = Status::Running);
+        let paused = self.container().state.status == Status::Paused;
+        self.ask_shim(&Request::Kill { session: None, signal: signal.number(), all: false }).await?;
+        if !paused {
+            return Ok(());
+        }
+        match self.ask_shim(&Request::Resume).await {
+            Ok(()) => self.change(|container| container.state.status = Status::Running),
+            // It got the signal, and that was its end.
+            Err(Error::NotRunning(_)) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
 
     async fn pause(&mut self, paused: bool) -> Result<()> {
         let container = self.container();
-        let Some(run) = self.run.as_ref().filter(|_| container.state.status.is_alive()) else {
+        if self.run.is_none() || !container.state.status.is_alive() {
             return Err(Error::NotRunning(container.id.clone()));
-        };
+        }
         let (request, status, action) = match (paused, container.state.status) {
             (true, Status::Paused) => {
                 return Err(Error::State(format!("container {} is already paused", container.id)));
@@ -319,7 +331,7 @@ impl Task {
             (true, _) => (Request::Pause, Status::Paused, "pause"),
             (false, _) => (Request::Resume, Status::Running, "unpause"),
         };
-        run.ask(&request).await?;
+        self.ask_shim(&request).await?;
         self.change(|container| container.state.status = status);
         self.publish(action, &[]);
         Ok(())
@@ -351,7 +363,7 @@ impl Task {
 /// Docker's.
 const DEFAULT_STOP_SECONDS: i64 = 10;
 
-async fn next_event(run: &mut Option<Run>) -> Result<Option<protocol::Event>> {
+pub(crate) async fn next_event(run: &mut Option<Run>) -> Result<Option<protocol::Event>> {
     match run {
         Some(run) => run.next_event().await,
         None => std::future::pending().await,
