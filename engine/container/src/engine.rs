@@ -19,6 +19,7 @@ use crate::error::Step;
 use crate::event::{Event, EventStream, Events};
 use crate::exec::Session;
 use crate::index::{Handle, Index};
+use crate::logs::Notices;
 use crate::options::{AttachOptions, Counts, RemoveOptions, StopOptions, WaitCondition, WaitResult};
 use crate::spec::{LogSpec, Ulimit};
 use crate::task::{Ending, Input, Reply, Task};
@@ -80,6 +81,7 @@ pub struct Engine {
     pub(crate) rooms: Rooms,
     pub(crate) sessions: Mutex<BTreeMap<Id, Arc<Session>>>,
     pub(crate) known_accounts: KnownAccounts,
+    pub(crate) log_notices: Notices,
     events: Events,
     pub(crate) index: Index,
     /// The runtime's program, opened once through a mount that nobody can write to.
@@ -106,8 +108,8 @@ impl Engine {
             .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
         let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
         let (sessions, known_accounts) = (Mutex::default(), KnownAccounts::default());
-        let (events, index) = (Events::new(), Index::default());
-        Ok(Arc::new(Self { config, rooms, sessions, known_accounts, events, index, runtime }))
+        let (events, index, log_notices) = (Events::new(), Index::default(), Notices::default());
+        Ok(Arc::new(Self { config, rooms, sessions, known_accounts, log_notices, events, index, runtime }))
     }
 
     /// Starts a container.

@@ -3,6 +3,7 @@
 mod backwards;
 mod follow;
 mod line;
+mod notices;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +13,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::container::Container;
 use crate::engine::Engine;
+use crate::error::Step;
 use crate::options::{LogEntry, LogOptions};
 use crate::{Error, Result};
+
+use notices::Notice;
+pub(crate) use notices::Notices;
 
 /// How many entries a reader may be behind before reading stops and waits for it.
 const AHEAD: usize = 256;
@@ -35,19 +40,29 @@ impl Engine {
         if !(options.stdout || options.stderr) {
             return Err(Error::InvalidSpec("Bad parameters: you must choose at least one stream".to_owned()));
         }
-        Ok(stream(path, options, handle.view.clone()))
+        // Before anything is read, so that nothing written meanwhile is missed.
+        let notice = match options.follow.then(|| self.log_notices.watch(&path)).transpose() {
+            // Removed in this very moment.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoSuchContainer(id.to_owned()));
+            }
+            notice => notice.step(|| format!("watch {}", path.display()))?,
+        };
+        Ok(stream(path, options, handle.view.clone(), notice))
     }
 }
 
-/// The entries of the log at `path`; following ends when the container seen in `view` does not run any more.
+/// The entries of the log at `path`; with a `notice` they are followed until the container seen in `view` does not run any
+/// more.
 fn stream(
     path: PathBuf,
     options: LogOptions,
     view: watch::Receiver<Arc<Container>>,
+    notice: Option<Notice>,
 ) -> impl Stream<Item = Result<LogEntry>> + Send + 'static {
     let (send, receive) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
-        if let Err(error) = follow::read(&path, options, view, &send).await {
+        if let Err(error) = follow::read(&path, options, view, notice, &send).await {
             let _ = send.send(Err(error)).await;
         }
     });

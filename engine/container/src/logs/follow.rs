@@ -1,19 +1,16 @@
 use std::fs::File;
-use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use tare_model::Timestamp;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, watch};
 
 use super::backwards::last_lines;
 use super::files;
 use super::line::{Fate, judge, parse};
+use super::notices::Notice;
 use crate::Result;
 use crate::container::{Container, Status};
 use crate::error::Step;
@@ -25,77 +22,46 @@ const MAX_LINE: usize = 1 << 20;
 
 type Sender = mpsc::Sender<Result<LogEntry>>;
 
-/// Reads the log into `to` and, if asked, goes on with what is written from then on.
+/// Reads the log into `to` and, with a `notice`, goes on with what is written from then on.
 pub(super) async fn read(
     path: &Path,
     options: LogOptions,
     mut view: watch::Receiver<Arc<Container>>,
+    mut notice: Option<Notice>,
     to: &Sender,
 ) -> Result<()> {
-    // Before anything is read, so that nothing written meanwhile is missed.
-    let notices = if options.follow { Some(Notices::open(path)?) } else { None };
-    let Some(mut reader) = Reader::open(path, options.tail).await? else {
-        return follow_from_nothing(path, &options, notices, &mut view, to).await;
-    };
+    let mut reader = Reader::open(path, options.tail).await?;
     loop {
         let running = runs(&view);
-        if !reader.drain(&options, to).await? {
+        if reader.is_none() {
+            // The container has not written anything before, so all of it comes later than the tail.
+            reader = Reader::open(path, None).await?;
+        }
+        if let Some(reader) = &mut reader
+            && !reader.drain(&options, to).await?
+        {
             return Ok(());
         }
-        let Some(notices) = notices.as_ref().filter(|_| running) else { return Ok(()) };
-        if !wait(notices, &mut view, options.until, to).await? {
-            return Ok(());
-        }
-    }
-}
-
-/// The container has not written anything yet.
-async fn follow_from_nothing(
-    path: &Path,
-    options: &LogOptions,
-    notices: Option<Notices>,
-    view: &mut watch::Receiver<Arc<Container>>,
-    to: &Sender,
-) -> Result<()> {
-    let Some(notices) = notices else { return Ok(()) };
-    loop {
-        let running = runs(view);
-        if let Some(mut reader) = Reader::open(path, None).await? {
-            return follow(&mut reader, options, &notices, view, to).await;
-        }
-        if !running || !wait(&notices, view, options.until, to).await? {
+        let Some(notice) = notice.as_mut().filter(|_| running) else { return Ok(()) };
+        if !wait(notice, &mut view, options.until, to).await {
             return Ok(());
         }
     }
 }
 
-async fn follow(
-    reader: &mut Reader,
-    options: &LogOptions,
-    notices: &Notices,
-    view: &mut watch::Receiver<Arc<Container>>,
-    to: &Sender,
-) -> Result<()> {
-    loop {
-        let running = runs(view);
-        if !reader.drain(options, to).await? || !running || !wait(notices, view, options.until, to).await? {
-            return Ok(());
-        }
-    }
-}
-
+/// Whether more may come: the container runs, and there is one.
 fn runs(view: &watch::Receiver<Arc<Container>>) -> bool {
     let status = view.borrow().state.status;
-    status.is_alive() || status == Status::Restarting
+    view.has_changed().is_ok() && (status.is_alive() || status == Status::Restarting)
 }
 
 /// Waits until there may be more to read; false when there will not be or nobody reads any more.
 async fn wait(
-    notices: &Notices,
+    notice: &mut Notice,
     view: &mut watch::Receiver<Arc<Container>>,
     until: Option<Timestamp>,
     to: &Sender,
-) -> Result<bool> {
+) -> bool {
     let now = Timestamp::from(SystemTime::now());
     let left = until.map(|until| until.since(now));
     let over = async {
@@ -105,35 +71,11 @@ async fn wait(
         }
     };
     tokio::select! {
-        noticed = notices.next() => noticed.map(|()| true),
+        () = notice.next() => true,
         // The container's removal ends its view: what it wrote last is still read.
-        _ = view.changed() => Ok(true),
-        () = over => Ok(false),
-        () = to.closed() => Ok(false),
-    }
-}
-
-/// inotify(7) on the log's directory: files come and go in it.
-struct Notices(AsyncFd<OwnedFd>);
-
-impl Notices {
-    fn open(path: &Path) -> Result<Self> {
-        let step = || format!("watch {}", path.display());
-        let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).step(step)?;
-        let directory = path.parent().unwrap_or(Path::new("/"));
-        inotify::add_watch(&fd, directory, WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO)
-            .step(step)?;
-        Ok(Self(crate::readiness::watch(fd).step(step)?))
-    }
-
-    /// Returns when something happened, after taking all that happened off the queue.
-    async fn next(&self) -> Result<()> {
-        let mut guard = self.0.readable().await.step(|| "wait for the log".to_owned())?;
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut reader = inotify::Reader::new(self.0.get_ref(), &mut buffer);
-        while reader.next().is_ok() {}
-        guard.clear_ready();
-        Ok(())
+        _ = view.changed() => true,
+        () = over => false,
+        () = to.closed() => false,
     }
 }
 

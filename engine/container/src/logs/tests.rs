@@ -45,7 +45,7 @@ fn options() -> LogOptions {
 
 async fn read_all(path: &Path, options: LogOptions) -> Vec<String> {
     let (_publisher, view) = watch::channel(Arc::new(container(Status::Exited)));
-    let stream = stream(path.to_owned(), options, view);
+    let stream = stream(path.to_owned(), options, view, None);
     stream
         .map(|entry| String::from_utf8(entry.unwrap().line.to_vec()).unwrap().trim_end().to_owned())
         .collect()
@@ -104,7 +104,8 @@ async fn following_survives_rotations_and_ends_with_the_container() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x-json.log");
     let (publisher, view) = watch::channel(Arc::new(container(Status::Running)));
-    let followed = stream(path.clone(), LogOptions { follow: true, ..options() }, view);
+    let notice = Notices::default().watch(&path).unwrap();
+    let followed = stream(path.clone(), options(), view, Some(notice));
     let reader = tokio::spawn(followed.map(|entry| entry.unwrap().line.len()).collect::<Vec<_>>());
     for round in 0..40 {
         if round % 7 == 6 {
@@ -148,7 +149,8 @@ async fn nothing_is_lost_to_who_waits_for_the_first_line() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x-json.log");
         let (publisher, view) = watch::channel(Arc::new(container(Status::Running)));
-        let followed = stream(path.clone(), LogOptions { follow: true, ..options() }, view);
+        let notice = Notices::default().watch(&path).unwrap();
+        let followed = stream(path.clone(), options(), view, Some(notice));
         let reader = tokio::spawn(followed.map(|entry| entry.unwrap().line.len()).collect::<Vec<_>>());
         tokio::task::yield_now().await;
         let writer = tokio::task::spawn_blocking(move || {
