@@ -6,5 +6,6 @@ mod image;
 mod life;
 mod limits;
 mod network;
+mod ship;
 mod storage;
 mod streams;

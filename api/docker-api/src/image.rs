@@ -81,8 +81,10 @@ wire! {
         pub deleted: String,
     }
 
-    /// One line of the stream that `POST /images/create` answers.
+    /// One line of the stream that pulling, pushing and loading answer.
     pub struct ProgressMessage {
+        #[serde(rename = "stream", skip_serializing_if = "is_empty")]
+        pub stream: String,
         #[serde(rename = "status", skip_serializing_if = "is_empty")]
         pub status: String,
         #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
@@ -95,6 +97,15 @@ wire! {
         pub progress: String,
         #[serde(rename = "id", skip_serializing_if = "is_empty")]
         pub id: String,
+        #[serde(rename = "aux", skip_serializing_if = "Option::is_none")]
+        pub aux: Option<PushResult>,
+    }
+
+    /// What a push has come to, for programs.
+    pub struct PushResult {
+        pub tag: String,
+        pub digest: String,
+        pub size: u64,
     }
 
     /// Why a stream of progress ended early.

@@ -33,7 +33,7 @@ pub use host::{
 };
 pub use image::{
     ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
-    ProgressDetail, ProgressMessage, RootFs,
+    ProgressDetail, ProgressMessage, PushResult, RootFs,
 };
 pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,

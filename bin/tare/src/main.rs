@@ -23,6 +23,7 @@ mod port;
 mod progress;
 mod ps;
 mod pull;
+mod push;
 mod run;
 mod session;
 mod system;

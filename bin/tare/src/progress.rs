@@ -1,4 +1,4 @@
-//! How far a pull is: a bar for every layer on a terminal, Docker's plain lines elsewhere.
+//! How far a pull, a push or a load is: a bar for every layer on a terminal, Docker's plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
@@ -47,6 +47,9 @@ impl Progress {
                 None => Ok(()),
             },
             Self::Bars { all, layers } => {
+                if !says(message) {
+                    return Ok(());
+                }
                 if message.id.is_empty() || message.status.starts_with("Pulling from") {
                     let _ = all.println(text(message));
                 } else {
@@ -62,15 +65,23 @@ impl Progress {
 }
 
 fn text(message: &ProgressMessage) -> String {
+    if !message.stream.is_empty() {
+        return message.stream.trim_end().to_owned();
+    }
     let id = if message.id.is_empty() { String::new() } else { format!("{}: ", message.id) };
     format!("{id}{}", message.status)
+}
+
+/// Whether a person is told something.
+fn says(message: &ProgressMessage) -> bool {
+    !message.status.is_empty() || !message.stream.is_empty()
 }
 
 /// The line of a message; none for those that only move a bar.
 fn plain(message: &ProgressMessage) -> Option<String> {
     let moving =
         message.progress_detail.as_ref().is_some_and(|detail| detail.total > 0 || detail.current > 0);
-    (!moving && !message.status.is_empty()).then(|| text(message))
+    (!moving && says(message)).then(|| text(message))
 }
 
 fn layer(all: &MultiProgress, id: &str) -> ProgressBar {
@@ -94,9 +105,15 @@ fn draw(bar: &ProgressBar, message: &ProgressMessage) {
         bar.set_style(style("{prefix:12}  {msg}"));
         bar.tick();
     }
-    if matches!(message.status.as_str(), "Pull complete" | "Already exists") {
+    if is_last(&message.status) {
         bar.abandon();
     }
+}
+
+/// Whether nothing comes after this word.
+fn is_last(status: &str) -> bool {
+    matches!(status, "Pull complete" | "Already exists" | "Pushed" | "Layer already exists")
+        || status.starts_with("Mounted from")
 }
 
 #[cfg(test)]

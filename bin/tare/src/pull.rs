@@ -1,6 +1,6 @@
 //! `pull`.
 
-use tare_client::PullOptions;
+use tare_client::{Messages, PullOptions};
 use tare_docker_api::ProgressMessage;
 use tare_model::Reference;
 
@@ -18,7 +18,7 @@ pub(crate) const PULL: &[Flag] = &[
     switch("quiet", "Suppress verbose output").short('q'),
 ];
 
-/// Where a pull shows how far it is.
+/// Where work shows how far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shown {
     Nothing,
@@ -60,8 +60,12 @@ pub(crate) async fn fetch(
         platform: platform.map(str::to_owned),
         credentials: credentials::for_registry(call, reference.domain())?,
     };
-    let mut messages = call.client.pull(&options).await?;
-    let mut progress = Progress::new(shown);
+    show(call.client.pull(&options).await?, Progress::new(shown)).await?;
+    Ok(reference)
+}
+
+/// Shows what the daemon tells, to its end; an error that it tells is one.
+pub(crate) async fn show(mut messages: Messages, mut progress: Progress) -> Result<()> {
     while let Some(message) = messages.next::<ProgressMessage>().await? {
         if let Some(detail) = &message.error_detail {
             return Err(refusal(&detail.message));
@@ -71,7 +75,7 @@ pub(crate) async fn fetch(
         }
         progress.show(&message)?;
     }
-    Ok(reference)
+    Ok(())
 }
 
 fn refusal(message: &str) -> Failure {

@@ -8,8 +8,8 @@ use tare_client::Client;
 use crate::failure::Result;
 use crate::flags::{Flag, Given};
 use crate::{
-    attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, run,
-    system, volume,
+    attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, push,
+    run, system, volume,
 };
 
 /// A command line that is to be carried out.
@@ -75,6 +75,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("container" ["exec"], "exec", "Execute a command in a running container", [attach::EXEC], "CONTAINER COMMAND [ARG...]", (2, ANY), true, attach::exec),
     verb!("container" ["ls", "list", "ps"], "ps", "List containers", [ps::PS], "", (0, 0), false, ps::ps),
     verb!("image" ["pull"], "pull", "Download an image from a registry", [pull::PULL], "NAME[:TAG|@DIGEST]", (1, 1), false, pull::pull),
+    verb!("image" ["push"], "push", "Upload an image to a registry", [push::PUSH], "NAME[:TAG]", (1, 1), false, push::push),
     verb!("image" ["ls", "list"], "images", "List images", [images::IMAGES], "[REPOSITORY[:TAG]]", (0, 1), false, images::images),
     verb!("" [], "login", "Authenticate to a registry", [login::LOGIN], "[SERVER]", (0, 1), false, login::login),
     verb!("" [], "logout", "Log out from a registry", [], "[SERVER]", (0, 1), false, login::logout),
@@ -114,7 +115,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 38] = [
+const OTHERS: [&str; 37] = [
     "build",
     "builder",
     "buildx",
@@ -133,7 +134,6 @@ const OTHERS: [&str; 38] = [
     "node",
     "plugin",
     "prune",
-    "push",
     "save",
     "search",
     "secret",

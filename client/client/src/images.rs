@@ -39,6 +39,20 @@ impl Client {
         Ok(self.send_with(Method::POST, &address, &headers).await?.messages())
     }
 
+    /// `POST /images/{name}/push`: the stream of progress messages. Without a tag all tags of the repository are pushed.
+    pub async fn push(
+        &self,
+        repository: &str,
+        tag: Option<&str>,
+        platform: Option<&str>,
+        credentials: Option<&AuthConfig>,
+    ) -> Result<Messages> {
+        let address = image(repository, "push").query_some("tag", tag).query_some("platform", platform);
+        // The daemon of Docker wants the header, also when there is nothing to say.
+        let header = registry_auth(credentials.unwrap_or(&AuthConfig::default()))?;
+        Ok(self.send_with(Method::POST, &address, &[(REGISTRY_AUTH, header)]).await?.messages())
+    }
+
     /// `GET /images/json`
     pub async fn images(&self, all: bool, filters: Option<&str>) -> Result<Vec<ImageSummary>> {
         self.get(&Address::new("images").word("json").flag("all", all).query_some("filters", filters)).await

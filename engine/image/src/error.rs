@@ -14,6 +14,19 @@ pub enum Error {
     /// Nothing has this name or id.
     #[error("No such image: {0}")]
     NotFound(String),
+    /// Nothing here has this name, so nothing can be pushed.
+    #[error("An image does not exist locally with the tag: {0}")]
+    NotHere(String),
+    /// A layer is only here unpacked.
+    #[error(
+        "image {image} cannot be sent: the content of its layer {layer} is no longer here; remove the image and pull or load it again"
+    )]
+    Incomplete {
+        /// Short id.
+        image: String,
+        /// Short digest.
+        layer: String,
+    },
     /// Several images have ids that begin so.
     #[error("multiple IDs found with provided prefix: {0}")]
     Ambiguous(String),
@@ -171,9 +184,9 @@ impl Error {
 impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) | Self::NoMatch(_) | Self::Platform { .. } => Kind::NotFound,
+            Self::NotFound(_) | Self::NotHere(_) | Self::NoMatch(_) | Self::Platform { .. } => Kind::NotFound,
             Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) => Kind::InvalidInput,
-            Self::NameInUse { .. } | Self::InUse { .. } => Kind::Conflict,
+            Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
             Self::Registry(e) => e.kind(),
             Self::Store(e) => e.kind(),
             Self::Layer { source: e, .. } | Self::Snapshot(e) => e.kind(),

@@ -41,7 +41,7 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
     let magic = intake.magic().map_err(|e| Error::Inflate { layer: name.clone(), cause: e.to_string() })?;
     let compression = compression(&name, &layer.blob.media_type, &magic)?;
     let (to, mut tar) = relay::relay();
-    let (unpacked, inflated) = thread::scope(|scope| {
+    let (unpacked, found, inflated) = thread::scope(|scope| {
         let name = &name;
         // The stream ends when this thread lets its end go.
         let inflating = scope.spawn(move || {
@@ -50,37 +50,34 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
         });
         let unpacked = snapshots.unpack(&mut tar, &bounds(limits));
         // After an error the rest is not wanted, and the other thread sees that.
-        drop(tar);
-        (unpacked, inflating.join())
+        (unpacked, tar.digest(), inflating.join())
     });
-    let found = inflated.map_err(|_| Error::Cancelled)??;
+    let whole = inflated.map_err(|_| Error::Cancelled)??;
     let unpacked = unpacked.map_err(|source| Error::Layer { layer: name.clone(), source })?;
-    match found {
-        Some(found) if found == layer.diff => Ok(unpacked),
-        Some(found) => {
-            Err(Error::Digest { what: format!("layer {name} (unpacked)"), found, expected: layer.diff })
-        }
-        None => Err(Error::Cancelled),
+    if !whole {
+        return Err(Error::Cancelled);
     }
+    if found != layer.diff {
+        let what = format!("layer {name} (unpacked)");
+        return Err(Error::Digest { what, found, expected: layer.diff });
+    }
+    Ok(unpacked)
 }
 
-/// Decodes the layer into the relay; the digest of all of it, `None` when the unpacking thread wanted no more.
+/// Decodes the layer into the relay; false when the unpacking thread wanted no more.
 fn inflate(
     name: &str,
     compression: Compression,
     intake: &mut Intake,
     limits: Limits,
     to: &SyncSender<Vec<u8>>,
-) -> Result<Option<Digest>> {
+) -> Result<bool> {
     let taken = intake.taken();
     let mut inflated = Inflated::new(name, compression, intake, taken, limits)?;
-    match relay::send_all(&mut inflated, to) {
-        Ok(whole) => Ok(whole.then(|| inflated.digest())),
-        Err(error) => {
-            let cause = error.to_string();
-            Err(inflated.failure().unwrap_or_else(|| Error::Inflate { layer: name.to_owned(), cause }))
-        }
-    }
+    relay::send_all(&mut inflated, to).map_err(|error| {
+        let cause = error.to_string();
+        inflated.failure().unwrap_or_else(|| Error::Inflate { layer: name.to_owned(), cause })
+    })
 }
 
 fn bounds(limits: Limits) -> tare_snapshot::Limits {

@@ -30,16 +30,19 @@ mod pin;
 mod platform;
 mod progress;
 mod pull;
+mod push;
+mod reading;
 mod reconcile;
 mod relay;
 mod remove;
+mod shipment;
 mod tag;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use tare_model::Reference;
-use tare_registry::{Credentials, Registry};
+use tare_registry::Registry;
 use tare_snapshot::Snapshots;
 use tare_store::{Batch, Store};
 
@@ -49,6 +52,7 @@ pub use history::HistoryEntry;
 pub use image::Image;
 pub use progress::{LayerState, Progress};
 pub use pull::{PullRequest, Pulled};
+pub use push::{PushRequest, Pushed};
 pub use reconcile::Swept;
 pub use remove::Removed;
 
@@ -120,9 +124,14 @@ impl Images {
         pull::pull(self, request, Arc::new(progress)).await
     }
 
-    /// Uploading is not there yet.
-    pub async fn push(&self, reference: &Reference, credentials: Option<&Credentials>) -> Result<()> {
-        Ok(self.registry.push(reference, credentials).await?)
+    /// Brings the image with this name to its registry, byte by byte as it is kept here; all tags of the repository where
+    /// none is named. Layers that the registry has are not sent. Dropping the future stops the work.
+    pub async fn push(
+        self: &Arc<Self>,
+        request: PushRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Pushed>> {
+        push::push(self, request, Arc::new(progress)).await
     }
 
     /// The image with this name, `repository@digest`, id or beginning of an id.

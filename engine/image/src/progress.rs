@@ -1,4 +1,6 @@
-/// What a pull tells while it works.
+use crate::push::Pushed;
+
+/// What a pull, a push or a load tells while it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// A line of text, with what it is about where it is about something: `Pulling from library/debian` about `bookworm`.
@@ -15,6 +17,8 @@ pub enum Progress {
         /// Its state.
         state: LayerState,
     },
+    /// What a push has brought to the registry, for programs.
+    Pushed(Pushed),
 }
 
 /// The stations of a layer.
@@ -46,6 +50,26 @@ pub enum LayerState {
     PullComplete,
     /// Was here before.
     AlreadyExists,
+    /// Known to be part of what is pushed.
+    Preparing,
+    /// Bytes go out.
+    Pushing {
+        /// Bytes so far.
+        current: u64,
+        /// Bytes in all.
+        total: u64,
+    },
+    /// The registry has it now.
+    Pushed,
+    /// The registry had it before.
+    LayerAlreadyExists,
+    /// Bytes come out of an archive.
+    Loading {
+        /// Bytes so far.
+        current: u64,
+        /// Bytes in all.
+        total: u64,
+    },
 }
 
 impl LayerState {
@@ -60,15 +84,21 @@ impl LayerState {
             Self::Extracting { .. } => "Extracting",
             Self::PullComplete => "Pull complete",
             Self::AlreadyExists => "Already exists",
+            Self::Preparing => "Preparing",
+            Self::Pushing { .. } => "Pushing",
+            Self::Pushed => "Pushed",
+            Self::LayerAlreadyExists => "Layer already exists",
+            Self::Loading { .. } => "Loading layer",
         }
     }
 
     /// Bytes so far and bytes in all, where it counts.
     pub fn bytes(&self) -> Option<(u64, u64)> {
         match *self {
-            Self::Downloading { current, total } | Self::Extracting { current, total } => {
-                Some((current, total))
-            }
+            Self::Downloading { current, total }
+            | Self::Extracting { current, total }
+            | Self::Pushing { current, total }
+            | Self::Loading { current, total } => Some((current, total)),
             _ => None,
         }
     }
@@ -103,9 +133,23 @@ impl Reporter {
 
     /// Tells how many bytes have come, if that is news.
     pub(crate) fn downloaded(&mut self, current: u64, total: u64) {
+        self.sometimes(current, LayerState::Downloading { current, total });
+    }
+
+    /// Tells how many bytes have gone out, if that is news.
+    pub(crate) fn pushing(&mut self, current: u64, total: u64) {
+        self.sometimes(current, LayerState::Pushing { current, total });
+    }
+
+    /// Tells how many bytes have come out of an archive, if that is news.
+    pub(crate) fn loading(&mut self, current: u64, total: u64) {
+        self.sometimes(current, LayerState::Loading { current, total });
+    }
+
+    fn sometimes(&mut self, current: u64, state: LayerState) {
         if current >= self.next {
             self.next = current + self.step;
-            self.tell(LayerState::Downloading { current, total });
+            self.tell(state);
         }
     }
 }

@@ -1,7 +1,13 @@
-//! Between inflating and unpacking: one thread each, so that a single large layer keeps two cores busy.
+//! Between inflating and unpacking: one thread each, so that a single large layer keeps two cores busy. What comes through
+//! is hashed on the side that unpacks, which has less to do.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use tare_model::Digest;
+
+use crate::content::from_hash;
 
 /// Large enough that hashing and inflating run in long strides.
 const BUFFER: usize = 256 << 10;
@@ -13,12 +19,13 @@ pub(crate) struct Relay {
     from: Receiver<Vec<u8>>,
     buffer: Vec<u8>,
     at: usize,
+    hash: Context,
 }
 
 /// Both ends.
 pub(crate) fn relay() -> (SyncSender<Vec<u8>>, Relay) {
     let (to, from) = sync_channel(AHEAD);
-    (to, Relay { from, buffer: Vec::new(), at: 0 })
+    (to, Relay { from, buffer: Vec::new(), at: 0, hash: Context::new(&SHA256) })
 }
 
 /// Sends everything that can be read; false when nobody wants the rest.
@@ -50,16 +57,36 @@ fn fill(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-impl Read for Relay {
+impl Relay {
+    /// The digest of everything that came. The other end sees that no more is wanted.
+    pub(crate) fn digest(self) -> Digest {
+        from_hash(&self.hash.finish())
+    }
+}
+
+impl BufRead for Relay {
     /// The end of the stream is where the sender ended, for whatever reason: it knows whether that was the end.
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.len() {
-            let Ok(buffer) = self.from.recv() else { return Ok(0) };
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.at == self.buffer.len()
+            && let Ok(buffer) = self.from.recv()
+        {
+            self.hash.update(&buffer);
             (self.buffer, self.at) = (buffer, 0);
         }
-        let length = out.len().min(self.buffer.len() - self.at);
-        out[..length].copy_from_slice(&self.buffer[self.at..self.at + length]);
-        self.at += length;
+        Ok(&self.buffer[self.at..])
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for Relay {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let ready = self.fill_buf()?;
+        let length = out.len().min(ready.len());
+        out[..length].copy_from_slice(&ready[..length]);
+        self.consume(length);
         Ok(length)
     }
 }
@@ -67,6 +94,7 @@ impl Read for Relay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::content::sha256;
 
     #[test]
     fn everything_arrives_in_order() {
@@ -79,6 +107,7 @@ mod tests {
             relay.read_to_end(&mut arrived).unwrap();
         });
         assert!(arrived == bytes);
+        assert_eq!(relay.digest(), sha256(&bytes));
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! One question to a registry: which scheme, which credential, and again where that may help.
 
+use std::time::Duration;
+
 use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use tare_model::{Digest, Reference};
 
 use crate::challenge::{self, Challenge};
 use crate::client::Scheme;
-use crate::endpoint::{Endpoint, Trust};
+use crate::endpoint::{self, Endpoint, Trust};
+use crate::parcel::{self, Parcel};
 use crate::redirect::{self, Answer, Outgoing};
 use crate::{Credentials, Error, Registry, Result, refusal, retry, token};
 
@@ -15,7 +18,40 @@ use crate::{Credentials, Error, Registry, Result, refusal, retry, token};
 pub(crate) enum Subject {
     Manifest(Reference),
     Blob(Reference, Digest),
+    /// A blob on its way into a repository.
+    Upload(Reference, Digest),
     Login,
+}
+
+/// What has to be allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Access {
+    #[default]
+    Pull,
+    /// Into the subject's repository, and reading from another one of the same registry.
+    Push { from: Option<Reference> },
+}
+
+/// How it is asked.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Errand {
+    #[default]
+    Get,
+    Head,
+    /// With something that is brought along.
+    Bring(Parcel),
+}
+
+impl Subject {
+    /// What it is about; nothing for a login.
+    pub(crate) fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Manifest(reference) | Self::Blob(reference, _) | Self::Upload(reference, _) => {
+                Some(reference)
+            }
+            Self::Login => None,
+        }
+    }
 }
 
 /// A question.
@@ -27,6 +63,8 @@ pub(crate) struct Ask {
     /// The first byte wanted; 0 = all.
     pub(crate) offset: u64,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) access: Access,
+    pub(crate) errand: Errand,
 }
 
 impl Ask {
@@ -45,8 +83,34 @@ impl Ask {
             subject: subject.clone(),
             accept: None,
             offset: 0,
+            access: Access::Pull,
+            errand: Errand::Get,
         };
         endpoints.into_iter().map(ask).collect()
+    }
+
+    /// The question to the registry itself, of one who pushes: a mirror is never written to.
+    pub(crate) fn pushing(
+        registry: &Registry,
+        subject: Subject,
+        from: Option<Reference>,
+        credentials: Option<&Credentials>,
+    ) -> Self {
+        let domain = subject.reference().map(Reference::domain).unwrap_or_default();
+        Self {
+            endpoint: endpoint::own(registry, domain),
+            subject,
+            accept: None,
+            offset: 0,
+            credentials: credentials.filter(|c| !c.is_empty()).cloned(),
+            access: Access::Push { from },
+            errand: Errand::Get,
+        }
+    }
+
+    /// The same question, asked in another way.
+    pub(crate) fn by(&self, errand: Errand) -> Self {
+        Self { errand, ..self.clone() }
     }
 
     /// How error messages call it.
@@ -54,17 +118,20 @@ impl Ask {
         match &self.subject {
             Subject::Manifest(reference) => format!("manifest {}", reference.familiar()),
             Subject::Blob(_, digest) => format!("blob {digest}"),
+            Subject::Upload(_, digest) => format!("upload of blob {digest}"),
             Subject::Login => format!("login at {}", self.endpoint.authority),
         }
     }
 
     /// What a token must allow. Made by us: a scope that the registry names could be one of another registry.
-    pub(crate) fn scope(&self) -> Option<String> {
-        match &self.subject {
-            Subject::Manifest(reference) | Subject::Blob(reference, _) => {
-                Some(format!("repository:{}:pull", reference.path()))
-            }
-            Subject::Login => None,
+    pub(crate) fn scopes(&self) -> Vec<String> {
+        let Some(reference) = self.subject.reference() else { return Vec::new() };
+        let scope = |reference: &Reference, what: &str| format!("repository:{}:{what}", reference.path());
+        match &self.access {
+            Access::Pull => vec![scope(reference, "pull")],
+            Access::Push { from } => std::iter::once(scope(reference, "pull,push"))
+                .chain(from.iter().map(|from| scope(from, "pull")))
+                .collect(),
         }
     }
 
@@ -74,6 +141,7 @@ impl Ask {
                 format!("{}/manifests/{}", reference.path(), reference.identifier())
             }
             Subject::Blob(reference, digest) => format!("{}/blobs/{digest}", reference.path()),
+            Subject::Upload(reference, _) => format!("{}/blobs/uploads/", reference.path()),
             Subject::Login => String::new(),
         };
         let text = format!("{}://{}/v2/{path}", scheme.as_str(), self.endpoint.authority);
@@ -81,29 +149,46 @@ impl Ask {
     }
 }
 
+/// Why a question was not answered.
+pub(crate) struct Refused {
+    pub(crate) error: Error,
+    /// Whether it may be gone a moment later.
+    pub(crate) transient: bool,
+    /// The pause that the registry wants.
+    pub(crate) wanted: Option<Duration>,
+}
+
 /// Asks, with retries; an answer that is no success is an error.
 pub(crate) async fn ask(registry: &Registry, ask: &Ask) -> Result<Response> {
     let mut done = 0;
     loop {
-        let (error, wanted) = match once(registry, ask).await {
-            Ok(response) if response.status().is_success() => return Ok(response),
-            Ok(response) => {
-                let wanted =
-                    response.headers().get(RETRY_AFTER).and_then(|v| retry::retry_after(v.to_str().ok()?));
-                let transient = retry::is_transient(response.status());
-                let error = refusal::read(ask, response).await;
-                if !transient {
-                    return Err(error);
-                }
-                (error, wanted)
-            }
-            Err(error @ Error::Interrupted { .. }) => (error, None),
-            Err(error) => return Err(error),
+        let refused = match attempt(registry, ask).await {
+            Ok(response) => return Ok(response),
+            Err(refused) if refused.transient => refused,
+            Err(refused) => return Err(refused.error),
         };
+        let Refused { error, wanted, .. } = refused;
         let Some(pause) = retry::pause(&registry.config, done, wanted) else { return Err(error) };
         tracing::debug!(%error, ?pause, "asking the registry again");
         tokio::time::sleep(pause).await;
         done += 1;
+    }
+}
+
+/// Asks once; an answer that is no success is an error.
+pub(crate) async fn attempt(registry: &Registry, ask: &Ask) -> std::result::Result<Response, Refused> {
+    match once(registry, ask).await {
+        Ok(response) if response.status().is_success() => Ok(response),
+        Ok(response) => {
+            let header = response.headers().get(RETRY_AFTER);
+            let wanted = header.and_then(|v| retry::retry_after(v.to_str().ok()?));
+            let transient = retry::is_transient(response.status());
+            Err(Refused { error: refusal::read(ask, response).await, transient, wanted })
+        }
+        Err(error) => {
+            let transient = matches!(error, Error::Interrupted { .. });
+            Err(Refused { error, transient, wanted: None })
+        }
     }
 }
 
@@ -153,9 +238,14 @@ async fn send(
     scheme: Scheme,
     authorization: Option<HeaderValue>,
 ) -> Result<Answer> {
-    let url = ask.url(scheme)?;
-    let outgoing = Outgoing { what: &ask.what(), url, accept: ask.accept, offset: ask.offset, authorization };
-    redirect::get(registry, outgoing).await
+    let (url, what) = (ask.url(scheme)?, ask.what());
+    let head = match &ask.errand {
+        Errand::Bring(parcel) => return parcel::bring(registry, &what, url, parcel, authorization).await,
+        Errand::Get => false,
+        Errand::Head => true,
+    };
+    let outgoing = Outgoing { what: &what, url, head, accept: ask.accept, offset: ask.offset, authorization };
+    redirect::follow(registry, outgoing).await
 }
 
 /// All challenges of an answer.

@@ -59,15 +59,43 @@ impl Scheme {
     }
 }
 
+/// A connection pool for each way of trusting a host.
+#[derive(Debug, Default)]
+struct Pools {
+    verified: OnceLock<reqwest::Client>,
+    insecure: OnceLock<reqwest::Client>,
+    loopback: OnceLock<reqwest::Client>,
+}
+
+impl Pools {
+    fn get(
+        &self,
+        trust: Trust,
+        make: impl FnOnce() -> reqwest::Result<reqwest::Client>,
+    ) -> Result<&reqwest::Client> {
+        let slot = match trust {
+            Trust::Verified => &self.verified,
+            Trust::Insecure => &self.insecure,
+            Trust::Loopback => &self.loopback,
+        };
+        if let Some(client) = slot.get() {
+            return Ok(client);
+        }
+        let client = make().map_err(|e| Error::Tls(root_cause(&e)))?;
+        Ok(slot.get_or_init(|| client))
+    }
+}
+
 /// A client for all registries; see the methods in the crate's root.
 #[derive(Debug)]
 pub struct Registry {
     pub(crate) config: Config,
     pub(crate) directory: Directory,
     pub(crate) tokens: token::Cache,
-    verified: OnceLock<reqwest::Client>,
-    insecure: OnceLock<reqwest::Client>,
-    loopback: OnceLock<reqwest::Client>,
+    /// For questions: their answer has to come and go on coming.
+    reading: Pools,
+    /// For uploads: while they send nothing comes back, so that their own watch is kept over them.
+    sending: Pools,
     /// What the hosts that may do without TLS were found to speak.
     schemes: Mutex<HashMap<String, Scheme>>,
 }
@@ -78,9 +106,8 @@ pub(crate) fn new(config: Config) -> Result<Arc<Registry>> {
         config,
         directory,
         tokens: token::Cache::default(),
-        verified: OnceLock::new(),
-        insecure: OnceLock::new(),
-        loopback: OnceLock::new(),
+        reading: Pools::default(),
+        sending: Pools::default(),
         schemes: Mutex::default(),
     }))
 }
@@ -89,16 +116,12 @@ impl Registry {
     /// The connection pool for hosts of this trust. Made at first use: reading the system's certificates takes
     /// milliseconds and memory that a daemon which pulls nothing should not spend.
     pub(crate) fn http(&self, trust: Trust) -> Result<&reqwest::Client> {
-        let slot = match trust {
-            Trust::Verified => &self.verified,
-            Trust::Insecure => &self.insecure,
-            Trust::Loopback => &self.loopback,
-        };
-        if let Some(client) = slot.get() {
-            return Ok(client);
-        }
-        let client = build(&self.config, trust).map_err(|e| Error::Tls(root_cause(&e)))?;
-        Ok(slot.get_or_init(|| client))
+        self.reading.get(trust, || build(&self.config, trust).read_timeout(self.config.read_timeout).build())
+    }
+
+    /// The same without a watch over how long an answer takes.
+    pub(crate) fn http_for_uploads(&self, trust: Trust) -> Result<&reqwest::Client> {
+        self.sending.get(trust, || build(&self.config, trust).build())
     }
 
     /// What a host speaks, if it was asked before.
@@ -117,7 +140,7 @@ impl Registry {
     }
 }
 
-fn build(config: &Config, trust: Trust) -> reqwest::Result<reqwest::Client> {
+fn build(config: &Config, trust: Trust) -> reqwest::ClientBuilder {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // A second caller at the same moment installs the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -127,12 +150,11 @@ fn build(config: &Config, trust: Trust) -> reqwest::Result<reqwest::Client> {
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .connect_timeout(config.connect_timeout)
-        .read_timeout(config.read_timeout);
+        .connect_timeout(config.connect_timeout);
     match trust {
-        Trust::Verified => builder.build(),
-        Trust::Insecure => builder.tls_danger_accept_invalid_certs(true).build(),
-        Trust::Loopback => builder.tls_danger_accept_invalid_certs(true).no_proxy().build(),
+        Trust::Verified => builder,
+        Trust::Insecure => builder.tls_danger_accept_invalid_certs(true),
+        Trust::Loopback => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
     }
 }
 

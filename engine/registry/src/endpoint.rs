@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Registry, Result};
 
 /// How the connection to a host is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +94,16 @@ impl Directory {
             _ => Err(bad("the scheme must be https or http")),
         }
     }
+}
+
+/// The registry itself, never one of its mirrors.
+pub(crate) fn own(registry: &Registry, domain: &str) -> Endpoint {
+    let mut endpoints = registry.directory.endpoints(domain);
+    endpoints.pop().unwrap_or_else(|| Endpoint {
+        authority: domain.to_owned(),
+        trust: registry.directory.trust(domain),
+        mirror: false,
+    })
 }
 
 /// `host` or `host:port` of an address; `None` where it has no host.

@@ -57,6 +57,18 @@ pub enum Error {
         /// Whether it was said with 401, which other credentials may cure.
         unauthorized: bool,
     },
+    /// Known who pushes (or that nobody does), and not allowed.
+    #[error(
+        "push access denied for {repository}, repository does not exist or may require 'docker login': denied: {message}"
+    )]
+    PushDenied {
+        /// As people write it.
+        repository: String,
+        /// The registry's words.
+        message: String,
+        /// Whether it was said with 401, which other credentials may cure.
+        unauthorized: bool,
+    },
     /// Credentials are wanted or were refused.
     #[error("unauthorized: {0}")]
     Unauthorized(String),
@@ -139,6 +151,14 @@ pub enum Error {
         /// Why.
         cause: String,
     },
+    /// The content that was to be uploaded cannot be read here.
+    #[error("{what}: cannot read what is to be sent: {cause}")]
+    Source {
+        /// What was sent.
+        what: String,
+        /// What the file system said.
+        cause: String,
+    },
     /// A redirect that is not followed.
     #[error("{url} redirects to {target}, which is not followed: {cause}")]
     Redirect {
@@ -185,14 +205,16 @@ impl HasKind for Error {
             | Self::RepositoryUnknown { .. }
             | Self::BlobUnknown { .. }
             | Self::NotFound { .. } => Kind::NotFound,
-            Self::Denied { unauthorized: false, .. } => Kind::Forbidden,
-            Self::Denied { .. } | Self::Unauthorized(_) => Kind::Unauthorized,
+            Self::Denied { unauthorized: false, .. } | Self::PushDenied { unauthorized: false, .. } => {
+                Kind::Forbidden
+            }
+            Self::Denied { .. } | Self::PushDenied { .. } | Self::Unauthorized(_) => Kind::Unauthorized,
             Self::TooManyRequests(_) | Self::Status { .. } | Self::Unreachable { .. } => Kind::Unavailable,
             Self::Stalled { .. } | Self::Interrupted { .. } | Self::Nonsense { .. } => Kind::Unavailable,
             Self::Redirect { .. } | Self::Realm { .. } => Kind::Unavailable,
             Self::Size { .. } | Self::Digest { .. } | Self::TooLarge { .. } => Kind::Corrupt,
             Self::OldManifest { .. } | Self::NotSupported(_) => Kind::NotSupported,
-            Self::Tls(_) => Kind::Internal,
+            Self::Tls(_) | Self::Source { .. } => Kind::Internal,
         }
     }
 }

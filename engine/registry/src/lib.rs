@@ -1,8 +1,8 @@
 //! # registry: what a registry says, believed only as far as it can be checked
 //!
 //! - **Owns**: the client side of the OCI distribution API: which addresses a name stands for, TLS or not, logging in,
-//!   redirects, retries, resumption.
-//! - **In**: references, descriptors, credentials.
+//!   redirects, retries, resumption of downloads and uploads.
+//! - **In**: references, descriptors, credentials; the bytes of what is pushed.
 //! - **Out**: manifests (verified when asked for by digest, never above 4 MiB) and blobs as streams of exactly the size
 //!   that their descriptor tells.
 //! - **Leans on**: model, oci; reqwest with rustls.
@@ -20,16 +20,19 @@ mod endpoint;
 mod error;
 mod login;
 mod manifest;
+mod parcel;
+mod put;
 mod redirect;
 mod refusal;
 mod retry;
 mod token;
+mod upload;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use tare_model::Reference;
+use tare_model::{Digest, Reference};
 use tare_oci::image::Descriptor;
 
 pub use client::{Config, Registry};
@@ -37,6 +40,8 @@ pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use login::LoginResult;
 pub use manifest::{FetchedManifest, MANIFEST_LIMIT};
+pub use parcel::BlobSource;
+pub use upload::{Upload, Uploaded};
 
 impl Registry {
     /// A client for all registries. It opens no connection and reads no certificate before it is asked for something.
@@ -81,8 +86,31 @@ impl Registry {
         Err(Error::NotSupported("searching registries"))
     }
 
-    /// Uploading an image is not there yet.
-    pub async fn push(&self, _reference: &Reference, _credentials: Option<&Credentials>) -> Result<()> {
-        Err(Error::NotSupported("pushing images"))
+    /// Whether the reference's repository has this blob, asked by one who is about to push.
+    pub async fn has_blob(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        credentials: Option<&Credentials>,
+    ) -> Result<bool> {
+        put::has_blob(self, reference, digest, credentials).await
+    }
+
+    /// Brings a blob into a repository: by mounting it from another one of the same registry, else in one piece, else
+    /// in several. A connection that breaks is taken up again where the registry says that it broke.
+    pub async fn upload(&self, upload: &Upload) -> Result<Uploaded> {
+        upload::upload(self, upload).await
+    }
+
+    /// Gives a manifest or an index, whose parts are there already, the reference's name; without a tag it is known by
+    /// its digest only. An answer with another digest than that of `bytes` is [`Error::Digest`].
+    pub async fn put_manifest(
+        &self,
+        reference: &Reference,
+        media_type: &str,
+        bytes: Bytes,
+        credentials: Option<&Credentials>,
+    ) -> Result<Digest> {
+        put::manifest(self, reference, media_type, bytes, credentials).await
     }
 }

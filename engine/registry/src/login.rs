@@ -1,5 +1,5 @@
-use crate::ask::{Ask, Subject, ask};
-use crate::endpoint::Endpoint;
+use crate::ask::{Access, Ask, Errand, Subject, ask};
+use crate::endpoint;
 use crate::{Credentials, Error, Registry, Result};
 
 /// A login that was accepted.
@@ -25,24 +25,22 @@ pub(crate) async fn check(
     credentials: &Credentials,
 ) -> Result<LoginResult> {
     let domain = domain_of(server)?;
-    let endpoint = own_endpoint(registry, &domain);
+    let endpoint = endpoint::own(registry, &domain);
     let credentials = Some(credentials.clone()).filter(|c| !c.is_empty());
-    let question = Ask { endpoint, subject: Subject::Login, accept: None, offset: 0, credentials };
+    let question = Ask {
+        endpoint,
+        subject: Subject::Login,
+        accept: None,
+        offset: 0,
+        credentials,
+        access: Access::Pull,
+        errand: Errand::Get,
+    };
     // What was granted before tells nothing about the password that is given now.
     registry.tokens.forget(&question);
     ask(registry, &question).await?;
     let identity_token = registry.tokens.refresh_token(&question).unwrap_or_default();
     Ok(LoginResult { status: "Login Succeeded".to_owned(), identity_token })
-}
-
-/// The registry itself, never one of its mirrors.
-fn own_endpoint(registry: &Registry, domain: &str) -> Endpoint {
-    let mut endpoints = registry.directory.endpoints(domain);
-    endpoints.pop().unwrap_or_else(|| Endpoint {
-        authority: domain.to_owned(),
-        trust: registry.directory.trust(domain),
-        mirror: false,
-    })
 }
 
 /// The registry's name in what clients send as server address: a name, or an address of old.

@@ -16,7 +16,8 @@ pub const MANIFEST_LIMIT: u64 = 4 << 20;
 const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
-const DECLARED: &str = "docker-content-digest";
+/// The header that names the digest of what an answer is about.
+pub(crate) const DECLARED: &str = "docker-content-digest";
 
 /// A manifest or an index, as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +75,7 @@ fn verify(reference: &Reference, headers: &HeaderMap, bytes: &[u8]) -> Result<Di
     }
 }
 
-fn sha256(bytes: &[u8]) -> Digest {
+pub(crate) fn sha256(bytes: &[u8]) -> Digest {
     let mut array = [0; 32];
     array.copy_from_slice(digest(&SHA256, bytes).as_ref());
     Digest::from_bytes(array)

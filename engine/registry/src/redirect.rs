@@ -15,6 +15,8 @@ const MAX_HOPS: usize = 5;
 pub(crate) struct Outgoing<'a> {
     pub(crate) what: &'a str,
     pub(crate) url: Url,
+    /// Only the answer's head is wanted.
+    pub(crate) head: bool,
     pub(crate) accept: Option<&'static str>,
     /// The first byte wanted; 0 = all.
     pub(crate) offset: u64,
@@ -28,8 +30,8 @@ pub(crate) struct Answer {
     pub(crate) at_home: bool,
 }
 
-/// Sends a GET and follows at most five redirects.
-pub(crate) async fn get(registry: &Registry, outgoing: Outgoing<'_>) -> Result<Answer> {
+/// Sends a GET or HEAD and follows at most five redirects.
+pub(crate) async fn follow(registry: &Registry, outgoing: Outgoing<'_>) -> Result<Answer> {
     let home = outgoing.url.origin();
     let (mut url, mut at_home) = (outgoing.url.clone(), true);
     for _ in 0..=MAX_HOPS {
@@ -47,7 +49,8 @@ pub(crate) async fn get(registry: &Registry, outgoing: Outgoing<'_>) -> Result<A
 
 async fn hop(registry: &Registry, outgoing: &Outgoing<'_>, url: &Url, at_home: bool) -> Result<Response> {
     let trust = authority_of(url).map_or(Trust::Verified, |authority| registry.directory.trust(&authority));
-    let mut request = registry.http(trust)?.get(url.clone());
+    let http = registry.http(trust)?;
+    let mut request = if outgoing.head { http.head(url.clone()) } else { http.get(url.clone()) };
     if let Some(accept) = outgoing.accept {
         request = request.header(ACCEPT, accept);
     }

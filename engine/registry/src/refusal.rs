@@ -4,7 +4,7 @@ use http::StatusCode;
 use reqwest::Response;
 use serde::Deserialize;
 
-use crate::ask::{Ask, Subject, challenges};
+use crate::ask::{Access, Ask, Subject, challenges};
 use crate::challenge::Challenge;
 use crate::{Error, body};
 
@@ -19,7 +19,18 @@ pub(crate) async fn read(ask: &Ask, response: Response) -> Error {
         .iter()
         .any(|c| matches!(c, Challenge::Bearer { error: Some(e), .. } if e == "insufficient_scope"));
     let bytes = body::read(response, BODY_LIMIT, "error message").await.unwrap_or_default();
-    meaning(&ask.subject, &ask.what(), status, &said(&bytes, scope_missing))
+    let error = meaning(&ask.subject, &ask.what(), status, &said(&bytes, scope_missing));
+    if ask.access == Access::Pull { error } else { of_push(error) }
+}
+
+/// The same refusal of one who wants to push.
+fn of_push(error: Error) -> Error {
+    match error {
+        Error::Denied { repository, message, unauthorized } => {
+            Error::PushDenied { repository, message, unauthorized }
+        }
+        other => other,
+    }
 }
 
 /// The registry's own code and words.
@@ -64,11 +75,7 @@ pub(crate) fn shown(text: &str) -> String {
 fn meaning(subject: &Subject, what: &str, status: StatusCode, said: &Said) -> Error {
     let message =
         |default: &str| if said.message.is_empty() { default.to_owned() } else { said.message.clone() };
-    let reference = match subject {
-        Subject::Manifest(reference) | Subject::Blob(reference, _) => Some(reference),
-        Subject::Login => None,
-    };
-    let repository = || reference.map(|r| r.repository().familiar()).unwrap_or_default();
+    let repository = || subject.reference().map(|r| r.repository().familiar()).unwrap_or_default();
     let denied = "requested access to the resource is denied";
     match (status.as_u16(), said.code.as_str(), subject) {
         (429, ..) | (_, "TOOMANYREQUESTS", _) => {
@@ -79,10 +86,10 @@ fn meaning(subject: &Subject, what: &str, status: StatusCode, said: &Said) -> Er
             Error::Denied { repository: repository(), message: message(denied), unauthorized: true }
         }
         (401, ..) => Error::Unauthorized(message("authentication required")),
-        (403, _, Subject::Manifest(_) | Subject::Blob(..)) => {
+        (403, _, Subject::Manifest(_) | Subject::Blob(..) | Subject::Upload(..)) => {
             Error::Denied { repository: repository(), message: message(denied), unauthorized: false }
         }
-        (404, "NAME_UNKNOWN", Subject::Manifest(_)) => Error::RepositoryUnknown {
+        (404, "NAME_UNKNOWN", Subject::Manifest(_) | Subject::Upload(..)) => Error::RepositoryUnknown {
             repository: repository(),
             message: message("repository name not known to registry"),
         },
@@ -95,6 +102,9 @@ fn meaning(subject: &Subject, what: &str, status: StatusCode, said: &Said) -> Er
         }
         (404, _, Subject::Blob(_, digest)) => {
             Error::BlobUnknown { digest: *digest, repository: repository(), message: message("blob unknown") }
+        }
+        (404, _, Subject::Upload(..)) => {
+            Error::NotFound { what: what.to_owned(), message: message("blob upload unknown") }
         }
         (404, ..) => Error::NotFound { what: what.to_owned(), message: message("not a registry") },
         (code, ..) => {

@@ -30,7 +30,7 @@ const CLIENT: &str = "tare";
 #[derive(Default)]
 pub(crate) struct Cache(Mutex<HashMap<Key, Grant>>);
 
-type Key = (String, Option<String>, Option<Credentials>);
+type Key = (String, Vec<String>, Option<Credentials>);
 
 struct Grant {
     header: HeaderValue,
@@ -75,7 +75,7 @@ impl std::fmt::Debug for Cache {
 }
 
 fn key(ask: &Ask) -> Key {
-    (ask.endpoint.authority.clone(), ask.scope(), ask.credentials.clone())
+    (ask.endpoint.authority.clone(), ask.scopes(), ask.credentials.clone())
 }
 
 /// The header that answers the challenges, `None` where we have no answer.
@@ -157,7 +157,7 @@ async fn request(registry: &Registry, ask: &Ask, mut url: Url, service: Option<&
     {
         let mut query = url.query_pairs_mut();
         query.extend_pairs(service.map(|service| ("service", service)));
-        query.extend_pairs(ask.scope().map(|scope| ("scope", scope)));
+        query.extend_pairs(ask.scopes().into_iter().map(|scope| ("scope", scope)));
         if let Some(login) = login {
             query.append_pair("account", &login.username);
         }
@@ -167,9 +167,12 @@ async fn request(registry: &Registry, ask: &Ask, mut url: Url, service: Option<&
     }
     let authorization = login.and_then(basic);
     let what = "token";
-    Ok(redirect::get(registry, Outgoing { what, url, accept: None, offset: 0, authorization })
-        .await?
-        .response)
+    Ok(redirect::follow(
+        registry,
+        Outgoing { what, url, head: false, accept: None, offset: 0, authorization },
+    )
+    .await?
+    .response)
 }
 
 /// OAuth2's POST, which trades a refresh token for an access token. Its answer is never followed elsewhere.
@@ -180,7 +183,7 @@ async fn exchange(
     service: Option<&str>,
     refresh: &str,
 ) -> Result<Response> {
-    let scope = ask.scope().unwrap_or_default();
+    let scope = ask.scopes().join(" ");
     let pairs = [
         ("grant_type", "refresh_token"),
         ("service", service.unwrap_or_default()),

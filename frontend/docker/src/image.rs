@@ -3,7 +3,9 @@
 mod list;
 mod progress;
 mod pull;
+mod push;
 mod wire;
+mod work;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use tare_model::{Platform, Reference};
 
 pub(crate) use list::list;
 pub(crate) use pull::pull;
+pub(crate) use push::push;
 
 use crate::version::Version;
 use crate::{Error, Result, Rooms, parameter};

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use tare_http::Query;
-use tare_model::Timestamp;
+use tare_model::{Platform, Timestamp};
 
 use crate::{Error, Result};
 
@@ -29,6 +29,16 @@ pub(crate) fn number<T: FromStr>(query: &Query, name: &str) -> Result<Option<T>>
 /// A number that has to be there.
 pub(crate) fn needed_number<T: FromStr>(query: &Query, name: &str) -> Result<T> {
     number(query, name)?.ok_or_else(|| Error::invalid(format!("the parameter {name} is missing")))
+}
+
+/// The platform, where one is named: a JSON document, `{"os":…,"architecture":…}`, or a text.
+pub(crate) fn platform(query: &Query) -> Result<Option<Platform>> {
+    let read = |value: &str| {
+        let json = serde_json::from_str(value).ok();
+        json.map_or_else(|| value.parse(), Ok)
+            .map_err(|_| Error::invalid(format!("invalid platform: {value}")))
+    };
+    text(query, "platform").map(read).transpose()
 }
 
 /// A moment: seconds since 1970 with or without a fraction, or RFC 3339. `0` is the same as absent.

@@ -27,6 +27,7 @@ fn images(table: &mut Table) {
     table.get("/images/{name...}/json", image::inspect);
     table.get("/images/{name...}/history", image::history);
     table.post("/images/{name...}/tag", image::tag);
+    table.post("/images/{name...}/push", image::push);
     table.delete("/images/{name...}", image::remove);
 }
 

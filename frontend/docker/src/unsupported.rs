@@ -6,7 +6,7 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 43] = [
+const NOT_YET: [(Method, &str, &str); 42] = [
     (Method::GET, "/containers/{id}/changes", "changes in a container's files (diff)"),
     (Method::GET, "/containers/{id}/export", "exporting a container"),
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
@@ -27,7 +27,6 @@ const NOT_YET: [(Method, &str, &str); 43] = [
     (Method::POST, "/images/load", "loading images from an archive (load)"),
     (Method::GET, "/images/get", "saving images to an archive (save)"),
     (Method::GET, "/images/{name...}/get", "saving images to an archive (save)"),
-    (Method::POST, "/images/{name...}/push", "pushing images (push)"),
     (Method::POST, "/commit", "making an image of a container (commit)"),
     (Method::GET, "/system/df", "disk usage (system df)"),
     (Method::PUT, "/volumes/{name}", "changing a cluster volume"),

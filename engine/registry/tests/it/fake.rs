@@ -30,6 +30,10 @@ pub(crate) enum Manner {
     StallAfter(usize),
     /// In chunks, without a length.
     Chunked,
+    /// Not at all: the connection ends.
+    HangUp,
+    /// Not at all: the connection stays.
+    Silent,
 }
 
 /// What was asked.
@@ -171,6 +175,11 @@ async fn read(stream: &mut TcpStream) -> std::io::Result<Option<Asked>> {
 }
 
 async fn write(stream: &mut TcpStream, asked: &Asked, mut answer: Answer) -> std::io::Result<()> {
+    match answer.manner {
+        Manner::HangUp => return Ok(()),
+        Manner::Silent => return stream.read(&mut [0; 1]).await.map(drop),
+        _ => {}
+    }
     let total = answer.body.len();
     let range: Option<usize> =
         asked.headers.get("range").and_then(|r| r.strip_prefix("bytes=")?.trim_end_matches('-').parse().ok());
@@ -189,6 +198,7 @@ async fn write(stream: &mut TcpStream, asked: &Asked, mut answer: Answer) -> std
     }
     stream.write_all(head.as_bytes()).await?;
     match answer.manner {
+        Manner::HangUp | Manner::Silent => Ok(()),
         Manner::Whole | Manner::Ranges => stream.write_all(&answer.body).await,
         Manner::CutAfter(length) => stream.write_all(&answer.body[..length]).await,
         Manner::StallAfter(length) => {

@@ -5,6 +5,7 @@ mod auth;
 mod blob;
 mod fake;
 mod manifest;
+mod push;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,13 +1,13 @@
-//! The lines that a pull prints.
+//! The lines that pulling, pushing and loading print.
 
 use bytes::Bytes;
-use tare_docker_api::{ErrorDetail, ProgressDetail, ProgressMessage};
+use tare_docker_api::{ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
 use tare_image::Progress;
 use tare_model::format_bytes;
 
 const BAR: usize = 50;
 
-/// What a pull tells, in Docker's form.
+/// What the engine tells, in Docker's form.
 pub(super) fn message(progress: Progress) -> ProgressMessage {
     match progress {
         Progress::Status { id, text } => {
@@ -23,10 +23,15 @@ pub(super) fn message(progress: Progress) -> ProgressMessage {
                 ..ProgressMessage::default()
             }
         }
+        Progress::Pushed(pushed) => ProgressMessage {
+            progress_detail: Some(ProgressDetail::default()),
+            aux: Some(PushResult { tag: pushed.tag, digest: pushed.digest.to_string(), size: pushed.size }),
+            ..ProgressMessage::default()
+        },
     }
 }
 
-/// What ends a pull that has begun.
+/// What ends work that has begun.
 pub(super) fn failure(why: &str) -> ProgressMessage {
     let error_detail = Some(ErrorDetail { code: 0, message: why.to_owned() });
     ProgressMessage { error_detail, error: why.to_owned(), ..ProgressMessage::default() }

@@ -1,17 +1,11 @@
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
-use tare_http::{Query, Reply, Request, StatusCode};
-use tare_image::{Error as ImageError, Progress, PullRequest, Pulled};
+use tare_http::{Query, Reply, Request};
+use tare_image::PullRequest;
 use tare_model::{Platform, Reference};
-use tokio::sync::mpsc;
 
-use super::progress::{failure, line, message};
 use super::publish;
+use super::work::Work;
 use crate::{Error, Result, Rooms, auth, parameter};
 
 /// `POST /images/create`. An image that cannot even be asked for is an error with a status of its own; once something was
@@ -24,14 +18,14 @@ pub(crate) async fn pull(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let platform = parameter::text(&request.query, "platform").map(str::parse::<Platform>).transpose();
     let platform = platform.map_err(|why| Error::invalid(why.to_string()))?;
     let wanted = PullRequest { reference, platform, credentials: auth::of_header(&request)? };
-    let mut pull = Pull::begin(rooms, wanted);
-    let first = match pull.next().await {
-        Step::Told(progress) => line(&message(progress)),
-        Step::Ended(Ok(_)) => return Ok(Reply::bytes(StatusCode::OK, "application/json", Bytes::new())),
-        Step::Ended(Err(why)) => return Err(why.into()),
-    };
-    let first = futures_util::stream::once(std::future::ready(Ok(first)));
-    Ok(Reply::stream(StatusCode::OK, "application/json", first.chain(rest(pull))))
+    let images = Arc::clone(&rooms.images);
+    let work = Work::begin(|listener| async move { images.pull(wanted, listener).await });
+    work.reply(move |pulled| {
+        let name = pulled.reference.repository().familiar();
+        publish(&rooms, "pull", &pulled.reference.familiar(), &name);
+        Vec::new()
+    })
+    .await
 }
 
 /// `fromImage` with the tag or digest that stands beside it.
@@ -45,68 +39,6 @@ fn reference(query: &Query) -> Result<Reference> {
     };
     let parsed: std::result::Result<Reference, _> = text.parse();
     Ok(parsed.map_err(|why| Error::invalid(why.to_string()))?.or_latest())
-}
-
-/// A pull under way. Dropping it stops the work, so it ends with the client that asked for it.
-struct Pull {
-    work: Pin<Box<dyn Future<Output = std::result::Result<Pulled, ImageError>> + Send>>,
-    told: mpsc::UnboundedReceiver<Progress>,
-    outcome: Option<std::result::Result<Pulled, ImageError>>,
-    rooms: Arc<Rooms>,
-}
-
-enum Step {
-    Told(Progress),
-    Ended(std::result::Result<Pulled, ImageError>),
-}
-
-impl Pull {
-    fn begin(rooms: Arc<Rooms>, wanted: PullRequest) -> Self {
-        // Without a bound: a pull tells a bounded number of steps per layer.
-        let (tell, told) = mpsc::unbounded_channel();
-        let images = Arc::clone(&rooms.images);
-        let work = Box::pin(async move {
-            let listener = move |progress| drop(tell.send(progress)); // nobody listens any more: the client has gone
-            images.pull(wanted, listener).await
-        });
-        Self { work, told, outcome: None, rooms }
-    }
-
-    /// What is told next; the end comes after all that was told before it.
-    async fn next(&mut self) -> Step {
-        while self.outcome.is_none() {
-            tokio::select! {
-                biased;
-                Some(progress) = self.told.recv() => return Step::Told(progress),
-                outcome = &mut self.work => self.outcome = Some(outcome),
-            }
-        }
-        match (self.told.try_recv(), self.outcome.take()) {
-            (Ok(progress), outcome) => {
-                self.outcome = outcome;
-                Step::Told(progress)
-            }
-            (Err(_), Some(outcome)) => {
-                if let Ok(pulled) = &outcome {
-                    let name = pulled.reference.repository().familiar();
-                    publish(&self.rooms, "pull", &pulled.reference.familiar(), &name);
-                }
-                Step::Ended(outcome)
-            }
-            (Err(_), None) => Step::Ended(Err(ImageError::Cancelled)),
-        }
-    }
-}
-
-fn rest(pull: Pull) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
-    futures_util::stream::unfold(Some(pull), |pull| async {
-        let mut pull = pull?;
-        match pull.next().await {
-            Step::Told(progress) => Some((Ok(line(&message(progress))), Some(pull))),
-            Step::Ended(Ok(_)) => None,
-            Step::Ended(Err(why)) => Some((Ok(line(&failure(&why.to_string()))), None)),
-        }
-    })
 }
 
 #[cfg(test)]
