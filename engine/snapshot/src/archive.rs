@@ -1,7 +1,7 @@
 //! A tar stream, one entry after the other. The `tar` crate reads the fields of a header; the order of headers, the
 //! extended ones and the content are read here, within limits: what an archive announces is never reserved in memory.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, Read};
 
 use tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
@@ -15,11 +15,9 @@ const BLOCK: usize = 512;
 const LARGEST_EXTENSION: u64 = 1 << 20;
 /// The most extents of a sparse file.
 const MOST_EXTENTS: usize = 1 << 16;
-/// Large enough that most files of an image are written by one call.
-const BUFFER: usize = 256 << 10;
 
 pub(crate) struct Archive<R> {
-    input: BufReader<R>,
+    input: R,
     /// What is left of the entry's content.
     content: u64,
     /// What fills its last block.
@@ -70,9 +68,9 @@ fn malformed<T>(why: &'static str) -> Result<T> {
     Err(Error::Malformed { why })
 }
 
-impl<R: Read> Archive<R> {
+impl<R: BufRead> Archive<R> {
     pub(crate) fn new(input: R) -> Self {
-        Self { input: BufReader::with_capacity(BUFFER, input), content: 0, padding: 0 }
+        Self { input, content: 0, padding: 0 }
     }
 
     /// The next entry. What was not read of the one before is passed over.
@@ -295,10 +293,11 @@ impl<R: Read> Archive<R> {
 }
 
 /// The buffered input, filled if it was empty; empty at the end of the stream.
-fn fill<R: Read>(input: &mut BufReader<R>) -> Result<&[u8]> {
+fn fill(input: &mut impl BufRead) -> Result<&[u8]> {
     loop {
         match input.fill_buf() {
-            Ok(_) => return Ok(input.buffer()),
+            // Asked again, as the borrow checker cannot see yet that this one ends here; nothing is read twice.
+            Ok(_) => return input.fill_buf().map_err(Error::Read),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::Read(error)),
         }

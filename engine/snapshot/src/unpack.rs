@@ -1,6 +1,6 @@
 //! From an archive to a tree.
 
-use std::io::Read;
+use std::io::BufRead;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -51,12 +51,12 @@ impl Unpacked {
 }
 
 impl Snapshots {
-    /// Unfolds an uncompressed tar stream (OCI image-spec, *layer*) and reads it to its end, trailing bytes included.
+    /// Unfolds an uncompressed tar stream (OCI image-spec, *layer*) and reads it to its end, trailing bytes included. A
+    /// file is written in pieces as large as the reader's buffer: a quarter of a megabyte is a good size.
     /// Any number of layers may be unpacked side by side, in any order.
-    pub fn unpack(&self, tar: impl Read, limits: &Limits) -> Result<Unpacked> {
+    pub fn unpack(&self, tar: impl BufRead, limits: &Limits) -> Result<Unpacked> {
         let guard = self.temporary.directory()?;
-        let path = guard.path().join("fs");
-        directory::make(&path, 0o755)?;
+        let path = guard.spacious("fs")?;
         let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
         let (links, limit) = (Vec::new(), limits.bytes);
         let mut unpacked = Unpacked { tree, links, limit, guard, bytes: 0, entries: 0 };
@@ -86,7 +86,7 @@ impl Unpacked {
         Ok(())
     }
 
-    fn place<R: Read>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
+    fn place<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
         let Entry { name, kind, metadata } = entry;
         let tree = &mut self.tree;
         let name = match Name::parse(&name)?.meaning()? {
@@ -141,7 +141,7 @@ struct Content {
     extents: Option<Vec<Extent>>,
 }
 
-fn file<R: Read>(
+fn file<R: BufRead>(
     tree: &mut Tree,
     archive: &mut Archive<R>,
     name: &Name,
@@ -165,7 +165,7 @@ fn file<R: Read>(
 }
 
 /// Writes the next `extent.length` bytes of the content at the extent's place.
-fn copy<R: Read>(
+fn copy<R: BufRead>(
     archive: &mut Archive<R>,
     file: &OwnedFd,
     extent: Extent,
