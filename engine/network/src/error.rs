@@ -35,6 +35,9 @@ pub enum Error {
     /// A range of ports without a port.
     #[error("invalid port range {0}-{1}: the first port is 1 or more and not above the last")]
     PortRange(u16, u16),
+    /// More ports than sockets that one container may have reserved.
+    #[error("{0} ports are more than the {1} that one container can publish")]
+    TooManyPorts(usize, usize),
     /// Part of the field's interface, not built yet.
     #[error("not supported yet: {0}")]
     NotYet(String),
@@ -154,6 +157,7 @@ impl HasKind for Error {
             | Self::Mac(_)
             | Self::Name { .. }
             | Self::PortRange(..)
+            | Self::TooManyPorts(..)
             | Self::AddressOutside { .. }
             | Self::Ambiguous(_) => Kind::InvalidInput,
             Self::NotYet(_) => Kind::NotSupported,

@@ -7,12 +7,20 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, soc
 
 use crate::{EndpointRequest, Error, Port, PortRequest, Protocol, Result};
 
+/// Each takes a socket of the daemon's and then of the shim's. An image may name all the ports there are, and `-P` asks for
+/// what it names.
+const MOST: usize = 10_000;
+
 /// Chooses and reserves every port that the request publishes. A reservation is a bound socket that nobody listens on:
 /// while it is open, no other program of this machine can bind the port, and none that has can be overlooked.
 /// `endpoint` names the container in errors.
 pub(crate) fn reserve(request: &EndpointRequest, endpoint: &str) -> Result<(Vec<Port>, Vec<OwnedFd>)> {
     let mut chosen = Vec::new();
-    for wanted in all_requests(request) {
+    let wanted = all_requests(request);
+    if wanted.len() > MOST {
+        return Err(Error::TooManyPorts(wanted.len(), MOST));
+    }
+    for wanted in wanted {
         chosen.push(reserve_one(&wanted, endpoint)?);
     }
     Ok(chosen.into_iter().unzip())
@@ -152,6 +160,16 @@ mod tests {
         let all = all_requests(&request);
         assert_eq!(all.len(), 2);
         assert_eq!((all[1].protocol, all[1].host_port), (Protocol::Udp, None));
+    }
+
+    #[test]
+    fn an_image_cannot_take_every_socket() {
+        let request = EndpointRequest {
+            exposed: (1..=65_535).map(|port| (port, Protocol::Tcp)).collect(),
+            publish_all: true,
+            ..EndpointRequest::default()
+        };
+        assert!(matches!(reserve(&request, "web"), Err(Error::TooManyPorts(65_535, MOST))));
     }
 
     #[test]
