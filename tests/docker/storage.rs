@@ -90,3 +90,17 @@ fn binds_volumes_and_tmpfs_hold_what_they_should() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_creation_that_fails_leaves_no_volume() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        run(&["pull", "-q", &image])?.ok();
+        let missing = "type=bind,source=/no/such/directory,target=/z";
+        let ran = run(&["create", "-v", "/a", "-v", "/b", "--mount", missing, &image, "true"])?;
+        assert!(ran.code != 0 && ran.err.contains("does not exist"), "{client}: {ran:?}");
+        assert_eq!(run(&["volume", "ls", "-q"])?.ok(), "", "{client}");
+    }
+    Ok(())
+}

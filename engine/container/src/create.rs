@@ -21,6 +21,13 @@ use crate::{Error, Result, name};
 /// How often a random name is tried before one with a number is enough.
 const ATTEMPTS: u32 = 6;
 
+/// What a creation has made that its failure must take away.
+struct Undo {
+    id: Id,
+    /// Anonymous volumes; a named one that somebody asked for stays, as in Docker.
+    volumes: Vec<Name>,
+}
+
 impl Engine {
     /// Makes a container; it is durable when this returns. Without a name it gets one.
     pub async fn create(self: &Arc<Self>, name: Option<Name>, spec: ContainerSpec) -> Result<Created> {
@@ -32,7 +39,8 @@ impl Engine {
         }
         let id = name::new_id()?;
         let name = self.take_name(name, &id)?;
-        match self.make(&id, name.clone(), spec, &image).await {
+        let mut undo = Undo { id: id.clone(), volumes: Vec::new() };
+        match self.make(&mut undo, name.clone(), spec, &image).await {
             Ok(container) => {
                 let event = Event::now(EventKind::Container, "create", id.as_str());
                 let event = event.with("image", container.spec.image.clone()).with("name", name.as_str());
@@ -43,7 +51,7 @@ impl Engine {
             }
             Err(error) => {
                 self.index.release(&name);
-                self.unmake(&id).await;
+                self.unmake(undo).await;
                 Err(error)
             }
         }
@@ -67,22 +75,23 @@ impl Engine {
 
     async fn make(
         self: &Arc<Self>,
-        id: &Id,
+        undo: &mut Undo,
         name: Name,
         spec: ContainerSpec,
         image: &Image,
     ) -> Result<Container> {
+        let id = undo.id.clone();
         let (engine, key, top) = (self.clone(), id.clone(), image.top_layer().copied());
         let prepared = tokio::task::spawn_blocking(move || -> Result<()> {
             engine.rooms.snapshots.prepare(key.as_str(), top.as_ref())?;
             make_data_dir(&engine.data_dir(&key))
         });
-        let mounts = self.mount_points(&spec, image).await;
+        let mounts = self.mount_points(&spec, image, &mut undo.volumes).await;
         prepared.await.unwrap_or(Err(Error::ShuttingDown))?;
         let mounts = mounts?;
-        let log = self.data_dir(id).join(format!("{id}-json.log"));
+        let log = self.data_dir(&id).join(format!("{id}-json.log"));
         let container = Container {
-            id: id.clone(),
+            id,
             name,
             created: now(),
             log_path: spec.lifecycle.log.enabled.then_some(log),
@@ -112,8 +121,13 @@ impl Engine {
     }
 
     /// Takes back what a failed creation left.
-    async fn unmake(self: &Arc<Self>, id: &Id) {
-        let (engine, id) = (self.clone(), id.clone());
+    async fn unmake(self: &Arc<Self>, Undo { id, volumes }: Undo) {
+        for volume in volumes {
+            if let Err(error) = self.rooms.volumes.remove(volume.as_str(), true).await {
+                tracing::warn!(%volume, "cannot remove the anonymous volume of a failed creation: {error}");
+            }
+        }
+        let engine = self.clone();
         let undone = blocking(move || {
             let _ = std::fs::remove_dir_all(engine.data_dir(&id));
             Ok(engine.rooms.snapshots.remove(id.as_str())?)
@@ -126,15 +140,26 @@ impl Engine {
     }
 
     /// Decides what is mounted where and makes the volumes that are missing.
-    async fn mount_points(self: &Arc<Self>, spec: &ContainerSpec, image: &Image) -> Result<Vec<MountPoint>> {
+    /// Anonymous ones go to `made` as soon as they are there.
+    async fn mount_points(
+        self: &Arc<Self>,
+        spec: &ContainerSpec,
+        image: &Image,
+        made: &mut Vec<Name>,
+    ) -> Result<Vec<MountPoint>> {
         let mut points = Vec::new();
         for mount in all_mounts(spec, image)? {
-            points.push(self.mount_point(mount, image).await?);
+            points.push(self.mount_point(mount, image, made).await?);
         }
         Ok(points)
     }
 
-    async fn mount_point(self: &Arc<Self>, mount: MountSpec, image: &Image) -> Result<MountPoint> {
+    async fn mount_point(
+        self: &Arc<Self>,
+        mount: MountSpec,
+        image: &Image,
+        made: &mut Vec<Name>,
+    ) -> Result<MountPoint> {
         let MountSpec { target, source, read_only } = mount;
         let mut propagation = String::new();
         let kind = match source {
@@ -157,6 +182,9 @@ impl Engine {
                     .volumes
                     .create(name, driver.as_deref().unwrap_or("local"), options, labels)
                     .await?;
+                if anonymous {
+                    made.push(volume.name.clone());
+                }
                 if !no_copy && let Some(top) = image.top_layer().copied() {
                     self.populate(&volume, top, &target).await?;
                 }
