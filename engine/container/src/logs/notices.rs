@@ -70,7 +70,7 @@ impl Instance {
                 if let Some(followers) = watched.get(&event.wd()) {
                     followers.send_replace(());
                 } else if event.wd() < 0 {
-                    watched.values().for_each(|followers| _ = followers.send_replace(()));
+                    watched.values().for_each(|followers| followers.send_replace(()));
                 }
             }
             guard.clear_ready();
