@@ -3,6 +3,7 @@
 //! A command line is read by the tables of `verbs` and `flags`, and one function of the verb's file carries it out.
 //! Nothing is built, read or dialled that the command does not need: `tare run` must cost less than the kernel does.
 
+mod archive;
 mod attach;
 mod create;
 mod credentials;

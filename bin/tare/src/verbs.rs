@@ -8,8 +8,8 @@ use tare_client::Client;
 use crate::failure::Result;
 use crate::flags::{Flag, Given};
 use crate::{
-    attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull, push,
-    run, system, volume,
+    archive, attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull,
+    push, run, system, volume,
 };
 
 /// A command line that is to be carried out.
@@ -97,6 +97,8 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["rm", "remove"], "rmi", "Remove one or more images", [images::RMI], "IMAGE [IMAGE...]", (1, ANY), false, images::remove),
     verb!("container" ["start"], "start", "Start one or more stopped containers", [attach::START], "CONTAINER [CONTAINER...]", (1, ANY), false, attach::start),
     verb!("container" ["stop"], "stop", "Stop one or more running containers", [lifecycle::STOP], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::stop),
+    verb!("image" ["save"], "save", "Save one or more images to a tar archive (streamed to STDOUT by default)", [archive::SAVE], "IMAGE [IMAGE...]", (1, ANY), false, archive::save),
+    verb!("image" ["load"], "load", "Load images from a tar archive or STDIN", [archive::LOAD], "", (0, 0), false, archive::load),
     verb!("image" ["tag"], "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", [], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, 2), false, images::tag),
     verb!("container" ["top"], "top", "Display the running processes of a container", [], "CONTAINER [ps OPTIONS]", (1, ANY), true, logs::top),
     verb!("container" ["unpause"], "unpause", "Unpause all processes within one or more containers", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::unpause),
@@ -115,7 +117,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 37] = [
+const OTHERS: [&str; 35] = [
     "build",
     "builder",
     "buildx",
@@ -129,12 +131,10 @@ const OTHERS: [&str; 37] = [
     "diff",
     "export",
     "import",
-    "load",
     "manifest",
     "node",
     "plugin",
     "prune",
-    "save",
     "search",
     "secret",
     "service",

@@ -1,11 +1,15 @@
+use std::io;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
 use tare_docker_api::{AuthConfig, ImageDeleted, ImageHistoryItem, ImageSummary};
+use tokio::sync::mpsc::Receiver;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::transport::{Client, Messages};
+use crate::transport::{Answer, Client, Messages};
 
 /// Which image a pull fetches.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +55,25 @@ impl Client {
         // The daemon of Docker wants the header, also when there is nothing to say.
         let header = registry_auth(credentials.unwrap_or(&AuthConfig::default()))?;
         Ok(self.send_with(Method::POST, &address, &[(REGISTRY_AUTH, header)]).await?.messages())
+    }
+
+    /// `GET /images/get`: the archive, to be read piece by piece.
+    pub async fn save(&self, names: &[String], platform: Option<&str>) -> Result<Answer> {
+        let address = Address::new("images").word("get").query_some("platform", platform);
+        let address = names.iter().fold(address, |address, name| address.query("names", name));
+        self.send(Method::GET, &address).await
+    }
+
+    /// `POST /images/load`: the stream of progress messages. The archive is what comes out of `pieces`.
+    pub async fn load(
+        &self,
+        pieces: Receiver<io::Result<Bytes>>,
+        quiet: bool,
+        platform: Option<&str>,
+    ) -> Result<Messages> {
+        let address = Address::new("images").word("load").query("quiet", if quiet { "1" } else { "0" });
+        let address = address.query_some("platform", platform);
+        Ok(self.send_pieces(Method::POST, &address, "application/x-tar", pieces).await?.messages())
     }
 
     /// `GET /images/json`

@@ -1,17 +1,21 @@
 use std::io;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -19,7 +23,9 @@ use crate::host::{Host, Target};
 use crate::lines::Lines;
 use crate::start;
 
-type Sender = SendRequest<Full<Bytes>>;
+type Sender = SendRequest<Body>;
+/// What a request carries: nothing, a document, or pieces of which only the sender knows the number.
+type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// A daemon, spoken to over as few connections as the calls that run at the same time need. Belongs to a tokio runtime.
 #[derive(Debug)]
@@ -150,14 +156,34 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        let request =
-            request.body(Full::new(body.unwrap_or_default())).map_err(|e| Error::answer(&call, &e))?;
+        let body = Full::new(body.unwrap_or_default()).map_err(|never| match never {}).boxed_unsync();
+        let request = request.body(body).map_err(|e| Error::answer(&call, &e))?;
         let response = self.deliver(request).await?;
         Ok(Answer { call, response })
     }
 
+    /// Sends a request whose body comes piece by piece. An error among the pieces breaks the request off.
+    pub(crate) async fn send_pieces(
+        &self,
+        method: Method,
+        address: &Address,
+        content_type: &'static str,
+        pieces: mpsc::Receiver<io::Result<Bytes>>,
+    ) -> Result<Answer> {
+        let call = format!("{method} {}", address.as_str());
+        let request = Request::builder().method(method).uri(address.as_str()).header(HOST, "tare");
+        let request = request.header(CONTENT_TYPE, content_type);
+        let request =
+            request.body(Pieces(pieces).boxed_unsync()).map_err(|error| Error::answer(&call, &error))?;
+        // A connection of its own: a body that has begun cannot be sent again over another one.
+        let mut sender = self.dial().await?;
+        let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
+        let response = self.keep(sender, response);
+        Answer { call, response }.successful().await
+    }
+
     /// Sends over an idle connection, and over a new one where the daemon has closed the idle one meanwhile.
-    async fn deliver(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+    async fn deliver(&self, request: Request<Body>) -> Result<Response<Incoming>> {
         let mut request = request;
         while let Some(mut sender) = self.take_idle() {
             match sender.try_send_request(request).await {
@@ -206,6 +232,21 @@ impl Client {
 
     fn unreachable(&self, source: io::Error) -> Error {
         Error::Connect { host: self.target.host.clone(), source }
+    }
+}
+
+/// A body that somebody else feeds.
+struct Pieces(mpsc::Receiver<io::Result<Bytes>>);
+
+impl hyper::body::Body for Pieces {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
     }
 }
 

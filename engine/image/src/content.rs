@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -93,6 +94,26 @@ impl Content {
             length = 0;
         }
         Ok(Partial { path, file, length })
+    }
+
+    /// A new file for something whose digest is not known yet.
+    pub(crate) fn scratch(&self) -> Result<(PathBuf, File)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let path = self.ingest.join(format!("{}.scratch", NEXT.fetch_add(1, Ordering::Relaxed)));
+            match options().create_new(true).open(&path) {
+                Ok(file) => return Ok((path, file)),
+                // Left by an earlier daemon.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(Error::io("make", &path)(e)),
+            }
+        }
+    }
+
+    /// Gives a scratch file, whose digest this is, its name.
+    pub(crate) fn adopt(&self, path: &Path, digest: &Digest) -> Result<()> {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        self.finish(&file, path, digest)
     }
 
     /// Drops what was downloaded of a blob.

@@ -26,22 +26,31 @@ mod inflate;
 mod intake;
 mod layer;
 mod layers;
+mod layout;
+mod load;
+mod offer;
 mod pin;
 mod platform;
 mod progress;
+mod proof;
 mod pull;
 mod push;
 mod reading;
 mod reconcile;
 mod relay;
 mod remove;
+mod save;
+mod shelf;
 mod shipment;
 mod tag;
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
-use tare_model::Reference;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use tare_model::{Platform, Reference};
 use tare_registry::Registry;
 use tare_snapshot::Snapshots;
 use tare_store::{Batch, Store};
@@ -50,6 +59,7 @@ pub use config::{Limits, Settings};
 pub use error::{Error, Result};
 pub use history::HistoryEntry;
 pub use image::Image;
+pub use load::Loaded;
 pub use progress::{LayerState, Progress};
 pub use pull::{PullRequest, Pulled};
 pub use push::{PushRequest, Pushed};
@@ -132,6 +142,27 @@ impl Images {
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Vec<Pushed>> {
         push::push(self, request, Arc::new(progress)).await
+    }
+
+    /// The images with these names as an archive that `docker load` and readers of OCI layouts take; a repository without
+    /// tag means all its tags. What is wrong with a name is said here, what goes wrong later cuts the stream.
+    pub async fn save(
+        self: &Arc<Self>,
+        names: &[String],
+        platform: Option<&Platform>,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        save::save(self, names, platform).await
+    }
+
+    /// Takes in the images of an archive: one of Docker's, of any age since 1.10, or an OCI layout, plain or compressed by
+    /// gzip or zstd. Dropping the future stops the work.
+    pub async fn load(
+        self: &Arc<Self>,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        platform: Option<Platform>,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Loaded>> {
+        load::load(self, archive, platform, Arc::new(progress)).await
     }
 
     /// The image with this name, `repository@digest`, id or beginning of an id.

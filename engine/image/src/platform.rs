@@ -27,7 +27,7 @@ pub(crate) fn choose<'a>(reference: &str, index: &'a Index, wanted: &Platform) -
 }
 
 /// What builders attach to say how an image was made: it has a platform nobody has.
-fn is_attestation(entry: &Descriptor) -> bool {
+pub(crate) fn is_attestation(entry: &Descriptor) -> bool {
     entry.platform.as_ref().is_some_and(|p| p.os == "unknown" || p.architecture == "unknown")
         || entry.annotations.contains_key("vnd.docker.reference.type")
 }

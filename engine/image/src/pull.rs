@@ -91,7 +91,8 @@ async fn describe(
     Ok(Described { reference, found, config, config_bytes, layers })
 }
 
-fn plan(blobs: &[Descriptor], config: &ImageConfig) -> Vec<Planned> {
+/// The layers of an image, lowest first.
+pub(crate) fn plan(blobs: &[Descriptor], config: &ImageConfig) -> Vec<Planned> {
     let chains = chain_ids(&config.rootfs.diff_ids);
     let parents = std::iter::once(None).chain(chains.iter().copied().map(Some));
     let layers = blobs.iter().cloned().zip(&config.rootfs.diff_ids).zip(chains.iter().zip(parents));
@@ -147,6 +148,28 @@ async fn record(images: &Arc<Images>, described: Described) -> Result<Pulled> {
     .await
 }
 
+/// The record of an image that has come here, whether it was here before or not.
+pub(crate) fn arrived(
+    known: Option<&Record>,
+    config: ImageConfig,
+    layers: Vec<Layer>,
+    source: Source,
+) -> Record {
+    let mut record = known.cloned().unwrap_or_else(|| Record {
+        config: Arc::new(config),
+        layers,
+        sources: Vec::new(),
+        pulled: SystemTime::now().into(),
+        tagged: None,
+        dropped: false,
+    });
+    record.dropped = false;
+    if !record.sources.contains(&source) {
+        record.sources.push(source);
+    }
+    record
+}
+
 /// The records of a pulled image.
 fn recorded(index: &Index, described: Described, sizes: &[u64]) -> (Change, Pulled) {
     let Described { reference, found, config, layers, .. } = described;
@@ -155,22 +178,10 @@ fn recorded(index: &Index, described: Described, sizes: &[u64]) -> (Change, Pull
     let documents = found.documents.iter().map(|(digest, _)| *digest);
     let blobs = documents.chain([id]).chain(layers.iter().map(|layer| layer.blob.digest)).collect();
     let source = Source { top, manifest: found.manifest_digest, blobs };
-    let now = SystemTime::now().into();
     let sized = layers.iter().zip(sizes).map(|(layer, size)| Layer { chain: layer.chain, size: *size });
-    let mut record = index.records.get(&id).cloned().unwrap_or_else(|| Record {
-        config: Arc::new(config),
-        layers: sized.collect(),
-        sources: Vec::new(),
-        pulled: now,
-        tagged: None,
-        dropped: false,
-    });
-    record.dropped = false;
+    let mut record = arrived(index.records.get(&id), config, sized.collect(), source);
     if !up_to_date {
-        record.tagged = Some(now);
-    }
-    if !record.sources.contains(&source) {
-        record.sources.push(source);
+        record.tagged = Some(SystemTime::now().into());
     }
     let target = Target { image: id, top: Some(top) };
     let mut name = vec![(reference.with_digest(top), target)];

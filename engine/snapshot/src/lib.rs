@@ -21,6 +21,7 @@ mod directory;
 mod error;
 mod follow;
 mod layer;
+mod listing;
 mod metadata;
 mod name;
 mod overlay;
@@ -41,6 +42,7 @@ use tare_model::Digest;
 use tare_store::Store;
 
 pub use error::{Error, Result};
+pub use listing::{Listed, ListedKind, Listing};
 pub use root::LayeredRoot;
 pub use unpack::{Limits, Unpacked};
 

@@ -1,5 +1,6 @@
 //! Images: what there is, where it comes from and how it goes.
 
+mod archive;
 mod list;
 mod progress;
 mod pull;
@@ -15,6 +16,7 @@ use tare_http::{Reply, Request, StatusCode};
 use tare_image::Removed;
 use tare_model::{Platform, Reference};
 
+pub(crate) use archive::{load, save, save_one};
 pub(crate) use list::list;
 pub(crate) use pull::pull;
 pub(crate) use push::push;

@@ -24,6 +24,9 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
 fn images(table: &mut Table) {
     table.get("/images/json", image::list);
     table.post("/images/create", image::pull);
+    table.post("/images/load", image::load);
+    table.get("/images/get", image::save);
+    table.get("/images/{name...}/get", image::save_one);
     table.get("/images/{name...}/json", image::inspect);
     table.get("/images/{name...}/history", image::history);
     table.post("/images/{name...}/tag", image::tag);

@@ -6,7 +6,7 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 42] = [
+const NOT_YET: [(Method, &str, &str); 39] = [
     (Method::GET, "/containers/{id}/changes", "changes in a container's files (diff)"),
     (Method::GET, "/containers/{id}/export", "exporting a container"),
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
@@ -24,9 +24,6 @@ const NOT_YET: [(Method, &str, &str); 42] = [
     (Method::POST, "/build/cancel", "building images (build)"),
     (Method::GET, "/images/search", "searching registries (search)"),
     (Method::POST, "/images/prune", "removing unused images (image prune)"),
-    (Method::POST, "/images/load", "loading images from an archive (load)"),
-    (Method::GET, "/images/get", "saving images to an archive (save)"),
-    (Method::GET, "/images/{name...}/get", "saving images to an archive (save)"),
     (Method::POST, "/commit", "making an image of a container (commit)"),
     (Method::GET, "/system/df", "disk usage (system df)"),
     (Method::PUT, "/volumes/{name}", "changing a cluster volume"),

@@ -1,15 +1,21 @@
+use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use http::{Extensions, HeaderMap, Method, request::Parts};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body, Frame, Incoming};
+use tokio::sync::mpsc;
 
 use crate::query::Query;
 use crate::{Error, Result};
 
 /// How long a whole body that a handler waits for may take.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pieces of a body between the client and who takes them.
+const PIECES_AHEAD: usize = 16;
 /// Bytes over a handler's limit that are read without being kept.
 const DISCARDED_MAX: usize = 16 << 20;
 
@@ -74,6 +80,18 @@ impl Request {
         collected.await.unwrap_or(Err(Error::BodyTimeout))
     }
 
+    /// The body as it comes, piece by piece, however long it takes. Pieces are taken from the client as they are taken
+    /// from the stream; a client that goes away ends it with an error. When the stream is dropped early, some of the rest
+    /// is still read and thrown away.
+    pub fn body_stream(&mut self) -> BoxStream<'static, io::Result<Bytes>> {
+        let Some(body) = self.body.take() else {
+            return stream::empty().boxed();
+        };
+        let (to, from) = mpsc::channel(PIECES_AHEAD);
+        tokio::spawn(pump(body, to));
+        stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed()
+    }
+
     /// The body as it comes, for handlers that stream it.
     pub fn take_body(&mut self) -> Option<Incoming> {
         self.body.take()
@@ -101,6 +119,21 @@ impl Drop for Request {
         let unread = self.body.take().filter(|body| !body.is_end_stream());
         if let (Some(body), Ok(runtime)) = (unread, tokio::runtime::Handle::try_current()) {
             runtime.spawn(tokio::time::timeout(BODY_TIMEOUT, collect(body, 0)));
+        }
+    }
+}
+
+async fn pump(mut body: Incoming, to: mpsc::Sender<io::Result<Bytes>>) {
+    while let Some(frame) = body.frame().await {
+        let piece = match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => Ok(data),
+            Ok(Err(_trailers)) => continue,
+            Err(failed) => Err(io::Error::other(format!("the request body cannot be read: {failed}"))),
+        };
+        if to.send(piece).await.is_err() {
+            // As for every body: a client that is cut off while it sends never reads why.
+            let _ = tokio::time::timeout(BODY_TIMEOUT, collect(body, 0)).await;
+            return;
         }
     }
 }

@@ -1,0 +1,129 @@
+//! `save`, `load`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use tare_client::Answer;
+use tokio::sync::mpsc::{self, Receiver};
+
+use crate::failure::{Failure, Result};
+use crate::flags::{Flag, switch, text};
+use crate::progress::Progress;
+use crate::pull::{Shown, show};
+use crate::verbs::Call;
+
+pub(crate) const SAVE: &[Flag] = &[
+    text("output", "string", "Write to a file, instead of STDOUT").short('o'),
+    text("platform", "string", "Save only if the image is one for this platform (os[/arch[/variant]])"),
+];
+
+pub(crate) const LOAD: &[Flag] = &[
+    text("input", "string", "Read from tar archive file, instead of STDIN").short('i'),
+    text("platform", "string", "Load only images for this platform (os[/arch[/variant]])"),
+    switch("quiet", "Suppress the load output").short('q'),
+];
+
+const CHUNK: usize = 256 << 10;
+/// Chunks between the file and the daemon.
+const AHEAD: usize = 8;
+
+/// `tare save`
+pub(crate) async fn save(call: Call) -> Result<u8> {
+    let given = &call.given;
+    let file = given.text("output").map(Path::new);
+    if file.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::new("cowardly refusing to save to a terminal")
+            .hint("name a file with -o, or redirect the output"));
+    }
+    if let Some(file) = file.filter(|file| file.is_dir()) {
+        return Err(Failure::new(format!("invalid output path: {} is a directory", file.display())));
+    }
+    let archive = call.client.save(&given.operands, given.text("platform")).await?;
+    match file {
+        None => write(archive, &mut io::stdout().lock()).await?,
+        // A pipe or a device is written to as it is.
+        Some(file) if file.exists() && !file.is_file() => {
+            let mut out = OpenOptions::new().write(true).open(file).map_err(|e| at(file, &e))?;
+            write(archive, &mut out).await?;
+        }
+        Some(file) => write_file(archive, file).await?,
+    }
+    Ok(0)
+}
+
+async fn write(mut archive: Answer, out: &mut impl Write) -> Result<()> {
+    while let Some(chunk) = archive.chunk().await? {
+        out.write_all(&chunk)?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Under another name first: half an archive never has the name that was asked for.
+async fn write_file(archive: Answer, file: &Path) -> Result<()> {
+    let partial = partial(file);
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&partial)
+        .map_err(|e| at(&partial, &e))?;
+    let written = match write(archive, &mut out).await {
+        Ok(()) => fs::rename(&partial, file).map_err(|e| at(file, &e)),
+        Err(failure) => Err(failure),
+    };
+    if written.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    written
+}
+
+fn partial(file: &Path) -> PathBuf {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    file.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+fn at(file: &Path, error: &io::Error) -> Failure {
+    Failure::new(format!("{}: {error}", file.display()))
+}
+
+/// `tare load`
+pub(crate) async fn load(call: Call) -> Result<u8> {
+    let given = &call.given;
+    let quiet = given.on("quiet");
+    let pieces = match given.text("input") {
+        Some(file) => pieces(File::open(file).map_err(|e| at(Path::new(file), &e))?),
+        None if io::stdin().is_terminal() => {
+            return Err(Failure::new("requested load from stdin, but stdin is empty")
+                .hint("name a file with -i, or redirect the input"));
+        }
+        None => pieces(io::stdin()),
+    };
+    let messages = call.client.load(pieces, quiet, given.text("platform")).await?;
+    show(messages, Progress::new(Shown::OnStdout)).await?;
+    Ok(0)
+}
+
+/// Reads in a thread of its own, which ends with who takes the pieces.
+fn pieces(mut from: impl Read + Send + 'static) -> Receiver<io::Result<bytes::Bytes>> {
+    let (to, pieces) = mpsc::channel(AHEAD);
+    std::thread::spawn(move || {
+        loop {
+            let mut buffer = vec![0; CHUNK];
+            let piece = match from.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(read) => {
+                    buffer.truncate(read);
+                    Ok(buffer.into())
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            if to.blocking_send(piece).is_err() {
+                return;
+            }
+        }
+    });
+    pieces
+}
