@@ -107,7 +107,19 @@ fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
     for delay in [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20] {
         let mut starting = world
             .tare_command()?
-            .args(["run", "-d", "--name", &format!("c{delay}"), "-p", "8080:80", &image, "sleep", "600"])
+            .args([
+                "run",
+                "-d",
+                "--name",
+                &format!("c{delay}"),
+                "-v",
+                "/data",
+                "-p",
+                "8080:80",
+                &image,
+                "sleep",
+                "600",
+            ])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()?;
@@ -119,8 +131,9 @@ fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
             let (id, state) = line.split_once(' ').context("an id and a state")?;
             ids.push(id.to_owned());
             assert!(["created", "running", "exited"].contains(&state), "after {delay} ms: {line}");
-            world.tare(&["rm", "-f", id])?.ok();
+            world.tare(&["rm", "-f", "-v", id])?.ok();
         }
+        assert_eq!(world.tare(&["volume", "ls", "-q"])?.ok(), "", "after {delay} ms");
     }
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     world.assert_clean(&ids)?;

@@ -159,6 +159,14 @@ impl Status {
 }
 
 impl Container {
+    /// The volumes that were made for it and nobody named.
+    pub(crate) fn anonymous_volumes(&self) -> impl Iterator<Item = Name> + '_ {
+        self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Volume { name, anonymous: true, .. } => Some(name.clone()),
+            _ => None,
+        })
+    }
+
     /// Entrypoint and arguments together: what is executed, as far as it is known before the start.
     pub fn command_line(&self) -> Vec<String> {
         crate::plan::command_line(&self.spec.command, &self.image.config)

@@ -10,7 +10,7 @@ use tare_store::Batch;
 use tare_volume::Volume;
 
 use crate::container::{Container, ImageUse, MountKind, MountPoint, State};
-use crate::engine::{Engine, TABLE, blocking, holder};
+use crate::engine::{Engine, TABLE, UNFINISHED, blocking, holder};
 use crate::error::Step;
 use crate::event::{Event, EventKind};
 use crate::options::Created;
@@ -113,8 +113,9 @@ impl Engine {
         self.rooms.images.keep(&mut batch, &holder, image);
         for mount in &container.mounts {
             if let MountKind::Volume { name, .. } = &mount.kind {
+                let volume = format!("volume/{name}");
                 // Removed or pruned since it was made: then the commit fails instead of leaving a lease on nothing.
-                batch.only_if("volume", name.as_str()).lease(&holder, &format!("volume/{name}"));
+                batch.only_if("volume", name.as_str()).lease(&holder, &volume).unlease(UNFINISHED, &volume);
             }
         }
         Ok(self.rooms.store.commit(batch).await?)
@@ -122,11 +123,7 @@ impl Engine {
 
     /// Takes back what a failed creation left.
     async fn unmake(self: &Arc<Self>, Undo { id, volumes }: Undo) {
-        for volume in volumes {
-            if let Err(error) = self.rooms.volumes.remove(volume.as_str(), true).await {
-                tracing::warn!(%volume, "cannot remove the anonymous volume of a failed creation: {error}");
-            }
-        }
+        self.remove_volumes(volumes).await;
         let engine = self.clone();
         let undone = blocking(move || {
             let _ = std::fs::remove_dir_all(engine.data_dir(&id));
@@ -184,6 +181,9 @@ impl Engine {
                     .await?;
                 if anonymous {
                     made.push(volume.name.clone());
+                    let mut batch = Batch::default();
+                    batch.lease(UNFINISHED, &format!("volume/{}", volume.name));
+                    self.rooms.store.commit(batch).await?;
                 }
                 if !no_copy && let Some(top) = image.top_layer().copied() {
                     self.populate(&volume, top, &target).await?;

@@ -28,6 +28,10 @@ use crate::{Error, Result};
 /// Where container records are kept.
 pub(crate) const TABLE: &str = "container";
 
+/// Holds the anonymous volumes of containers that are being made or removed: those that a killed daemon leaves to it are
+/// removed by the next one.
+pub(crate) const UNFINISHED: &str = "unfinished";
+
 /// What the daemon was configured with.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -9,7 +9,7 @@ use tare_shim::protocol::{Phase, Request, State};
 use tokio::sync::oneshot;
 
 use crate::container::{Container, Status};
-use crate::engine::{Engine, TABLE, blocking};
+use crate::engine::{Engine, TABLE, UNFINISHED, blocking};
 use crate::restart::{self, Ended};
 use crate::run::{self, Run, read_exit};
 use crate::task::{Input, Task};
@@ -58,6 +58,9 @@ impl Engine {
         let (networks, snapshots) = tokio::join!(networks, snapshots);
         networks?;
         snapshots?;
+        let unfinished = self.rooms.store.leases_of(UNFINISHED)?;
+        let volumes = unfinished.iter().filter_map(|resource| resource.strip_prefix("volume/")?.parse().ok());
+        self.remove_volumes(volumes.collect()).await;
         self.rooms.volumes.reconcile().await?;
         self.rooms.images.reconcile().await?;
         Ok(())

@@ -4,8 +4,8 @@ use tare_model::Name;
 use tare_shim::protocol::Request;
 use tare_store::Batch;
 
-use crate::container::{MountKind, Status};
-use crate::engine::{TABLE, blocking, holder};
+use crate::container::Status;
+use crate::engine::{Engine, TABLE, UNFINISHED, blocking, holder};
 use crate::options::{RemoveOptions, WaitResult};
 use crate::task::{Reply, Task};
 use crate::{Error, Result};
@@ -52,6 +52,11 @@ impl Task {
         }
         let mut batch = Batch::default();
         batch.delete(TABLE, container.id.as_str()).unlease_all(&holder(&container.id));
+        let with_volumes = options.volumes || container.spec.lifecycle.auto_remove;
+        let volumes: Vec<Name> = container.anonymous_volumes().filter(|_| with_volumes).collect();
+        for name in &volumes {
+            batch.lease(UNFINISHED, &format!("volume/{name}"));
+        }
         if let Err(error) = self.engine.rooms.store.commit(batch).await {
             self.change(|container| {
                 container.state.status = Status::Dead;
@@ -70,13 +75,7 @@ impl Task {
         if let Err(error) = cleaned.await {
             tracing::warn!(container = %container.id, "what is left of it is removed at the next start of the daemon: {error}");
         }
-        if options.volumes || container.spec.lifecycle.auto_remove {
-            let anonymous = container.mounts.iter().filter_map(|mount| match &mount.kind {
-                MountKind::Volume { name, anonymous: true, .. } => Some(name.clone()),
-                _ => None,
-            });
-            self.remove_volumes(anonymous.collect()).await;
-        }
+        self.engine.remove_volumes(volumes).await;
         self.engine.forget(&container.id, &container.name);
         self.publish("destroy", &[]);
         for (_, waiter) in std::mem::take(&mut self.waiters) {
@@ -84,10 +83,16 @@ impl Task {
         }
         Ok(())
     }
+}
 
-    async fn remove_volumes(&self, names: Vec<Name>) {
+impl Engine {
+    /// Removes anonymous volumes that no container has any more, or that none ever got.
+    pub(crate) async fn remove_volumes(&self, names: Vec<Name>) {
         for name in names {
-            if let Err(error) = self.engine.rooms.volumes.remove(name.as_str(), true).await {
+            let mut batch = Batch::default();
+            batch.unlease(UNFINISHED, &format!("volume/{name}"));
+            self.rooms.store.commit_later(batch);
+            if let Err(error) = self.rooms.volumes.remove(name.as_str(), true).await {
                 tracing::warn!(volume = %name, "cannot remove an anonymous volume: {error}");
             }
         }
