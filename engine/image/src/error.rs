@@ -20,9 +20,6 @@ pub enum Error {
     /// An archive that cannot be loaded.
     #[error("invalid archive: {0}")]
     Archive(String),
-    /// A tar that cannot be read.
-    #[error("invalid archive: {0}")]
-    Tar(tare_snapshot::Error),
     /// A layer is only here unpacked.
     #[error(
         "image {image} cannot be sent: the content of its layer {layer} is no longer here; remove the image and pull or load it again"
@@ -200,7 +197,6 @@ impl HasKind for Error {
             Self::Document { .. } | Self::NestedIndex(_) | Self::Digest { .. } | Self::Size { .. } => {
                 Kind::Corrupt
             }
-            Self::Tar(e) => e.kind(),
             Self::Archive(_) => Kind::InvalidInput,
             Self::Compression { .. } | Self::Inflate { .. } => Kind::Corrupt,
             Self::Bomb { .. } => Kind::Exhausted,

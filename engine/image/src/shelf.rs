@@ -78,7 +78,7 @@ impl Shelf {
         let mut shelf = Self { items: BTreeMap::new() };
         let mut listing = Listing::new(decoded(archive, limits)?);
         let mut entries = 0;
-        while let Some(entry) = listing.next().map_err(Error::Tar)? {
+        while let Some(entry) = listing.next().map_err(unreadable)? {
             entries += 1;
             if entries > ENTRIES {
                 return Err(Error::Archive(format!("it has more than {ENTRIES} entries")));
@@ -102,7 +102,7 @@ impl Shelf {
             };
             shelf.put(name, item)?;
         }
-        listing.drain().map_err(Error::Tar)?;
+        listing.drain().map_err(unreadable)?;
         Ok(shelf)
     }
 
@@ -152,6 +152,17 @@ impl Shelf {
     }
 }
 
+/// What is wrong with a tar that is no layer.
+fn unreadable(error: tare_snapshot::Error) -> Error {
+    use tare_snapshot::Error as Tar;
+    Error::Archive(match error {
+        Tar::Read(cause) => cause.to_string(),
+        Tar::Malformed { why } => format!("it is no sound tar: {why}"),
+        Tar::Limit { what, limit } => format!("it has more than {limit} {what}"),
+        other => other.to_string(),
+    })
+}
+
 /// Writes the entry's content to a file of ours.
 fn shelve<R: Read>(
     content: &Content,
@@ -163,7 +174,7 @@ fn shelve<R: Read>(
     let (mut hash, mut magic, mut read) = (Context::new(&SHA256), Vec::new(), 0);
     let mut copy = || -> Result<()> {
         loop {
-            let chunk = listing.chunk().map_err(Error::Tar)?;
+            let chunk = listing.chunk().map_err(unreadable)?;
             if chunk.is_empty() {
                 return Ok(());
             }
@@ -229,8 +240,8 @@ fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Boun
     let taken = Arc::<AtomicU64>::default();
     let arriving = Arriving { from: archive, chunk: Bytes::new(), taken: taken.clone() };
     let mut input = BufReader::with_capacity(BUFFER, arriving);
-    let unreadable = |e: io::Error| Error::Archive(e.to_string());
-    let magic = input.fill_buf().map_err(unreadable)?;
+    let broken = |e: io::Error| Error::Archive(e.to_string());
+    let magic = input.fill_buf().map_err(broken)?;
     if magic.is_empty() {
         return Err(Error::Archive("it is empty".to_owned()));
     }
@@ -247,8 +258,8 @@ fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Boun
         Compression::Plain => Box::new(input),
         Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
         Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(unreadable)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(unreadable)?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(broken)?;
+            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
             Box::new(decoder)
         }
     };

@@ -152,13 +152,3 @@ async fn an_image_whose_layer_is_lost_is_forgotten_and_can_be_pulled_again() {
     let image = room.images.resolve(&sample.id().to_string()).unwrap();
     assert_eq!(room.file(&image, "/a").unwrap(), b"a");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_comes_later_says_so() {
-    let room = Room::open().await;
-    let error = room.images.push(&"web".parse().unwrap(), None).await.unwrap_err();
-    assert_eq!(
-        (error.kind(), error.to_string().as_str()),
-        (Kind::NotSupported, "not supported yet: pushing images")
-    );
-}

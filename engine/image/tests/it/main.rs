@@ -1,6 +1,7 @@
 //! Images from registries that are honest, that lie, and from a real one.
 #![allow(clippy::unwrap_used)]
 
+mod archive;
 mod bad;
 #[allow(dead_code, reason = "shared with the registry's tests, which need all of it")]
 #[path = "../../../registry/tests/it/fake.rs"]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tare_image::PullRequest;
+use tare_image::{Progress, PullRequest, PushRequest, Pushed, Result};
 use tare_model::{HasKind, Kind, Reference};
 use tare_registry::Credentials;
 use tempfile::TempDir;
@@ -158,4 +158,96 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pulled_from() 
     }
     room.request(request(login("s3cret"))).await.unwrap();
     assert_eq!(room.images.list().unwrap().len(), 1);
+}
+
+async fn push(room: &Room, name: &Reference, credentials: Option<Credentials>) -> Result<Vec<Pushed>> {
+    let told = room.told.clone();
+    told.lock().unwrap().clear();
+    let request = PushRequest { reference: name.clone(), platform: None, credentials };
+    room.images.push(request, move |progress| told.lock().unwrap().push(progress)).await
+}
+
+/// What was told of a layer last.
+fn last_word(room: &Room, layer: &Layer) -> String {
+    let id = crate::sample::sha256(&layer.blob).short();
+    let told = room.told.lock().unwrap();
+    let words = told.iter().rev().find_map(|progress| match progress {
+        Progress::Layer { id: about, state } if *about == id => Some(state.as_str().to_owned()),
+        Progress::Status { id: Some(about), text } if *about == id => Some(text.clone()),
+        _ => None,
+    });
+    words.unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_is_pushed_as_it_came_and_its_layers_are_mounted_or_sent_once() {
+    let (Some(registry), Some(other)) = (Running::start("", ""), Running::start("", "")) else { return };
+    let (room, sample) = (Room::open().await, sample());
+    registry.push(&sample, "web:v1", "", "oci");
+    room.pull(&registry.name("web:v1")).await.unwrap();
+    let source = registry.name("web:v1").to_string();
+    for (name, word) in [
+        (registry.name("web/copy:v2"), "Mounted from web"),
+        (registry.name("web/copy:v3"), "Layer already exists"),
+        (other.name("moved/web:v1"), "Pushed"),
+    ] {
+        room.images.tag(&source, &name).await.unwrap();
+        let pushed = push(&room, &name, None).await.unwrap();
+        assert_eq!((pushed.len(), pushed[0].digest), (1, sample.digest()), "{name}");
+        for layer in &sample.layers {
+            assert_eq!(last_word(&room, layer), word, "{name}");
+        }
+        let told = room.told.lock().unwrap().clone();
+        let line = format!("{}: digest: {} size: {}", name.identifier(), sample.digest(), pushed[0].size);
+        assert!(told.contains(&Progress::Status { id: None, text: line }), "{told:?}");
+        assert_eq!(told.last(), Some(&Progress::Pushed(pushed[0].clone())));
+        let fresh = Room::open().await;
+        assert_eq!(fresh.pull(&name).await.unwrap().id, sample.id());
+        let image = room.images.resolve(&name.with_digest(sample.digest()).to_string()).unwrap();
+        assert_eq!(image.id, sample.id());
+    }
+    // All tags of a repository.
+    assert_eq!(push(&room, &registry.name("web/copy"), None).await.unwrap().len(), 2);
+    let error = push(&room, &registry.name("web/nosuch:v1"), None).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_with_password_and_a_certificate_of_its_own_is_pushed_to() {
+    let auth = "auth:\n  htpasswd:\n    realm: here\n    path: @/htpasswd\n";
+    let tls = "  tls:\n    certificate: @/cert.pem\n    key: @/key.pem\n";
+    let (Some(source), Some(registry)) = (Running::start("", ""), Running::start(auth, tls)) else { return };
+    let (room, sample) = (Room::open().await, sample());
+    source.push(&sample, "web:v1", "", "v2s2");
+    let digest = room.pull(&source.name("web:v1")).await.unwrap().digest;
+    let name = registry.name("web:v1");
+    room.images.tag(&source.name("web:v1").to_string(), &name).await.unwrap();
+    let login = |password: &str| {
+        Some(Credentials { username: "ada".into(), password: password.into(), ..Credentials::default() })
+    };
+    for refused in [None, login("wrong")] {
+        let error = push(&room, &name, refused).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
+    }
+    let pushed = push(&room, &name, login("s3cret")).await.unwrap();
+    assert_eq!(pushed[0].digest, digest);
+}
+
+/// A layer that was unpacked already when an image came is sent in the form in which it came before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_was_here_in_another_form_is_pushed_in_that_form() {
+    let Some(registry) = Running::start("", "") else { return };
+    let room = Room::open().await;
+    let files: &[(&str, &[u8])] = &[("same", b"the same tree")];
+    let gzip = Sample::new(&[Layer::gzip(files)]);
+    let zstd = Sample::new(&[Layer::zstd(files), Layer::gzip(&[("more", b"m")])]);
+    registry.push(&gzip, "one:v1", "", "oci");
+    registry.push(&zstd, "two:v1", "", "oci");
+    room.pull(&registry.name("one:v1")).await.unwrap();
+    room.pull(&registry.name("two:v1")).await.unwrap();
+    let name = registry.name("three:v1");
+    room.images.tag(&registry.name("two:v1").to_string(), &name).await.unwrap();
+    push(&room, &name, None).await.unwrap();
+    let fresh = Room::open().await;
+    assert_eq!(fresh.pull(&name).await.unwrap().id, zstd.id());
 }
