@@ -5,14 +5,18 @@ use crate::name::{Name, refused};
 
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;
+/// More components than the longest name has. Forty links of the longest sort would come to eighty thousand, for each
+/// entry of an archive.
+const MOST_STEPS: usize = 4096;
 
 /// The same place by a name with no symlink in it. `link` answers where a name leads that is a symlink, and `None` for
 /// everything else, also for what is not there. Absolute targets and `..` stay inside the image.
 pub(crate) fn follow(name: &Name, mut link: impl FnMut(&Name) -> Result<Option<Vec<u8>>>) -> Result<Name> {
     let refuse = |rule| Err(refused(name.as_bytes(), rule));
     let mut ahead: Vec<Vec<u8>> = name.components().rev().map(<[u8]>::to_vec).collect();
-    let (mut at, mut links) = (Name::ROOT, 0);
+    let (mut at, mut links, mut steps) = (Name::ROOT, 0, 0);
     while let Some(component) = ahead.pop() {
+        steps += 1;
         match component.as_slice() {
             b"" | b"." => continue,
             b".." => {
@@ -29,13 +33,13 @@ pub(crate) fn follow(name: &Name, mut link: impl FnMut(&Name) -> Result<Option<V
             continue;
         };
         links += 1;
-        if links > MOST_LINKS {
-            return refuse("leads through symlinks without end");
-        }
         if target.starts_with(b"/") {
             at = Name::ROOT;
         }
         ahead.extend(target.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec));
+        if links > MOST_LINKS || steps + ahead.len() > MOST_STEPS {
+            return refuse("leads through symlinks without end");
+        }
     }
     Ok(at)
 }
@@ -101,6 +105,10 @@ mod tests {
         let (long, wide) = ("a/".repeat(2040), "a".repeat(256));
         assert!(followed(&[("l", &long)], &format!("l/{}", "b/".repeat(20))).is_err());
         assert!(followed(&[("l", &wide)], "l").is_err());
+        let round = "d/../".repeat(800);
+        let links = [("a", round.as_str()), ("b", round.as_str()), ("c", round.as_str())];
+        assert_eq!(followed(&links, "a/b/x").unwrap(), "x");
+        assert!(followed(&links, "a/b/c/x").is_err());
     }
 
     proptest! {
