@@ -174,16 +174,13 @@ impl Engine {
             }
             MountSource::Volume { name, driver, options, labels, no_copy } => {
                 let anonymous = name.is_none();
-                let volume = self
-                    .rooms
-                    .volumes
-                    .create(name, driver.as_deref().unwrap_or("local"), options, labels)
-                    .await?;
+                let (volumes, driver) = (&self.rooms.volumes, driver.as_deref().unwrap_or("local"));
+                let volume = match name {
+                    Some(name) => volumes.create(Some(name), driver, options, labels).await?,
+                    None => volumes.create_held(UNFINISHED, driver, options, labels).await?,
+                };
                 if anonymous {
                     made.push(volume.name.clone());
-                    let mut batch = Batch::default();
-                    batch.lease(UNFINISHED, &format!("volume/{}", volume.name));
-                    self.rooms.store.commit(batch).await?;
                 }
                 if !no_copy && let Some(top) = image.top_layer().copied() {
                     self.populate(&volume, top, &target).await?;

@@ -49,13 +49,9 @@ impl Inner {
             fs::metadata(&data).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         tracing::warn!("volume {name} had no record and has one again; its labels are lost");
         let (labels, options) = (BTreeMap::new(), BTreeMap::new());
-        self.record(&Volume {
-            name,
-            driver: DRIVER.to_owned(),
-            labels,
-            options,
-            created: Timestamp::from(changed),
-        })
+        let adopted =
+            Volume { name, driver: DRIVER.to_owned(), labels, options, created: Timestamp::from(changed) };
+        self.record(&adopted, None)
     }
 }
 
