@@ -7,11 +7,11 @@ use tare_client::Client;
 use tare_docker_api::{SystemInfo, SystemVersion};
 use tare_model::format_bytes_binary;
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
 use crate::listing::Format;
 use crate::output::{complain, line, print, say};
-use crate::verbs::Call;
 
 pub(crate) const FORMATTED: &[Flag] = &[
     text("format", "string", "Format output: 'json' or a Go TEMPLATE").short('f'),
@@ -209,7 +209,7 @@ mod tests {
             "  seccomp",
             "   Profile: builtin",
             "  cgroupns",
-            " Total Memory: 23.3GiB",
+            " Total Memory: 23.28GiB",
             " Insecure Registries:",
             "  127.0.0.0/8",
         ] {
