@@ -92,11 +92,6 @@ impl Request {
         stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed()
     }
 
-    /// The body as it comes, for handlers that stream it.
-    pub fn take_body(&mut self) -> Option<Incoming> {
-        self.body.take()
-    }
-
     /// A request made by hand, for tests of handlers and routes.
     pub fn test(method: Method, target: &str) -> Result<Self> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));

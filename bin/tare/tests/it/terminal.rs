@@ -144,3 +144,17 @@ fn who_has_no_terminal_is_told_so() {
     assert!(String::from_utf8(failed.stderr).unwrap().starts_with("tare: the input device is not a TTY\n"));
     assert!(fake.asked().is_empty());
 }
+
+#[test]
+fn an_archive_is_never_written_to_a_terminal_or_awaited_from_one() {
+    let fake = Fake::start(|_| nothing());
+    for (words, said) in
+        [(&["save", "a"][..], "cowardly refusing to save to a terminal"), (&["load"], "stdin is empty")]
+    {
+        let mut terminal = Terminal::open();
+        let mut child = terminal.run(&fake, words);
+        terminal.read_until(said);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+    }
+    assert!(fake.asked().is_empty(), "{:?}", fake.asked());
+}

@@ -117,6 +117,51 @@ fn a_password_is_checked_kept_and_sent_with_pulls() {
 }
 
 #[test]
+fn a_push_tells_what_becomes_of_each_layer_and_why_it_fails() {
+    let fake = Fake::start(|asked| match asked.what.as_str() {
+        "POST /images/127.0.0.1:5000/a/push?tag=v1" => Reply::Lines(
+            [
+                r#"{"status":"The push refers to repository [127.0.0.1:5000/a]"}"#,
+                r#"{"status":"Preparing","progressDetail":{},"id":"abc"}"#,
+                r#"{"status":"Pushing","progressDetail":{"current":5,"total":9},"id":"abc"}"#,
+                r#"{"status":"Mounted from b","id":"abc"}"#,
+                r#"{"status":"v1: digest: sha256:00 size: 7"}"#,
+                r#"{"progressDetail":{},"aux":{"Tag":"v1","Digest":"sha256:00","Size":7}}"#,
+            ]
+            .map(str::to_owned)
+            .into(),
+        ),
+        _ => Reply::Lines(vec![
+            r#"{"errorDetail":{"message":"unauthorized: no"},"error":"unauthorized: no"}"#.into(),
+        ]),
+    });
+    let pushed = ran(&fake, &["push", "127.0.0.1:5000/a:v1"]);
+    let lines = "The push refers to repository [127.0.0.1:5000/a]\nabc: Preparing\nabc: Mounted from b\nv1: digest: sha256:00 size: 7\n";
+    assert_eq!((out(&pushed), pushed.status.code()), (lines, Some(0)));
+    assert_eq!(out(&ran(&fake, &["push", "-q", "127.0.0.1:5000/a:v1"])), "127.0.0.1:5000/a:v1\n");
+    let refused = ran(&fake, &["push", "127.0.0.1:5000/b"]);
+    assert_eq!(err(&refused), "tare: unauthorized: no\nhint: log in with: tare login REGISTRY\n");
+    assert_eq!(out(&refused), "Using default tag: latest\n");
+    let digest = format!("a@sha256:{}", "00".repeat(32));
+    assert!(err(&ran(&fake, &["push", &digest])).starts_with("tare: cannot push a digest reference\n"));
+    assert!(err(&ran(&fake, &["push", "-a", "a:v1"])).contains("--all-tags"));
+}
+
+#[test]
+fn half_an_archive_never_has_the_name_that_was_asked_for() {
+    let fake = Fake::start(|_| error(404, "No such image: a"));
+    let file = fake.dir().join("a.tar");
+    std::fs::write(&file, "what was here").unwrap();
+    let failed = ran(&fake, &["save", "-o", file.to_str().unwrap(), "a"]);
+    assert!(err(&failed).starts_with("tare: No such image: a\nhint: "), "{}", err(&failed));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "what was here");
+    let directory = ran(&fake, &["save", "-o", fake.dir().to_str().unwrap(), "a"]);
+    assert!(err(&directory).contains("is a directory"), "{}", err(&directory));
+    let missing = ran(&fake, &["load", "-i", "/no/such/file.tar"]);
+    assert!(err(&missing).starts_with("tare: /no/such/file.tar: No such file"), "{}", err(&missing));
+}
+
+#[test]
 fn help_completions_and_manual_pages_come_from_the_tables() {
     let fake = deaf();
     assert!(out(&ran(&fake, &["--help"])).contains("Run 'tare COMMAND --help'"));

@@ -90,6 +90,25 @@ async fn a_body_that_nobody_wanted_is_taken_and_the_reply_is_read() {
     read_until(&mut stream, "hello again").await;
 }
 
+#[tokio::test]
+async fn a_body_that_is_streamed_may_be_long_broken_off_or_unwanted() {
+    let server = Server::start();
+    for framing in ["Content-Length: 200000\r\n\r\n".to_owned() + &"a".repeat(200_000), chunked(200_000)] {
+        let mut stream = server.connect().await;
+        stream.write_all(format!("POST /count HTTP/1.1\r\nHost: x\r\n{framing}").as_bytes()).await.unwrap();
+        read_until(&mut stream, "200000 bytes.").await;
+    }
+    let half = "POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf";
+    let answer = server.exchange(half).await;
+    assert!(answer.contains("cannot be read"), "{answer}");
+    // Whoever reads no further says so while the client is still sending.
+    let mut stream = server.connect().await;
+    let head = "POST /count HTTP/1.1\r\nHost: x\r\nContent-Length: 3000004\r\n\r\nstop";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    read_until(&mut stream, "0 bytes.").await;
+    stream.write_all(&vec![b'a'; 3_000_000]).await.unwrap();
+}
+
 fn chunked(length: usize) -> String {
     format!("Transfer-Encoding: chunked\r\n\r\n{length:x}\r\n{}\r\n0\r\n\r\n", "a".repeat(length))
 }

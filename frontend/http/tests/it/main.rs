@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tare_http::{Listener, Method, Reply, Request, Router, StatusCode, Upgraded, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -90,6 +91,19 @@ fn routes(dropped: &Arc<Notify>) -> Router {
             Ok(body) => Reply::bytes(StatusCode::OK, "text/plain", body),
             Err(refused) => Reply::bytes(StatusCode::BAD_REQUEST, "text/plain", refused.to_string()),
         }
+    });
+    router.route(Method::POST, "/count", |mut request: Request| async move {
+        let (mut pieces, mut bytes) = (request.body_stream(), 0);
+        while let Some(piece) = pieces.next().await {
+            match piece {
+                Ok(piece) if piece.starts_with(b"stop") => break,
+                Ok(piece) => bytes += piece.len(),
+                Err(broken) => {
+                    return Reply::bytes(StatusCode::BAD_REQUEST, "text/plain", broken.to_string());
+                }
+            }
+        }
+        Reply::bytes(StatusCode::OK, "text/plain", format!("{bytes} bytes."))
     });
     router.route(Method::POST, "/panic", |_| async { panic!("on purpose") });
     let bell = Arc::clone(dropped);
