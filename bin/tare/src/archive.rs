@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use tare_client::Answer;
 use tokio::sync::mpsc::{self, Receiver};
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
 use crate::progress::Progress;
 use crate::pull::{Shown, show};
-use crate::verbs::Call;
 
 pub(crate) const SAVE: &[Flag] = &[
     text("output", "string", "Write to a file, instead of STDOUT").short('o'),

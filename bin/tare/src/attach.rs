@@ -3,13 +3,13 @@
 use tare_client::{AttachOptions, WaitFor};
 use tare_docker_api::{ContainerInspect, ExecCreateRequest, ExecStartRequest};
 
+use crate::call::Call;
 use crate::create::words;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, switch_on, text};
 use crate::output;
 use crate::run::{keys, start_failure};
 use crate::session::{self, Ended, Forwarded, Process, Session, check_terminal, exit_code, size};
-use crate::verbs::Call;
 
 pub(crate) const ATTACH: &[Flag] = &[
     text("detach-keys", "string", "Override the key sequence for detaching a container"),

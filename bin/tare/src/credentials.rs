@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use tare_docker_api::AuthConfig;
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::verbs::Call;
 
 /// Under which name Docker keeps the password of its own registry.
 pub(crate) const HUB: &str = "https://index.docker.io/v1/";

@@ -4,8 +4,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::verbs::Call;
 
 /// `tare daemon`
 pub(crate) async fn daemon(call: Call) -> Result<u8> {

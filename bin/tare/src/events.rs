@@ -5,12 +5,12 @@ use tare_client::EventOptions;
 use tare_docker_api::Event;
 use tare_model::Timestamp;
 
+use crate::call::Call;
 use crate::failure::Result;
 use crate::flags::{Flag, text};
 use crate::listing::{FILTER, FORMAT, Format, JSON, filters};
 use crate::output::line;
 use crate::time::moment;
-use crate::verbs::Call;
 
 pub(crate) const EVENTS: &[Flag] = &[
     FILTER,

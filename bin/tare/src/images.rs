@@ -3,6 +3,7 @@
 use tare_docker_api::{ImageHistoryItem, ImageSummary};
 use tare_model::{Reference, Timestamp};
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, switch_on, text};
 use crate::listing::{
@@ -10,7 +11,6 @@ use crate::listing::{
 };
 use crate::output::{self, line};
 use crate::ps::id;
-use crate::verbs::Call;
 
 pub(crate) const IMAGES: &[Flag] = &[
     switch("all", "Show all images (default hides intermediate images)").short('a'),

@@ -3,11 +3,11 @@
 use serde_json::Value;
 use tare_client::{Client, Error};
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
 use crate::listing::Format;
 use crate::output::{complain, print};
-use crate::verbs::Call;
 
 const FORMAT: Flag = text("format", "string", "Format output: 'json' or a Go TEMPLATE").short('f');
 const JSON: Flag = switch("json", "Print in JSON format, as --format json");

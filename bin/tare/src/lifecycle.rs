@@ -2,11 +2,11 @@
 
 use tare_client::WaitFor;
 
+use crate::call::Call;
 use crate::failure::Result;
 use crate::flags::{Flag, switch, text};
 use crate::output::{self, line};
 use crate::session::exit_code;
-use crate::verbs::Call;
 
 pub(crate) const STOP: &[Flag] = &[
     text("signal", "string", "Signal to send to the container").short('s'),

@@ -4,12 +4,12 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use tare_docker_api::AuthConfig;
 
+use crate::call::Call;
 use crate::credentials::{HUB, Store, key_of};
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, text};
 use crate::output::{line, say};
 use crate::session::hidden_line;
-use crate::verbs::Call;
 
 pub(crate) const LOGIN: &[Flag] = &[
     text("password", "string", "Password or Personal Access Token (PAT)").short('p'),

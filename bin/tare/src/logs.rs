@@ -2,13 +2,13 @@
 
 use tare_client::LogOptions;
 
+use crate::call::Call;
 use crate::failure::Result;
 use crate::flags::{Flag, switch, text};
 use crate::listing::align_to;
 use crate::output::line;
 use crate::session::copy_log;
 use crate::time::moment;
-use crate::verbs::Call;
 
 pub(crate) const LOGS: &[Flag] = &[
     switch("details", "Show extra details provided to logs"),

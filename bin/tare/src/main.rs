@@ -5,6 +5,7 @@
 
 mod archive;
 mod attach;
+mod call;
 mod create;
 mod credentials;
 mod daemon;
@@ -35,10 +36,11 @@ mod volume;
 
 use tare_client::{Client, Target};
 
+use crate::call::Call;
 use crate::failure::{Failure, Result, Then};
 use crate::flags::{Flag, Given, switch, text};
 use crate::nearest::nearest;
-use crate::verbs::{Call, GROUPS, VERBS, Verb};
+use crate::verbs::{GROUPS, VERBS, Verb};
 
 /// Flags that stand before the command.
 pub(crate) const GLOBAL: &[Flag] = &[

@@ -6,10 +6,11 @@ use clap::{Arg, ArgAction, Command};
 use clap_complete::Shell;
 
 use crate::GLOBAL;
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, Takes};
 use crate::output::print;
-use crate::verbs::{Call, GROUPS, VERBS, Verb};
+use crate::verbs::{GROUPS, VERBS, Verb};
 
 /// What `--help` prints for `words`, the verb or group that a person named.
 pub(crate) fn help(words: &[&str]) -> String {

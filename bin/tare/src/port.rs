@@ -2,9 +2,9 @@
 
 use tare_docker_api::{Port, PortBinding};
 
+use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::output::line;
-use crate::verbs::Call;
 
 /// Ports that stand in a row, shown as one range. A published port is the same number on both sides.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use tare_client::ListOptions;
 use tare_docker_api::ContainerSummary;
 use tare_model::Timestamp;
 
+use crate::call::Call;
 use crate::failure::Result;
 use crate::flags::{Flag, switch, text};
 use crate::listing::{
@@ -11,7 +12,6 @@ use crate::listing::{
 };
 use crate::output::line;
 use crate::port::ranges;
-use crate::verbs::Call;
 
 pub(crate) const PS: &[Flag] = &[
     switch("all", "Show all containers (default shows just running)").short('a'),

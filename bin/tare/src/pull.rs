@@ -4,12 +4,12 @@ use tare_client::{Messages, PullOptions};
 use tare_docker_api::ProgressMessage;
 use tare_model::Reference;
 
+use crate::call::Call;
 use crate::credentials;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, switch_on, text};
 use crate::output::line;
 use crate::progress::Progress;
-use crate::verbs::Call;
 
 pub(crate) const PULL: &[Flag] = &[
     switch("all-tags", "Download all tagged images in the repository").short('a'),

@@ -2,13 +2,13 @@
 
 use tare_model::Reference;
 
+use crate::call::Call;
 use crate::credentials;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, switch_on, text};
 use crate::output::line;
 use crate::progress::Progress;
 use crate::pull::{Shown, show};
-use crate::verbs::Call;
 
 pub(crate) const PUSH: &[Flag] = &[
     switch("all-tags", "Push all tags of an image to the repository").short('a'),

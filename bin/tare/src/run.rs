@@ -6,13 +6,13 @@ use std::io::Write;
 use tare_client::{AttachOptions, Client, Error, WaitFor};
 use tare_model::Reference;
 
+use crate::call::Call;
 use crate::create::{self, Creation, Pull};
 use crate::failure::{Failure, Result};
 use crate::flags::Given;
 use crate::output::{line, say};
 use crate::pull::{self, Shown};
 use crate::session::{self, DetachKeys, Ended, Forwarded, Process, Session, check_terminal, size};
-use crate::verbs::Call;
 
 /// The daemon's refusals of `run` and `create` have an exit code that no program in a container has.
 const REFUSED: u8 = 125;

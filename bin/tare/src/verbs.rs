@@ -1,26 +1,11 @@
 //! Every verb: its names, what it takes, and the function that does it.
 
-use std::future::Future;
-use std::pin::Pin;
-
-use tare_client::Client;
-
-use crate::failure::Result;
-use crate::flags::{Flag, Given};
+use crate::call::{Call, Carried};
+use crate::flags::Flag;
 use crate::{
     archive, attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull,
     push, run, system, volume,
 };
-
-/// A command line that is to be carried out.
-pub(crate) struct Call {
-    pub(crate) client: Client,
-    pub(crate) given: Given,
-    /// The directory of Docker's configuration, where one is named.
-    pub(crate) config: Option<String>,
-}
-
-type Carried = Pin<Box<dyn Future<Output = Result<u8>>>>;
 
 /// One verb.
 pub(crate) struct Verb {

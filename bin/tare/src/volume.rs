@@ -3,13 +3,13 @@
 use tare_docker_api::{Network, Volume, VolumeCreateRequest};
 use tare_model::{Timestamp, format_bytes};
 
+use crate::call::Call;
 use crate::create::words::some_map;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch, text};
 use crate::listing::{FILTER, FORMAT, Format, JSON, Listing, NO_TRUNC, Row, filters, labels, moment};
 use crate::output::{self, confirm, line};
 use crate::ps::id;
-use crate::verbs::Call;
 
 pub(crate) const CREATE: &[Flag] = &[
     text("driver", "string", "Specify volume driver name (default \"local\")").short('d'),
