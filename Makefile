@@ -36,8 +36,10 @@ lint:                 ## formatting, clippy, architecture
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) xtask tidy
 
-demo: setup build     ## a real image, end to end
-	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask demo $(IMAGE)
+# The image is made while the compiler works.
+demo: setup           ## a real image, end to end
+	@if [ -z "$(IMAGE)" ]; then target/debug/xtask images >/dev/null & fi; $(MAKE) build && wait
+	@TARE_BINARIES=$(CURDIR)/target/release target/debug/xtask demo $(IMAGE)
 
 bench: setup build    ## this build beside every peer that is installed
 	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask bench $(RUNS)

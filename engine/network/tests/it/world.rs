@@ -125,6 +125,8 @@ impl World {
             neighbour.pid
         ));
         neighbour.shell(&format!("ip addr add {NEIGHBOUR}/24 dev lan; ip link set lan up"));
+        // A new namespace begins with what the machine has; this one's daemon is the first that wants it.
+        host.shell("echo 0 > /proc/sys/net/ipv4/ip_forward");
         // To be asked for makes the kernel notice now that the other end is up.
         host.shell("ip link show dev lan");
         Self { host, neighbour, directory: tempfile::tempdir().unwrap() }
