@@ -9,6 +9,7 @@
 //! - **Invariant**: absent fields stay absent: reading and writing again loses nothing that these structs name.
 
 pub mod image;
+pub mod paths;
 pub mod runtime;
 pub mod seccomp;
 pub mod seccomp_default;

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use tare_model::DEFAULT_CAPABILITIES;
+use tare_oci::paths::{MASKED_PATHS, READONLY_PATHS};
 use tare_oci::runtime::{
     Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root, Spec,
 };
@@ -28,23 +29,6 @@ pub(crate) fn command(arguments: &[&str]) -> Outcome {
 
 /// The version of the specification that this follows.
 pub(crate) const VERSION: &str = "1.2.0";
-
-const MASKED: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
-
-const READONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const MOUNTS: [(&str, &str, &str, &str); 7] = [
     ("/proc", "proc", "proc", "nosuid,noexec,nodev"),
@@ -103,8 +87,8 @@ fn linux() -> Linux {
     Linux {
         namespaces: [N::Pid, N::Network, N::Ipc, N::Uts, N::Mount, N::Cgroup].map(namespace).to_vec(),
         resources: Some(Resources { devices: vec![deny], ..Resources::default() }),
-        masked_paths: MASKED.map(PathBuf::from).to_vec(),
-        readonly_paths: READONLY.map(PathBuf::from).to_vec(),
+        masked_paths: MASKED_PATHS.map(PathBuf::from).to_vec(),
+        readonly_paths: READONLY_PATHS.map(PathBuf::from).to_vec(),
         ..Linux::default()
     }
 }

@@ -8,6 +8,7 @@ mod resources;
 use std::path::{Path, PathBuf};
 
 use tare_model::Id;
+use tare_oci::paths::{MASKED_PATHS, READONLY_PATHS};
 use tare_oci::runtime::{Linux, Namespace, NamespaceKind, Root, Spec};
 
 use crate::container::{ImageUse, MountPoint};
@@ -178,24 +179,6 @@ fn namespaces(input: &Input) -> Result<Vec<Namespace>> {
     }
     Ok(namespaces)
 }
-
-const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Docker's list: what leaks the host's hardware, timing and keys (GHSA-6fw5-f8r9-fgfm, GHSA-jq35-85cj-fj4p).
-const MASKED_PATHS: [&str; 12] = [
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
 
 fn masked_paths(cpus: usize) -> Vec<PathBuf> {
     let thermal =
