@@ -29,7 +29,8 @@ pub(crate) fn init_is_pid_1_with_its_own_names_and_no_other_process() {
 
 pub(crate) fn exit_codes_and_signals_come_out() {
     assert_eq!(Bundle::of("exit 42").run().code, 42);
-    let container = Bundle::of("echo up; exec sleep 100").start().unwrap();
+    let bundle = Bundle::of("echo up; exec sleep 100");
+    let container = bundle.start().unwrap();
     assert_eq!(container.hear(), "up\n");
     rustix::process::pidfd_send_signal(&container.running.pidfd, rustix::process::Signal::KILL).unwrap();
     assert_eq!(container.finish().code, 137);
@@ -159,7 +160,8 @@ pub(crate) fn a_terminal_is_the_containers_own() {
 }
 
 pub(crate) fn a_network_namespace_is_joined_and_left() {
-    let holder = Bundle::of("echo up; exec sleep 100").start().unwrap();
+    let sleeper = Bundle::of("echo up; exec sleep 100");
+    let holder = sleeper.start().unwrap();
     holder.hear();
     let path = format!("/proc/{}/ns/net", holder.running.pid);
     let own = fs::read_link("/proc/self/ns/net").unwrap();

@@ -8,15 +8,19 @@ use tare_runtime::{Stdio, Target};
 
 use crate::world::{Bundle, Container, LIST_FDS, childless, process, read, reap};
 
-fn sleeper() -> (Bundle, Container) {
-    let bundle = Bundle::of("echo up; exec sleep 100");
+fn sleeper() -> Bundle {
+    Bundle::of("echo up; exec sleep 100")
+}
+
+fn asleep(bundle: &Bundle) -> Container<'_> {
     let container = bundle.start().unwrap();
     assert_eq!(container.hear(), "up\n");
-    (bundle, container)
+    container
 }
 
 pub(crate) fn exec_joins_everything() {
-    let (bundle, container) = sleeper();
+    let bundle = sleeper();
+    let container = asleep(&bundle);
     let script = format!(
         "for n in pid net ipc uts mnt cgroup; do readlink /proc/self/ns/$n; done; hostname; {LIST_FDS}; echo; \
          grep -E 'CapEff|CapInh' /proc/self/status; pwd"
@@ -41,7 +45,8 @@ pub(crate) fn exec_joins_everything() {
 }
 
 pub(crate) fn exec_has_the_same_errors() {
-    let (bundle, container) = sleeper();
+    let bundle = sleeper();
+    let container = asleep(&bundle);
     let error = container.exec(&bundle.spec, &process(&["nothing"])).unwrap_err();
     assert_eq!(error.to_string(), "exec: \"nothing\": executable file not found in $PATH");
     assert_eq!(error.exit_code(), 127);
@@ -51,7 +56,8 @@ pub(crate) fn exec_has_the_same_errors() {
 }
 
 pub(crate) fn exec_gets_a_terminal() {
-    let (bundle, container) = sleeper();
+    let bundle = sleeper();
+    let container = asleep(&bundle);
     let target = Target {
         pidfd: container.running.pidfd.as_fd(),
         spec: &bundle.spec,
@@ -66,15 +72,14 @@ pub(crate) fn exec_gets_a_terminal() {
 }
 
 pub(crate) fn exec_into_a_user_namespace() {
-    let mut bundle = Bundle::of("echo up; exec sleep 100");
+    let mut bundle = sleeper();
     let map = vec![IdMapping { container_id: 0, host_id: 100_000, size: 65536 }];
     bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
     (bundle.linux().uid_mappings, bundle.linux().gid_mappings) = (map.clone(), map);
     for path in [bundle.dir.path().to_owned(), bundle.path("")] {
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
     }
-    let container = bundle.start().unwrap();
-    container.hear();
+    let container = asleep(&bundle);
     let output =
         container.exec(&bundle.spec, &process(&["sh", "-c", "id -u; cat /proc/self/uid_map"])).unwrap();
     assert_eq!(
@@ -87,7 +92,8 @@ pub(crate) fn exec_into_a_user_namespace() {
 
 pub(crate) fn exec_cannot_leave_through_its_working_directory() {
     let _directory = fs::File::open("/etc").unwrap();
-    let (bundle, container) = sleeper();
+    let bundle = sleeper();
+    let container = asleep(&bundle);
     for number in 3..24 {
         let mut process = process(&["ls"]);
         process.cwd = format!("/proc/self/fd/{number}").into();

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -72,11 +73,11 @@ impl Bundle {
     }
 
     /// Starts it; its output can be read to the end.
-    pub(crate) fn start(&self) -> Result<Container, Error> {
+    pub(crate) fn start(&self) -> Result<Container<'_>, Error> {
         let (stdio, output) = pipes();
         let mut created = tare_runtime::clone_init(self.launch(stdio))?;
         created.ready()?;
-        Ok(Container { running: created.start()?, output: Some(output) })
+        Ok(Container { running: created.start()?, output: Some(output), bundle: PhantomData })
     }
 
     /// Runs it to its end.
@@ -100,10 +101,11 @@ impl Bundle {
     }
 }
 
-/// A container that runs.
-pub(crate) struct Container {
+/// A container that runs. Its root goes with its bundle, so it cannot live longer than that.
+pub(crate) struct Container<'a> {
     pub(crate) running: Running,
     output: Option<[OwnedFd; 2]>,
+    bundle: PhantomData<&'a Bundle>,
 }
 
 /// What a program left.
@@ -114,7 +116,7 @@ pub(crate) struct Output {
     pub(crate) stderr: String,
 }
 
-impl Container {
+impl Container<'_> {
     pub(crate) fn finish(mut self) -> Output {
         let [stdout, stderr] = self.output.take().unwrap().map(read);
         Output { code: reap(&self.running.pidfd), stdout, stderr }
@@ -131,12 +133,12 @@ impl Container {
         let (stdio, output) = pipes();
         let target = Target { pidfd: self.running.pidfd.as_fd(), spec, cgroup: None, seccomp_cache: None };
         let running = tare_runtime::exec(&target, process, stdio)?;
-        Ok(Container { running, output: Some(output) }.finish())
+        Ok(Container { running, output: Some(output), bundle: PhantomData }.finish())
     }
 }
 
 /// No test leaves a process behind, not even one that failed.
-impl Drop for Container {
+impl Drop for Container<'_> {
     fn drop(&mut self) {
         let _ = rustix::process::pidfd_send_signal(&self.running.pidfd, rustix::process::Signal::KILL);
         let _ = waitid(WaitId::PidFd(self.running.pidfd.as_fd()), WaitIdOptions::EXITED);
