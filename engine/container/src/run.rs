@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,10 +78,10 @@ pub(crate) async fn attach(
     Ok(Joined { stream, received })
 }
 
-/// Starts `tare-runtime shim <dir>` with its socket and the container's reserved ports. Blocks until the program runs, a
-/// fraction of a millisecond.
-pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) -> Result<i32> {
-    let listener = shim::bind(dir)?;
+/// Starts `tare-runtime shim <dir>` with its socket and the container's reserved ports: its process, and the first
+/// connection to it. Blocks until the program runs, a fraction of a millisecond.
+pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) -> Result<(i32, UnixStream)> {
+    let (listener, stream) = shim::bind(dir)?;
     let log = File::create(dir.join("shim.log")).step(|| format!("create {}/shim.log", dir.display()))?;
     let text = |bytes: &[u8]| {
         CString::new(bytes).map_err(|_| Error::State(format!("{} holds a zero byte", dir.display())))
@@ -92,7 +93,8 @@ pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) 
         stderr: log.as_fd(),
         fds: &std::iter::once(listener.as_fd()).chain(reserved.iter().map(AsFd::as_fd)).collect::<Vec<_>>(),
     };
-    tare_sys::spawn::spawn(&program).step(|| "start tare-runtime".to_owned())
+    let pid = tare_sys::spawn::spawn(&program).step(|| "start tare-runtime".to_owned())?;
+    Ok((pid, stream))
 }
 
 /// What the shim needs of our environment: nothing but what helps to find a fault in it.

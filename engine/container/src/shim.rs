@@ -35,10 +35,15 @@ fn short_path(dir: &Path) -> io::Result<(OwnedFd, PathBuf)> {
     Ok((fd, path))
 }
 
-/// Binds the socket that the shim of `dir` will accept on.
-pub(crate) fn bind(dir: &Path) -> Result<UnixListener> {
+/// Binds the socket that the shim of `dir` will accept on, and connects to it: a shim that fails before it was ever asked
+/// for anything still answers those who came before its end.
+pub(crate) fn bind(dir: &Path) -> Result<(UnixListener, std::os::unix::net::UnixStream)> {
     let (_dir, path) = short_path(dir).step(|| format!("open {}", dir.display()))?;
-    UnixListener::bind(path).step(|| format!("bind {}/{SOCKET}", dir.display()))
+    let listener = UnixListener::bind(&path).step(|| format!("bind {}/{SOCKET}", dir.display()))?;
+    let stream = std::os::unix::net::UnixStream::connect(&path)
+        .and_then(|stream| stream.set_nonblocking(true).map(|()| stream))
+        .step(|| format!("connect to {}/{SOCKET}", dir.display()))?;
+    Ok((listener, stream))
 }
 
 /// Connects to the shim of `dir`.
@@ -46,7 +51,7 @@ pub(crate) async fn connect(container: &Id, dir: &Path) -> Result<Connection> {
     let lost = |error: io::Error| Error::ShimLost(container.clone(), error.to_string());
     let (_dir, path) = short_path(dir).map_err(lost)?;
     let stream = UnixStream::connect(path).await.map_err(lost)?;
-    Ok(Connection { container: container.clone(), stream, received: BytesMut::new() })
+    Ok(Connection::over(container, stream))
 }
 
 /// One request over a connection of its own. [`Error::NotRunning`] from a shim that has ended, as it does with its program.
@@ -73,6 +78,10 @@ async fn has_ended(dir: &Path) -> bool {
 }
 
 impl Connection {
+    pub(crate) fn over(container: &Id, stream: UnixStream) -> Self {
+        Self { container: container.clone(), stream, received: BytesMut::new() }
+    }
+
     /// Sends a request and reads its answer; an error answer is an error.
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
         let bytes = protocol::encode(request).map_err(|error| self.lost(error))?;
@@ -149,13 +158,16 @@ mod tests {
         let id = Id::from_random([1; 32]);
         let not_running = |asked| matches!(asked, Err(Error::NotRunning(_)));
         assert!(not_running(ask(&id, &dir.path().join("none"), &Request::Pause).await));
-        let listener = bind(dir.path()).unwrap();
+        let (listener, first) = bind(dir.path()).unwrap();
+        drop(listener.accept().unwrap());
+        drop(first);
         let ending = tokio::task::spawn_blocking(move || drop(listener.accept().unwrap()));
         assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "it hung up and was gone");
         ending.await.unwrap();
         assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "its socket is still there");
         std::fs::remove_file(dir.path().join(SOCKET)).unwrap();
-        let listener = bind(dir.path()).unwrap();
+        let (listener, _first) = bind(dir.path()).unwrap();
+        drop(listener.accept().unwrap());
         let mute = tokio::task::spawn_blocking(move || (drop(listener.accept()), listener));
         assert!(matches!(ask(&id, dir.path(), &Request::Pause).await, Err(Error::ShimLost(..))), "it lives");
         drop(mute.await.unwrap());

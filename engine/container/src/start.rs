@@ -7,15 +7,18 @@ use std::time::SystemTime;
 use tare_model::{Id, Timestamp};
 use tare_network::EndpointRequest;
 use tare_shim::protocol::{Event, Phase, Request, State};
+use tokio::net::UnixStream;
 
 use crate::container::{Container, Status};
 use crate::engine::Engine;
+use crate::error::Step;
 use crate::plan::Joined;
 use crate::prepare::Preparation;
 use crate::run::{Run, reap, spawn_shim};
+use crate::shim::Connection;
 use crate::spec::{NamespaceMode, NetworkMode};
 use crate::task::Task;
-use crate::{Error, Result, shim};
+use crate::{Error, Result};
 
 /// What has been done of a start, so that a failing one can be undone backwards.
 #[derive(Default)]
@@ -129,7 +132,7 @@ async fn launch(
     }
     let reserved = networks.take_reserved(&container.id);
     undo.dir = Some(dir.clone());
-    let pid = {
+    let (pid, stream) = {
         let (engine, container, dir) = (engine.clone(), container.clone(), dir.clone());
         let prepared = move || {
             Preparation { engine: &engine, container: &container, dir: &dir, reserved: reserved.len() }
@@ -139,7 +142,8 @@ async fn launch(
         crate::engine::blocking(prepared).await?
     };
     undo.shim = Some(pid);
-    let (watch, state) = shim::connect(&container.id, &dir).await?.watch().await?;
+    let stream = UnixStream::from_std(stream).step(|| "wait for the shim".to_owned())?;
+    let (watch, state) = Connection::over(&container.id, stream).watch().await?;
     undo.shim = None;
     let run = undo.run.insert(Run { container: container.id.clone(), dir, watch, shim: Some(pid) });
     bring_up(engine, run, &state, undo.network, attaches).await

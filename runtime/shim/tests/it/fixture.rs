@@ -1,5 +1,6 @@
 //! A container's directory, its shim, and the daemon's side of the socket.
 
+use std::cell::RefCell;
 use std::ffi::CString;
 use std::fs;
 use std::io::{Read, Write};
@@ -20,6 +21,8 @@ use tare_shim::protocol::{self, Event, Exit, Launch, LogFile, Phase, Request, Re
 pub(crate) struct Container {
     pub(crate) dir: PathBuf,
     pub(crate) shim: i32,
+    /// Made before the shim was, as the daemon does it: its end cannot be missed.
+    first: RefCell<Option<UnixStream>>,
     reaped: bool,
     mounted: Option<PathBuf>,
 }
@@ -118,8 +121,8 @@ impl Container {
         };
         fs::write(dir.join("launch.json"), serde_json::to_vec(&launch).unwrap()).unwrap();
         let reserved: Vec<_> = wanted.reserved.iter().map(AsFd::as_fd).collect();
-        let shim = spawn(&dir, &reserved);
-        Self { dir, shim, reaped: false, mounted: None }
+        let (shim, first) = spawn(&dir, &reserved);
+        Self { dir, shim, first: RefCell::new(Some(first)), reaped: false, mounted: None }
     }
 
     /// The same, started, with a connection that watches.
@@ -148,18 +151,17 @@ impl Container {
         while ballast.write_all(&[0; 4096]).is_ok() {}
         launch.log = Some(LogFile { path: small.join("log"), max_size: 0, max_files: 1 });
         fs::write(self.dir.join("launch.json"), serde_json::to_vec(&launch).unwrap()).unwrap();
-        self.shim = spawn(&self.dir, &[]);
-        self.reaped = false;
+        let (shim, first) = spawn(&self.dir, &[]);
+        (self.shim, self.reaped) = (shim, false);
+        self.first.replace(Some(first));
     }
 
     pub(crate) fn connect(&self) -> UnixStream {
-        let stream = UnixStream::connect(self.dir.join("shim.sock")).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        stream
+        connect(&self.dir)
     }
 
     pub(crate) fn watch(&self) -> Watch {
-        let mut stream = self.connect();
+        let mut stream = self.first.take().unwrap_or_else(|| self.connect());
         protocol::write(&mut stream, &Request::Watch).unwrap();
         match protocol::read(&mut stream).unwrap() {
             Response::State(state) => Watch { stream, state },
@@ -193,6 +195,7 @@ impl Container {
     }
 
     pub(crate) fn wait(&mut self) {
+        self.first.take();
         if !self.reaped {
             waitpid(Pid::from_raw(self.shim), WaitOptions::empty()).unwrap();
             self.reaped = true;
@@ -226,6 +229,7 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        self.first.take();
         if !self.reaped {
             let _ = kill_process(Pid::from_raw(self.shim).unwrap(), Signal::TERM);
             let _ = waitpid(Pid::from_raw(self.shim), WaitOptions::empty());
@@ -242,22 +246,29 @@ impl Drop for Container {
     }
 }
 
-/// Starts the shim of a directory with its listener, as the daemon does.
-pub(crate) fn spawn(dir: &Path, more: &[std::os::fd::BorrowedFd<'_>]) -> i32 {
+fn connect(dir: &Path) -> UnixStream {
+    let stream = UnixStream::connect(dir.join("shim.sock")).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream
+}
+
+/// Starts the shim of a directory with its listener and the first connection to it, as the daemon does.
+fn spawn(dir: &Path, more: &[std::os::fd::BorrowedFd<'_>]) -> (i32, UnixStream) {
     let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/shim");
     let listener = UnixListener::bind(dir.join("shim.sock")).unwrap();
+    let first = connect(dir);
     let stderr = fs::File::create(dir.join("shim.log")).unwrap();
     let text = |path: &Path| CString::new(path.as_os_str().as_bytes()).unwrap();
     let mut fds = vec![listener.as_fd()];
     fds.extend_from_slice(more);
-    tare_sys::spawn::spawn(&tare_sys::spawn::Program {
+    let shim = tare_sys::spawn::spawn(&tare_sys::spawn::Program {
         path: &text(&program),
         args: &[c"tare-runtime".into(), text(dir)],
         env: &[c"RUST_BACKTRACE=1".into()],
         stderr: stderr.as_fd(),
         fds: &fds,
-    })
-    .unwrap()
+    });
+    (shim.unwrap(), first)
 }
 
 /// The connection that watches.
@@ -294,6 +305,16 @@ impl Watch {
                 _ => None,
             });
         }
+    }
+
+    /// Why there is no container, and the exit code that this means.
+    pub(crate) fn failure(&mut self) -> (String, u8) {
+        self.state.failed.take().unwrap_or_else(|| {
+            self.until(|event| match event {
+                Event::Failed { message, exit_code } => Some((message.clone(), *exit_code)),
+                _ => None,
+            })
+        })
     }
 
     pub(crate) fn exit(&mut self) -> Exit {

@@ -58,11 +58,11 @@ fn a_program_that_is_not_there_is_127() {
     let mut container = Container::launch(&wanted);
     let mut watch = container.watch();
     // The runtime looks for the program while it prepares: no start is needed.
-    let exit = watch.exit();
-    let message = exit.error.clone().unwrap();
+    let (message, exit_code) = watch.failure();
     assert!(message.contains("nothing-here") && message.contains("executable file not found"), "{message}");
-    assert_eq!(exit.exit_code, 127);
-    assert_eq!(container.record(), exit);
+    assert_eq!(exit_code, 127);
+    let exit = container.record();
+    assert_eq!((exit.error, exit.exit_code), (Some(message), 127));
 }
 
 #[test]
@@ -86,9 +86,12 @@ fn a_container_that_cannot_be_made_says_why() {
     let mut wanted = sh("true");
     wanted.resources = json!({"cpu": {"cpus": "4000"}});
     let mut container = Container::launch(&wanted);
-    let exit = container.record();
-    assert_eq!(exit.exit_code, 125);
-    assert!(exit.error.unwrap().contains("cpuset"));
+    // It has failed long before anybody asks, and still answers.
+    until("its end", || container.dir.join("exit.json").exists());
+    let (message, exit_code) = container.watch().failure();
+    assert_eq!(exit_code, 125);
+    assert!(message.contains("cpuset"), "{message}");
+    assert_eq!(container.record().error, Some(message));
 }
 
 #[test]
