@@ -11,6 +11,7 @@
 #[macro_use]
 mod wire;
 
+mod build;
 mod container;
 mod event;
 mod exec;
@@ -20,6 +21,10 @@ mod network;
 mod system;
 mod volume;
 
+pub use build::{
+    BuildAux, BuildExport, BuildMessage, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS,
+    SECRETS,
+};
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,
     ContainerSummary, ContainerSummaryHost, ContainerSummaryNetworks, ContainerTop, ContainerWait,

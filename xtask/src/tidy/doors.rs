@@ -14,6 +14,7 @@ const ROOF: [&str; 3] = ["bin", "xtask", "tests"];
 /// The doors between rooms of one floor; every other one is refused.
 const SIDEWAYS: &[(&str, &[&str])] = &[
     ("oci", &["model"]),
+    ("dockerfile", &["model"]),
     ("cgroup", &["sys"]),
     ("netlink", &["sys"]),
     ("shim", &["runtime"]),

@@ -1,0 +1,165 @@
+//! Documents of `POST /build`, and what Tare's own client and daemon say to each other beyond the Engine API.
+//!
+//! **Request.** The query is the Engine API's. Three additions, which other daemons ignore:
+//!
+//! | query | meaning |
+//! |---|---|
+//! | `tareprogress=1` | the answer also carries [`BuildAux::step`], [`BuildAux::output`] and [`BuildAux::result`] |
+//! | `ssh=[{"ID":"default","Socket":"/run/agent"}]` | agents for `RUN --mount=type=ssh`, as a JSON list of [`BuildSsh`]; a socket on the daemon's machine |
+//! | `contexts={"name":"docker-image://debian:12"}` | `--build-context`, as a JSON map of name to a `docker-image://…`, `http(s)://…`, git or `tar:NAME` reference |
+//!
+//! `outputs` is a JSON list of [`BuildExport`]; more than `Type` `moby` is understood.
+//!
+//! **Body.** A tar, plain or compressed. Entries below two reserved top names are no part of the context, and precede it:
+//!
+//! | entry | meaning |
+//! |---|---|
+//! | [`SECRETS`]`/ID` | a file of mode 0600 whose bytes are the secret `ID` (percent-encoded where it holds `/` or `%`); kept in memory alone, never in a layer, the history, the cache or a log |
+//! | [`CONTEXTS`]`/NAME/…` | the files of the local directory that `--build-context NAME=tar:NAME` names |
+//!
+//! **Answer.** One [`BuildMessage`] a line. Closing the connection cancels the build.
+
+use std::collections::BTreeMap;
+
+use crate::wire::is_empty;
+use crate::{ErrorDetail, ProgressDetail};
+
+/// Top name of secrets in the body of `POST /build`.
+pub const SECRETS: &str = ".tare-secrets";
+/// Top name of further local contexts in the body of `POST /build`.
+pub const CONTEXTS: &str = ".tare-contexts";
+
+wire! {
+    /// One line of the answer to `POST /build`.
+    pub struct BuildMessage {
+        #[serde(rename = "stream", skip_serializing_if = "is_empty")]
+        pub stream: String,
+        #[serde(rename = "status", skip_serializing_if = "is_empty")]
+        pub status: String,
+        #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
+        pub error_detail: Option<ErrorDetail>,
+        #[serde(rename = "error", skip_serializing_if = "is_empty")]
+        pub error: String,
+        #[serde(rename = "progressDetail", skip_serializing_if = "Option::is_none")]
+        pub progress_detail: Option<ProgressDetail>,
+        #[serde(rename = "progress", skip_serializing_if = "is_empty")]
+        pub progress: String,
+        #[serde(rename = "id", skip_serializing_if = "is_empty")]
+        pub id: String,
+        #[serde(rename = "aux", skip_serializing_if = "Option::is_none")]
+        pub aux: Option<BuildAux>,
+    }
+
+    /// What a build tells programs.
+    pub struct BuildAux {
+        /// The image, once it is finished.
+        #[serde(rename = "ID", skip_serializing_if = "is_empty")]
+        pub id: String,
+        #[serde(rename = "tare.step", skip_serializing_if = "Option::is_none")]
+        pub step: Option<BuildStep>,
+        #[serde(rename = "tare.output", skip_serializing_if = "Option::is_none")]
+        pub output: Option<BuildOutput>,
+        #[serde(rename = "tare.result", skip_serializing_if = "Option::is_none")]
+        pub result: Option<BuildResult>,
+    }
+
+    /// News of one step of a build. The first message of a step names it; later ones may leave the name out.
+    pub struct BuildStep {
+        /// Counted from 1, in the order in which steps are shown; unique in a build.
+        pub number: u32,
+        /// As people read it: `[build 2/5] RUN make`.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub name: String,
+        /// `started`, `cached`, `done`, `failed` or `cancelled`; empty where only output or progress came.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub status: String,
+        /// When, in nanoseconds since 1970.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub time: i64,
+        /// Text that the step wrote, whole or broken lines.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub output: String,
+        /// Whether `output` was written to standard error.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub error_stream: bool,
+        /// What is being transferred: a layer, the context; empty for the step itself.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub item: String,
+        /// How far the item is, in bytes.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub current: u64,
+        /// Its whole size, 0 = not known.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub total: u64,
+        /// Why it failed.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub error: String,
+    }
+
+    /// A piece of an export that goes to the client: bytes of a tar, or its end.
+    pub struct BuildOutput {
+        /// Which of the request's `outputs`, counted from 0.
+        pub index: u32,
+        /// Standard base64; at most 1 MiB of bytes a message.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub bytes: String,
+        /// Whether this was the last piece.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub end: bool,
+    }
+
+    /// What a finished build has made; for `--metadata-file`.
+    pub struct BuildResult {
+        /// Digest of the manifest.
+        pub digest: String,
+        /// Digest of the configuration.
+        pub config_digest: String,
+        /// The names it was given.
+        #[serde(skip_serializing_if = "is_empty")]
+        pub names: Vec<String>,
+    }
+
+    /// One of the query parameter `outputs`: `--output type=…,key=value`.
+    ///
+    /// Types: `moby` and `image` (into the store; `push=true` sends it to its registry), `docker` and `oci` (archives), `tar` and
+    /// `local` (the files of the image). All but the first two come back as [`BuildOutput`], `local` as a tar too: the
+    /// client unpacks it. `dest` stays with the client.
+    pub struct BuildExport {
+        #[serde(rename = "Type")]
+        pub kind: String,
+        pub attrs: BTreeMap<String, String>,
+    }
+
+    /// One of the query parameter `ssh`.
+    pub struct BuildSsh {
+        #[serde(rename = "ID")]
+        pub id: String,
+        pub socket: String,
+    }
+
+    /// Reply to `POST /build/prune`.
+    pub struct BuildPrune {
+        pub caches_deleted: Option<Vec<String>>,
+        pub space_reclaimed: i64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_line_says_only_what_it_knows() {
+        let line = BuildMessage { stream: "Step 1/2 : FROM a\n".into(), ..BuildMessage::default() };
+        assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"stream":"Step 1/2 : FROM a\n"}"#);
+        let step = BuildStep { number: 3, status: "cached".into(), ..BuildStep::default() };
+        let aux = BuildAux { step: Some(step), ..BuildAux::default() };
+        let line = BuildMessage { aux: Some(aux), ..BuildMessage::default() };
+        assert_eq!(
+            serde_json::to_string(&line).unwrap(),
+            r#"{"aux":{"tare.step":{"Number":3,"Status":"cached"}}}"#
+        );
+        let id: BuildMessage = serde_json::from_str(r#"{"aux":{"ID":"sha256:ab"}}"#).unwrap();
+        assert_eq!(id.aux.unwrap().id, "sha256:ab");
+    }
+}
