@@ -42,6 +42,10 @@ pub enum Cloned {
 /// # Errors
 /// `EBUSY` when the caller has threads: the copy of another thread's locks would never be released. Otherwise clone(2)'s.
 pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    make(flags, cgroup)
+}
+
+fn make(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
     if !process::single_threaded() {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
@@ -63,15 +67,25 @@ pub fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> 
     Ok(Cloned::Parent { pid: pid as i32, pidfd })
 }
 
+/// As [`clone3`], but the child becomes one of the caller's parent, which reaps it (`CLONE_PARENT`).
+///
+/// # Errors
+/// As for [`clone3`]; `EINVAL` for init of a process id namespace.
+pub fn clone3_sibling(flags: u64) -> io::Result<Cloned> {
+    make(flags | libc::CLONE_PARENT as u64, None)
+}
+
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 fn arguments(flags: u64, pidfd: &mut RawFd) -> libc::clone_args {
+    // A sibling announces its end as the caller does, and the kernel takes no signal for it.
+    let signal = if flags & libc::CLONE_PARENT as u64 == 0 { libc::SIGCHLD } else { 0 };
     libc::clone_args {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: std::ptr::from_mut(pidfd) as u64,
         child_tid: 0,
         parent_tid: 0,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: signal as u64,
         stack: 0,
         stack_size: 0,
         tls: 0,

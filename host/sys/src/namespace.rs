@@ -15,6 +15,16 @@ pub fn enter(fd: BorrowedFd<'_>, kinds: u64) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setns, fd.as_raw_fd(), kinds as libc::c_int) }).map(drop)
 }
 
+/// What kind of namespace (a `NEW_…` flag of [`crate::clone`]) an open file is: ioctl_nsfs(2), `NS_GET_NSTYPE`, Linux 4.11.
+///
+/// # Errors
+/// `ENOTTY` for a file that is no namespace.
+pub fn kind(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: takes an open descriptor and no argument.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) }.into()).map(|kind| kind as u64)
+}
+
 /// Moves the calling thread into new namespaces of these kinds (`NEW_…` flags of [`crate::clone`]); a new process id or
 /// time namespace is for the children.
 ///

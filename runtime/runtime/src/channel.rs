@@ -1,7 +1,7 @@
 //! The one conversation between caller and init: a socket that closes when init becomes the user's program.
 //!
 //! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start · `k` the start comes by the door.
-//! init → caller: `H` call your hooks, then go, and my number · `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
+//! init → caller: `B` born, with my number and a pidfd (only into a user namespace of others) · `H` call your hooks, then go, and my number · `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,6 +21,7 @@ const LONGEST: usize = 4096;
 const GO: u8 = b'g';
 const START: u8 = b's';
 const KEEP: u8 = b'k';
+const BORN: u8 = b'B';
 const HOOKS: u8 = b'H';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
@@ -38,6 +39,11 @@ pub(crate) enum Word {
         console: Option<OwnedFd>,
     },
     Failed(Failure),
+    /// init was made by the process that entered a user namespace for it.
+    Born {
+        pid: i32,
+        pidfd: OwnedFd,
+    },
     /// It stands before pivot_root.
     Hooks,
     /// The socket was closed: by execve, or because init is dead.
@@ -67,19 +73,26 @@ pub(crate) fn keep(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// Caller: waits for init's next word.
 pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
     let mut text = vec![0; LONGEST];
-    let (length, console) = receive(socket, &mut text)?;
-    Ok(match &text[..length] {
-        [READY, warnings @ ..] => {
+    let (length, fd) = receive(socket, &mut text)?;
+    Ok(match (&text[..length], fd) {
+        ([READY, warnings @ ..], console) => {
             let warnings = String::from_utf8_lossy(warnings);
             Word::Ready { warnings: warnings.lines().map(str::to_owned).collect(), console }
         }
-        [HOOKS] => Word::Hooks,
-        [FAILED, exit_code, message @ ..] => Word::Failed(Failure {
+        ([BORN, a, b, c, d], Some(pidfd)) => Word::Born { pid: i32::from_ne_bytes([*a, *b, *c, *d]), pidfd },
+        ([HOOKS], _) => Word::Hooks,
+        ([FAILED, exit_code, message @ ..], _) => Word::Failed(Failure {
             message: String::from_utf8_lossy(message).into_owned(),
             exit_code: *exit_code,
         }),
         _ => Word::End,
     })
+}
+
+/// Who entered a user namespace: there is init.
+pub(crate) fn born(socket: BorrowedFd<'_>, pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<()> {
+    let [a, b, c, d] = pid.to_ne_bytes();
+    send(socket, &[BORN, a, b, c, d], Some(pidfd))
 }
 
 /// Init: waits for [`go`]. False when the caller is gone.

@@ -12,11 +12,12 @@ use tare_sys::namespace;
 
 use crate::channel;
 use crate::child;
-use crate::create::{self, Joined};
+use crate::create;
 use crate::devices;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
 use crate::identity;
+use crate::join::Joined;
 use crate::plan::{self, Identity, ProcessPlan};
 use crate::program::{self, Program};
 use crate::root::RootDir;
@@ -39,8 +40,11 @@ pub(crate) fn exec_preserving(
     let kinds = plan::own_namespaces(target.spec);
     let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
-    let joined =
-        if kinds & clone::NEW_PID == 0 { Joined::nothing() } else { Joined::enter_pid_of(target.pidfd)? };
+    let joined = if kinds & clone::NEW_PID == 0 {
+        Joined::nothing()
+    } else {
+        Joined::enter_of(target.pidfd, clone::NEW_PID)?
+    };
     let cloned =
         clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
     if let Ok(Cloned::Child) = cloned {

@@ -23,6 +23,7 @@ use crate::failure::{Failure, Step};
 use crate::hide;
 use crate::hooks::Occasions;
 use crate::identity;
+use crate::join::{self, Foreign};
 use crate::mounts;
 use crate::plan::{Identity, InitPlan, Namespaces, Sysctl};
 use crate::program::{self, Program};
@@ -35,6 +36,7 @@ pub(crate) struct Init<'a> {
     pub(crate) plan: &'a InitPlan,
     pub(crate) entrance: Option<Entrance>,
     pub(crate) sources: Sources,
+    pub(crate) foreign: Vec<Foreign>,
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) stdio: Stdio,
     pub(crate) preserve_fds: u32,
@@ -48,13 +50,22 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, entrance, sources, filter, stdio, preserve_fds, door, hooks } = init;
+    let Init { plan, entrance, sources, foreign, filter, stdio, preserve_fds, door, hooks } = init;
     // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
     child::enter_cgroup(entrance)?;
+    if plan.namespaces.joins(clone::NEW_USER) {
+        join::be_born_inside(&plan.namespaces, &foreign, socket)?;
+    }
     let doors = door.iter().flat_map(Door::fds);
-    let keep = sources.fds().chain(doors).chain([socket]).map(|fd| fd.as_raw_fd()).collect();
+    let mount_namespace = join::mount_namespace(&foreign);
+    let keep = sources.fds().chain(doors).chain(mount_namespace).chain([socket]);
+    let keep = keep.map(|fd| fd.as_raw_fd()).collect();
     child::leave_caller(keep, &stdio, preserve_fds)?;
     umask(Mode::empty());
+    if !foreign.is_empty() {
+        // The processes that are there already can see this one.
+        child::hide_memory()?;
+    }
     // 2. Namespaces that clone3 could not make whole.
     set_time_offsets(&plan.namespaces)?;
     if plan.namespaces.id_maps.is_some() {
@@ -63,10 +74,16 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         }
         become_root()?;
     }
+    if plan.namespaces.joins(clone::NEW_USER) {
+        become_root()?;
+    }
     if plan.namespaces.new_cgroup {
         namespace::unshare(clone::NEW_CGROUP).at("make a cgroup namespace")?;
     }
     child::hide_memory()?;
+    if let Some(theirs) = mount_namespace {
+        namespace::enter(theirs, clone::NEW_MOUNT).at("join the mount namespace")?;
+    }
     // 3. Names and parameters of the namespaces.
     name_host(plan)?;
     set_sysctls(&plan.sysctls)?;

@@ -23,6 +23,7 @@ mod hide;
 mod hooks;
 mod identity;
 mod init;
+mod join;
 pub mod kept;
 mod mounts;
 mod overlay;

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 pub(crate) use device::{Device, DeviceKind};
 pub(crate) use mount::{Attributes, Mount, MountKind};
-pub(crate) use namespace::Namespaces;
+pub(crate) use namespace::{IdMaps, Namespaces};
 pub(crate) use process::{CapabilitySets, Identity, ProcessPlan, Rlimit};
 pub(crate) use sysctl::Sysctl;
 
@@ -71,7 +71,11 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
         hostname: uts("hostname", spec.hostname.as_ref(), &namespaces)?,
         domainname: uts("domainname", spec.domainname.as_ref(), &namespaces)?,
         root: root(spec, linux, bundle)?,
-        devices: Devices { fill, bind: namespaces.id_maps.is_some(), list: device::plan(&linux.devices)? },
+        devices: Devices {
+            fill,
+            bind: namespaces.has(tare_sys::clone::NEW_USER),
+            list: device::plan(&linux.devices)?,
+        },
         sysctls: sysctl::plan(&linux.sysctl, &namespaces)?,
         masked: paths("linux.maskedPaths", &linux.masked_paths)?,
         readonly: paths("linux.readonlyPaths", &linux.readonly_paths)?,

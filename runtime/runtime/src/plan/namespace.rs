@@ -14,12 +14,25 @@ pub(crate) struct Namespaces {
     pub(crate) new: u64,
     /// Made by init itself: its root is the cgroup one is in at that moment, and the clone's caller is in another one.
     pub(crate) new_cgroup: bool,
-    /// Entered by the caller just for the time of the clone.
-    pub(crate) joined: Vec<(u64, PathBuf)>,
+    /// Of others.
+    pub(crate) joined: Vec<Join>,
     /// Of a new user namespace.
     pub(crate) id_maps: Option<IdMaps>,
+    /// What the maps of a joined user namespace must be, where config.json says so.
+    pub(crate) known_maps: Option<IdMaps>,
     /// Of a new time namespace: then init makes it itself, since clone3 would freeze the offsets before they are written.
     pub(crate) time_offsets: Option<String>,
+}
+
+/// A namespace of others.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Join {
+    /// The clone flag of its kind.
+    pub(crate) kind: u64,
+    /// Absolute, on the host.
+    pub(crate) path: PathBuf,
+    /// `linux.namespaces[2].path`.
+    pub(crate) field: String,
 }
 
 /// As the files of /proc/PID take them.
@@ -33,9 +46,14 @@ impl Namespaces {
     /// Whether the container has its own namespace of that kind, or joins one.
     pub(crate) fn has(&self, kind: u64) -> bool {
         self.new & kind != 0
-            || self.joined.iter().any(|(joined, _)| *joined == kind)
+            || self.joins(kind)
             || (kind == clone::NEW_CGROUP && self.new_cgroup)
             || (kind == clone::NEW_TIME && self.time_offsets.is_some())
+    }
+
+    /// Whether the container joins one of others.
+    pub(crate) fn joins(&self, kind: u64) -> bool {
+        self.joined.iter().any(|join| join.kind == kind)
     }
 }
 
@@ -67,16 +85,20 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces> {
             Some(path) if !path.is_absolute() => {
                 return Err(Error::spec(field + ".path", "must be absolute"));
             }
-            Some(_) if kind & (clone::NEW_MOUNT | clone::NEW_USER) != 0 => {
-                return Err(Error::NotSupported { what: field + ".path: joining a mount or user namespace" });
+            Some(path) if path.as_os_str().as_encoded_bytes().contains(&0) => {
+                return Err(Error::spec(field + ".path", "must hold no NUL"));
             }
-            Some(path) => plan.joined.push((kind, path.clone())),
+            Some(path) => plan.joined.push(Join { kind, path: path.clone(), field: field + ".path" }),
         }
     }
-    if plan.new & clone::NEW_MOUNT == 0 {
-        return Err(Error::spec("linux.namespaces", "must hold a mount namespace"));
+    if !plan.has(clone::NEW_MOUNT) {
+        let rule = "must hold a mount namespace: without one the container's mounts would show on the host";
+        return Err(Error::spec("linux.namespaces", rule));
     }
-    plan.id_maps = id_maps(linux, plan.new & clone::NEW_USER != 0)?;
+    match id_maps(linux, &plan)? {
+        maps if plan.joins(clone::NEW_USER) => plan.known_maps = maps,
+        maps => plan.id_maps = maps,
+    }
     plan.time_offsets = time_offsets(&linux.time_offsets, &plan)?;
     if plan.time_offsets.is_some() {
         plan.new &= !clone::NEW_TIME;
@@ -84,21 +106,22 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces> {
     Ok(plan)
 }
 
-fn id_maps(linux: &Linux, user: bool) -> Result<Option<IdMaps>> {
+fn id_maps(linux: &Linux, plan: &Namespaces) -> Result<Option<IdMaps>> {
     let lists = [("linux.uidMappings", &linux.uid_mappings), ("linux.gidMappings", &linux.gid_mappings)];
-    if !user {
-        return match lists.iter().find(|(_, list)| !list.is_empty()) {
-            Some((field, _)) => Err(Error::spec(*field, "needs a new user namespace in linux.namespaces")),
-            None => Ok(None),
-        };
+    match lists.iter().find(|(_, list)| !list.is_empty()) {
+        Some((field, _)) if !plan.has(clone::NEW_USER) => {
+            return Err(Error::spec(*field, "needs a user namespace in linux.namespaces"));
+        }
+        None if plan.new & clone::NEW_USER == 0 => return Ok(None),
+        _ => {}
     }
     let [uid, gid] = lists.map(|(field, list)| id_map(field, list));
     Ok(Some(IdMaps { uid: uid?, gid: gid? }))
 }
 
-fn id_map(field: &str, list: &[IdMapping]) -> Result<String> {
+pub(super) fn id_map(field: &str, list: &[IdMapping]) -> Result<String> {
     if list.is_empty() {
-        return Err(Error::spec(field, "must map some ids into the new user namespace"));
+        return Err(Error::spec(field, "must map some ids into the user namespace"));
     }
     let mut text = String::new();
     for (i, IdMapping { container_id, host_id, size }) in list.iter().enumerate() {

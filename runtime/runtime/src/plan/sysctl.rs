@@ -12,6 +12,8 @@ pub(crate) struct Sysctl {
     /// Below /proc, `sys/net/ipv4/ip_forward`.
     pub(crate) path: PathBuf,
     pub(crate) value: String,
+    /// The clone flag of the kind of namespace that keeps it.
+    pub(crate) namespace: u64,
 }
 
 const IPC: [&str; 8] = [
@@ -38,6 +40,7 @@ fn one(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     let (kind, what) = match path.as_str() {
         p if p.starts_with("net/") => (clone::NEW_NETWORK, "network"),
         p if p.starts_with("fs/mqueue/") || IPC.contains(&p) => (clone::NEW_IPC, "ipc"),
+        "kernel/hostname" => return Err(Error::spec(field, "is set by the field hostname")),
         "kernel/domainname" => (clone::NEW_UTS, "uts"),
         _ => return Err(Error::spec(field, "is not kept per namespace: it would change the host")),
     };
@@ -45,7 +48,7 @@ fn one(name: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
         let rule = format!("needs a {what} namespace in linux.namespaces: it would change the host");
         return Err(Error::spec(field, rule));
     }
-    Ok(Sysctl { path: PathBuf::from(format!("sys/{path}")), value: value.to_owned() })
+    Ok(Sysctl { path: PathBuf::from(format!("sys/{path}")), value: value.to_owned(), namespace: kind })
 }
 
 /// As sysctl(8) reads names: whichever of `.` and `/` comes first separates, the other one stands for itself.

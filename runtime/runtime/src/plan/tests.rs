@@ -104,7 +104,6 @@ fn what_is_not_there_yet_is_said_so() {
     let cases = [
         ("/process/apparmorProfile", json!("docker-default")),
         ("/process/selinuxLabel", json!("system_u:x")),
-        ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/1/ns/mnt"}])),
         (
             "/mounts",
             json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "idmap"]}]),
@@ -125,7 +124,12 @@ fn cgroup_and_offset_time_namespaces_are_not_cloned() {
     assert_eq!(namespaces.new, clone::NEW_MOUNT);
     assert!(namespaces.new_cgroup);
     assert_eq!(namespaces.time_offsets.as_deref(), Some("monotonic -5 7\n"));
-    assert_eq!(namespaces.joined, [(clone::NEW_NETWORK, PathBuf::from("/proc/1/ns/net"))]);
+    let join = namespace::Join {
+        kind: clone::NEW_NETWORK,
+        path: "/proc/1/ns/net".into(),
+        field: "linux.namespaces[3].path".to_owned(),
+    };
+    assert_eq!(namespaces.joined, [join]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use tare_model::DEFAULT_CAPABILITIES;
-use tare_oci::runtime::{IdMapping, Namespace, NamespaceKind, Rlimit, Seccomp, SyscallRule};
+use tare_oci::runtime::{NamespaceKind, Rlimit, Seccomp, SyscallRule};
 use tare_runtime::{Error, Stdio};
 
 use crate::world::{Bundle, LIST_FDS, childless, discard, pipes, read, reap};
@@ -247,17 +247,10 @@ pub(crate) fn a_user_namespace_maps_ids() {
         "id -u; cat /proc/self/uid_map; stat -c %u / /dev/null /proc/1; ls /dev/pts >/dev/null && echo pts; echo > /dev/null && \
          grep CapEff /proc/self/status; mknod /tmp/x c 1 3 || echo no; hostname; cat /sys/class/net/lo/operstate",
     );
-    let map = vec![IdMapping { container_id: 0, host_id: 100_000, size: 65536 }];
-    bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+    bundle.map_ids();
+    let maps = std::mem::take(&mut bundle.linux().uid_mappings);
     assert!(matches!(bundle.refusal(), Error::Spec { field, .. } if field == "linux.uidMappings"));
-    (bundle.linux().uid_mappings, bundle.linux().gid_mappings) = (map.clone(), map);
-    for path in [bundle.dir.path().to_owned(), bundle.path("")] {
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-    }
-    std::os::unix::fs::chown(bundle.path(""), Some(100_000), Some(100_000)).unwrap();
-    for dir in ["tmp", "dev", "proc", "sys"] {
-        std::os::unix::fs::chown(bundle.path(dir), Some(100_000), Some(100_000)).unwrap();
-    }
+    bundle.linux().uid_mappings = maps;
     let output = bundle.run();
     let lines: Vec<&str> = output.stdout.lines().map(str::trim).collect();
     assert_eq!(lines[0], "0", "{output:?}");

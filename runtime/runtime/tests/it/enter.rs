@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::fd::AsFd;
 
-use tare_oci::runtime::{ConsoleSize, IdMapping, Namespace, NamespaceKind};
+use tare_oci::runtime::ConsoleSize;
 use tare_runtime::{Stdio, Target};
 
 use crate::world::{Bundle, Container, LIST_FDS, childless, process, read, reap};
@@ -73,12 +73,7 @@ pub(crate) fn exec_gets_a_terminal() {
 
 pub(crate) fn exec_into_a_user_namespace() {
     let mut bundle = sleeper();
-    let map = vec![IdMapping { container_id: 0, host_id: 100_000, size: 65536 }];
-    bundle.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
-    (bundle.linux().uid_mappings, bundle.linux().gid_mappings) = (map.clone(), map);
-    for path in [bundle.dir.path().to_owned(), bundle.path("")] {
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o711)).unwrap();
-    }
+    bundle.map_ids();
     let container = asleep(&bundle);
     let output =
         container.exec(&bundle.spec, &process(&["sh", "-c", "id -u; cat /proc/self/uid_map"])).unwrap();

@@ -11,6 +11,7 @@ mod devices;
 mod enter;
 mod files;
 mod groups;
+mod share;
 mod world;
 
 use std::panic::catch_unwind;
@@ -72,6 +73,12 @@ fn all() -> Vec<Test> {
         groups::its_group_is_the_root_of_its_cgroup_namespace,
         groups::exec_is_counted_with_the_container,
         groups::a_group_that_takes_nobody_is_named,
+        share::a_user_namespace_is_joined_and_owns_what_is_new,
+        share::all_but_the_mounts_is_shared_and_entered_by_exec,
+        share::a_process_id_namespace_is_shared_with_the_host_or_another,
+        share::a_container_may_have_nothing_of_its_own_but_mounts,
+        share::a_mount_namespace_is_joined,
+        share::what_is_not_that_namespace_is_refused_before_anything_is_made,
     ]
     .to_vec()
 }

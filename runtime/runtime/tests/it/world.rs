@@ -4,13 +4,15 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tare_model::DEFAULT_CAPABILITIES;
-use tare_oci::runtime::{Capabilities, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec};
+use tare_oci::runtime::{
+    Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec,
+};
 use tare_runtime::{Created, Error, Launch, RootMount, Running, Stdio, Target};
 use tempfile::TempDir;
 
@@ -56,6 +58,29 @@ impl Bundle {
 
     pub(crate) fn mount(&mut self, destination: &str, kind: &str, source: &Path, options: &[&str]) {
         self.spec.mounts.push(mount(destination, kind, source, options));
+    }
+
+    /// Joins a namespace instead of making one.
+    pub(crate) fn join(&mut self, kind: NamespaceKind, path: &Path) {
+        self.without(kind);
+        self.linux().namespaces.push(Namespace { kind, path: Some(path.to_owned()) });
+    }
+
+    pub(crate) fn without(&mut self, kind: NamespaceKind) {
+        self.linux().namespaces.retain(|namespace| namespace.kind != kind);
+    }
+
+    /// Gives it a user namespace whose root is user 100000, and to that user the files of its root.
+    pub(crate) fn map_ids(&mut self) {
+        let map = vec![IdMapping { container_id: 0, host_id: 100_000, size: 65536 }];
+        self.linux().namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+        (self.linux().uid_mappings, self.linux().gid_mappings) = (map.clone(), map);
+        for path in [self.dir.path().to_owned(), self.path("")] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o711)).unwrap();
+        }
+        for path in ["", "tmp", "dev", "proc", "sys"] {
+            chown(self.path(path), Some(100_000), Some(100_000)).unwrap();
+        }
     }
 
     pub(crate) fn launch(&self, stdio: Stdio) -> Launch<'_> {
