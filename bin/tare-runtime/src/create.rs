@@ -2,15 +2,16 @@
 
 use std::path::Path;
 
+use tare_runtime::Relaxed;
 use tare_runtime::kept::{self, Making, Request};
 
-use crate::console;
+use crate::console::{self, Sockets};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, switch, value};
 use crate::global::Global;
 
 /// Those of create, and of run.
-pub(crate) const FLAGS: [Flag; 9] = [
+pub(crate) const FLAGS: [Flag; 10] = [
     value("bundle", "b"),
     value("console-socket", ""),
     value("pid-file", ""),
@@ -20,10 +21,12 @@ pub(crate) const FLAGS: [Flag; 9] = [
     switch("no-new-keyring", ""),
     switch("detach", "d"),
     switch("keep", ""),
+    // Accepted and without effect: what a container leaves behind is reparented to whoever is there.
+    switch("no-subreaper", ""),
 ];
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
-    let given = Given::parse(arguments, &FLAGS)?;
+    let given = Given::parse_anywhere(arguments, &FLAGS)?;
     make(global, &given, true, true)?.keep()?;
     Ok(0)
 }
@@ -35,22 +38,26 @@ pub(crate) fn make(
     keep: bool,
     detached: bool,
 ) -> Result<Making, Failure> {
-    given.refuse(&["no-pivot", "no-new-keyring", "pidfd-socket"])?;
-    let socket = console::socket(given)?;
-    if socket.is_some() && !detached {
+    let sockets = Sockets::of(given)?;
+    if sockets.take_terminal() && !detached {
         return Err(Failure::new("--console-socket needs --detach"));
     }
     let request = Request {
         id: given.id()?,
         bundle: Path::new(given.value("bundle").unwrap_or(".")),
         preserve_fds: given.parsed("preserve-fds")?.unwrap_or(0),
+        listen_fds: console::listen_fds(),
+        relaxed: Relaxed { no_pivot: given.is("no-pivot"), no_new_keyring: given.is("no-new-keyring") },
         keep,
-        terminal: detached.then_some(socket.is_some()),
+        terminal: detached.then_some(sockets.take_terminal()),
     };
     let mut making = kept::create(&global.root, &request).map_err(|e| Failure::of_program(&e))?;
     making.warnings().iter().for_each(|warning| global.warn(warning));
     if detached {
-        console::send(making.take_console(), socket.as_ref())?;
+        sockets.send_console(making.take_console())?;
+    }
+    if let Some(pidfd) = making.pidfd() {
+        sockets.send_pidfd(pidfd)?;
     }
     if let Some(path) = given.value("pid-file").filter(|path| !path.is_empty()) {
         making.write_pid(Path::new(path))?;

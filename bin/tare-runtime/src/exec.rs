@@ -7,9 +7,9 @@ use std::path::Path;
 use tare_model::Capability;
 use tare_oci::runtime::{Capabilities, Process, User};
 use tare_runtime::Stdio;
-use tare_runtime::kept::{Kept, replace};
+use tare_runtime::kept::{Entry, Kept, replace};
 
-use crate::console;
+use crate::console::{self, Sockets};
 use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, switch, value};
 use crate::foreground;
@@ -38,26 +38,35 @@ const FLAGS: [Flag; 18] = [
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     let given = Given::parse(arguments, &FLAGS)?;
-    given.refuse(&["pidfd-socket", "cgroup", "process-label"])?;
-    let [id, args @ ..] = given.rest else { return Err(Failure::new("a container's id is needed")) };
+    let [id, args @ ..] = given.rest.as_slice() else {
+        return Err(Failure::new("a container's id is needed"));
+    };
     let kept = global.open(id)?;
     let process = process(&kept, &given, args)?;
-    let socket = console::socket(&given)?;
+    let sockets = Sockets::of(&given)?;
     let detached = given.is("detach");
-    check_terminal(&process, socket.is_some(), detached)?;
+    check_terminal(&process, sockets.take_terminal(), detached)?;
     let signals = (!detached).then(foreground::catch_signals).transpose()?;
     let stdio = match process.terminal {
         true => Stdio::Terminal { size: process.console_size.unwrap_or_default() },
         false => Stdio::Inherit,
     };
-    let preserve = given.parsed("preserve-fds")?.unwrap_or(0);
-    let mut running = kept.exec(&process, stdio, preserve, given.is("ignore-paused")).map_err(|e| {
-        Failure { code: if e.exit_code() == 125 { 255 } else { e.exit_code() }, ..Failure::new(&e) }
+    let groups: Vec<_> = given.values("cgroup").map(group).collect();
+    let entry = Entry {
+        preserve_fds: given.parsed("preserve-fds")?.unwrap_or(0),
+        listen_fds: console::listen_fds(),
+        ignore_paused: given.is("ignore-paused"),
+        groups: &groups,
+    };
+    let mut running = kept.exec(&process, stdio, &entry).map_err(|e| Failure {
+        code: if e.exit_code() == 125 { 255 } else { e.exit_code() },
+        ..Failure::new(&e)
     })?;
     running.warnings.iter().for_each(|warning| global.warn(warning));
-    if socket.is_some() {
-        console::send(running.console.take(), socket.as_ref())?;
+    if sockets.take_terminal() {
+        sockets.send_console(running.console.take())?;
     }
+    sockets.send_pidfd(running.pidfd.as_fd())?;
     if let Some(path) = given.value("pid-file").filter(|path| !path.is_empty()) {
         replace(Path::new(path), running.pid.to_string().as_bytes(), 0o644)
             .map_err(|e| Failure::new(format!("cannot write {path}: {e}")))?;
@@ -70,6 +79,14 @@ fn check_terminal(process: &Process, socket: bool, detached: bool) -> Result<(),
         (true, false, true) => Err(Failure::new("a detached program with a terminal needs --console-socket")),
         (false, true, _) => Err(Failure::new("--console-socket needs a terminal")),
         _ => Ok(()),
+    }
+}
+
+/// `[controller:]path`, or several controllers with commas between them, of which the first will do: they share a hierarchy.
+fn group(text: &str) -> (Option<&str>, &Path) {
+    match text.split_once(':') {
+        Some((controllers, path)) => (controllers.split(',').next(), Path::new(path)),
+        None => (None, Path::new(text)),
     }
 }
 
@@ -95,6 +112,9 @@ fn changed(mut process: Process, given: &Given<'_>, args: &[&str]) -> Result<Pro
     }
     if let Some(profile) = given.value("apparmor") {
         process.apparmor_profile = Some(profile.to_owned());
+    }
+    if let Some(label) = given.value("process-label") {
+        process.selinux_label = Some(label.to_owned());
     }
     process.no_new_privileges |= given.is("no-new-privs");
     if let Some(text) = given.value("user") {

@@ -1,4 +1,5 @@
-//! Flags as the field's runtimes take them: `--name value`, `--name=value`, also with one dash, before the arguments.
+//! Flags as the field's runtimes take them: `--name value`, `--name=value`, also with one dash; before the arguments, or,
+//! where no argument is a program's, anywhere.
 
 use crate::failure::Failure;
 
@@ -24,13 +25,40 @@ pub(crate) const fn switch(name: &'static str, short: &'static str) -> Flag {
 #[derive(Debug)]
 pub(crate) struct Given<'a> {
     flags: Vec<(&'static str, &'a str)>,
-    /// What follows the flags.
-    pub(crate) rest: &'a [&'a str],
+    /// What is no flag.
+    pub(crate) rest: Vec<&'a str>,
 }
 
 impl<'a> Given<'a> {
-    pub(crate) fn parse(mut rest: &'a [&'a str], known: &[Flag]) -> Result<Self, Failure> {
-        let mut flags = Vec::new();
+    /// Flags end at the first argument: what follows it is a program's.
+    pub(crate) fn parse(words: &[&'a str], known: &[Flag]) -> Result<Self, Failure> {
+        let mut given = Self { flags: Vec::new(), rest: Vec::new() };
+        let rest = given.take_flags(words, known)?;
+        given.rest.extend(rest);
+        Ok(given)
+    }
+
+    /// Flags may also stand behind arguments, up to `--`.
+    pub(crate) fn parse_anywhere(mut words: &[&'a str], known: &[Flag]) -> Result<Self, Failure> {
+        let mut given = Self { flags: Vec::new(), rest: Vec::new() };
+        loop {
+            let rest = given.take_flags(words, known)?;
+            let ended = rest.len() < words.len() && words[words.len() - rest.len() - 1] == "--";
+            match rest {
+                [argument, after @ ..] if !ended => {
+                    given.rest.push(argument);
+                    words = after;
+                }
+                rest => {
+                    given.rest.extend(rest);
+                    return Ok(given);
+                }
+            }
+        }
+    }
+
+    /// The flags that `words` begin with; answers what follows them.
+    fn take_flags<'w>(&mut self, mut rest: &'w [&'a str], known: &[Flag]) -> Result<&'w [&'a str], Failure> {
         while let [word, after @ ..] = rest {
             let Some(name) = word.strip_prefix('-').filter(|name| !name.is_empty()) else { break };
             rest = after;
@@ -51,9 +79,9 @@ impl<'a> Given<'a> {
                 }
                 (true, None, []) => return Err(Failure::new(format!("flag {word} needs a value"))),
             };
-            flags.push((flag.name, value));
+            self.flags.push((flag.name, value));
         }
-        Ok(Self { flags, rest })
+        Ok(rest)
     }
 
     /// The last value of a flag.
@@ -81,18 +109,10 @@ impl<'a> Given<'a> {
 
     /// The one argument.
     pub(crate) fn id(&self) -> Result<&'a str, Failure> {
-        match self.rest {
-            [id] => Ok(id),
+        match self.rest.as_slice() {
+            [id] => Ok(*id),
             [] => Err(Failure::new("a container's id is needed")),
             [_, extra, ..] => Err(Failure::new(format!("unexpected argument {extra}"))),
-        }
-    }
-
-    /// Refuses what this version does not have.
-    pub(crate) fn refuse(&self, names: &[&str]) -> Result<(), Failure> {
-        match names.iter().find(|name| self.is(name)) {
-            Some(name) => Err(Failure::new(format!("not supported yet: --{name}"))),
-            None => Ok(()),
         }
     }
 }
@@ -114,6 +134,17 @@ mod tests {
         let given = Given::parse(&["--force=false", "--", "-x"], &KNOWN).unwrap();
         assert!(!given.is("force"));
         assert_eq!(given.rest, ["-x"]);
+    }
+
+    #[test]
+    fn flags_may_stand_behind_arguments_that_are_no_programs() {
+        let words = ["id", "--force", "KILL", "-b", "/x", "--", "--env"];
+        let given = Given::parse_anywhere(&words, &KNOWN).unwrap();
+        assert!(given.is("force"));
+        assert_eq!(given.value("bundle"), Some("/x"));
+        assert_eq!(given.rest, ["id", "KILL", "--env"]);
+        assert!(Given::parse_anywhere(&["id", "--frce"], &KNOWN).is_err());
+        assert_eq!(Given::parse_anywhere(&[], &KNOWN).unwrap().rest.len(), 0);
     }
 
     #[test]

@@ -34,10 +34,10 @@ pub(crate) struct Global {
 impl Global {
     pub(crate) fn parse<'a>(arguments: &'a [&'a str]) -> Result<(Self, Vec<&'a str>), Failure> {
         let given = Given::parse(arguments, &FLAGS)?;
-        given.refuse(&["systemd-cgroup"])?;
-        if given.value("rootless") == Some("true") {
-            return Err(Failure::new("not supported yet: --rootless=true"));
+        if given.is("systemd-cgroup") {
+            return Err(Failure::new("not supported yet: --systemd-cgroup"));
         }
+        rootless(given.value("rootless"))?;
         let json = match given.value("log-format") {
             None | Some("text") => false,
             Some("json") => true,
@@ -54,7 +54,7 @@ impl Global {
         let rest = match () {
             () if given.is("version") => vec!["version"],
             () if given.is("help") => vec!["help"],
-            () => given.rest.to_vec(),
+            () => given.rest.clone(),
         };
         Ok((global, rest))
     }
@@ -91,6 +91,22 @@ fn line(json: bool, level: &str, message: &str, time: Timestamp) -> String {
             + "\n";
     }
     format!("time=\"{time}\" level={level} msg={message:?}\n")
+}
+
+/// Without a word: whoever is not root, or root of a user namespace only, does without what only the host's root has.
+fn rootless(wanted: Option<&str>) -> Result<bool, Failure> {
+    match wanted {
+        None | Some("" | "auto") => Ok(!rustix::process::geteuid().is_root() || in_user_namespace()),
+        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(Failure::new(format!("--rootless must be true, false or auto, not {other}"))),
+    }
+}
+
+/// user_namespaces(7): the initial one maps all ids onto themselves.
+fn in_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && map.split_whitespace().ne(["0", "0", "4294967295"])
 }
 
 fn default_root() -> PathBuf {

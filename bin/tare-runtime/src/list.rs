@@ -7,7 +7,7 @@ use crate::flags::{Given, switch, value};
 use crate::global::Global;
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
-    let given = Given::parse(arguments, &[value("format", "f"), switch("quiet", "q")])?;
+    let given = Given::parse_anywhere(arguments, &[value("format", "f"), switch("quiet", "q")])?;
     let states: Vec<State> =
         kept::list(&global.root)?.iter().map(kept::Kept::state).collect::<tare_runtime::Result<_>>()?;
     match given.value("format") {
@@ -32,6 +32,17 @@ fn table(states: &[State]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// The name that /etc/passwd has for a number.
+fn named(owner: &str) -> String {
+    let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == owner).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| if owner == "root" { owner.to_owned() } else { format!("#{owner}") })
+}
+
 fn row(state: &State) -> [String; 6] {
     [
         state.id.clone(),
@@ -39,6 +50,6 @@ fn row(state: &State) -> [String; 6] {
         format!("{:?}", state.status).to_lowercase(),
         state.bundle.display().to_string(),
         state.created.map(|created| created.to_string()).unwrap_or_default(),
-        state.owner.clone().unwrap_or_default(),
+        state.owner.as_deref().map(named).unwrap_or_default(),
     ]
 }

@@ -10,6 +10,7 @@ mod features;
 mod flags;
 mod foreground;
 mod global;
+mod help;
 mod kill;
 mod list;
 mod pause;
@@ -28,30 +29,6 @@ use std::process::ExitCode;
 
 use failure::{Failure, Outcome};
 use global::Global;
-
-const HELP: &str = "\
-tare-runtime makes and runs containers as OCI bundles describe them
-
-usage: tare-runtime [GLOBAL FLAGS] COMMAND [FLAGS] [ARGUMENTS]
-
-  create ID              make a container; its init waits for the start
-  start ID               let it run
-  run ID                 both, in the foreground or with --detach; exits with the program's exit code
-  exec ID COMMAND...     run another program in a container
-  state ID               print where a container is in its life, as JSON
-  list                   print all containers
-  ps ID                  print a container's processes
-  kill ID [SIGNAL]       send a signal to its init
-  pause ID, resume ID    stop all its processes, and let them go on
-  update ID              change its limits
-  events --stats ID      print what it has used, as JSON
-  delete ID              remove what is left of it
-  spec                   write a config.json to start from
-  features               print what this runtime knows, as JSON
-  shim DIR               be the process beside a container (for tared)
-
-global flags: --root DIR, --log FILE, --log-format text|json, --debug, --version, --help
-";
 
 fn main() -> ExitCode {
     if let Err(error) = tare_runtime::protect_self() {
@@ -82,6 +59,7 @@ fn main() -> ExitCode {
 
 fn command(global: &Global, arguments: &[&str]) -> Outcome {
     match arguments {
+        [command, "--help" | "-h"] | ["help", command] => help(Some(command)),
         ["shim", dir] => tare_shim::run(Path::new(dir)).map(|()| 0).map_err(Failure::new),
         ["create", rest @ ..] => create::command(global, rest),
         ["start", rest @ ..] => start::command(global, rest),
@@ -99,11 +77,14 @@ fn command(global: &Global, arguments: &[&str]) -> Outcome {
         ["spec", rest @ ..] => spec::command(rest),
         ["features"] => print(&features::features()),
         ["version"] => version(),
-        ["help"] => help(),
+        ["help"] => help(None),
+        ["features" | "version" | "help" | "shim", ..] => {
+            Err(Failure::new(format!("{} has other arguments: see tare-runtime --help", arguments[0])))
+        }
         [command @ ("checkpoint" | "restore"), ..] => {
             Err(Failure::new(format!("not supported yet: {command}")))
         }
-        [] => Err(Failure::new(format!("no command given\n\n{HELP}"))),
+        [] => Err(Failure::new("no command given: see tare-runtime --help")),
         [command, ..] => Err(Failure::new(format!("unknown command {command}: see tare-runtime --help"))),
     }
 }
@@ -113,8 +94,11 @@ fn version() -> Outcome {
     Ok(0)
 }
 
-fn help() -> Outcome {
-    print!("{HELP}");
+fn help(command: Option<&str>) -> Outcome {
+    match help::text(command) {
+        Some(text) => print!("{text}"),
+        None => return Err(Failure::new(format!("unknown command {}", command.unwrap_or_default()))),
+    }
     Ok(0)
 }
 

@@ -5,6 +5,6 @@ use crate::flags::Given;
 use crate::global::Global;
 
 pub(crate) fn command(global: &Global, arguments: &[&str], paused: bool) -> Outcome {
-    global.open(Given::parse(arguments, &[])?.id()?)?.pause(paused)?;
+    global.open(Given::parse_anywhere(arguments, &[])?.id()?)?.pause(paused)?;
     Ok(0)
 }

@@ -8,7 +8,9 @@ use crate::global::Global;
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     let given = Given::parse(arguments, &[value("format", "f")])?;
-    let [id, options @ ..] = given.rest else { return Err(Failure::new("a container's id is needed")) };
+    let [id, options @ ..] = given.rest.as_slice() else {
+        return Err(Failure::new("a container's id is needed"));
+    };
     let processes = global.open(id)?.processes()?;
     match given.value("format") {
         Some("json") => println!("{}", serde_json::to_string(&processes).map_err(Failure::new)?),

@@ -9,7 +9,7 @@ use crate::foreground;
 use crate::global::Global;
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
-    let given = Given::parse(arguments, &FLAGS)?;
+    let given = Given::parse_anywhere(arguments, &FLAGS)?;
     let detached = given.is("detach");
     let signals = (!detached).then(foreground::catch_signals).transpose()?;
     let making = make(global, &given, false, detached)?;

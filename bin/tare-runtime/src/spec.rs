@@ -4,10 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{getegid, geteuid};
 use tare_model::DEFAULT_CAPABILITIES;
 use tare_oci::paths::{MASKED_PATHS, READONLY_PATHS};
 use tare_oci::runtime::{
-    Capabilities, DeviceRule, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root, Spec,
+    Capabilities, DeviceRule, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Root,
+    Spec,
 };
 
 use crate::failure::{Failure, Outcome};
@@ -15,13 +17,16 @@ use crate::flags::{Given, switch, value};
 
 /// Writes it into the bundle, where there must be none yet.
 pub(crate) fn command(arguments: &[&str]) -> Outcome {
-    let given = Given::parse(arguments, &[value("bundle", "b"), switch("rootless", "")])?;
-    given.refuse(&["rootless"])?;
+    let given = Given::parse_anywhere(arguments, &[value("bundle", "b"), switch("rootless", "")])?;
     if let Some(extra) = given.rest.first() {
         return Err(Failure::new(format!("unexpected argument {extra}")));
     }
     let path = Path::new(given.value("bundle").unwrap_or(".")).join("config.json");
-    let text = serde_json::to_string_pretty(&example()).map_err(Failure::new)? + "\n";
+    let mut spec = example();
+    if given.is("rootless") {
+        make_rootless(&mut spec, (geteuid().as_raw(), getegid().as_raw()));
+    }
+    let text = serde_json::to_string_pretty(&spec).map_err(Failure::new)? + "\n";
     let written = File::create_new(&path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
     Ok(0)
@@ -51,6 +56,23 @@ fn example() -> Spec {
         linux: Some(linux()),
         ..Spec::default()
     }
+}
+
+/// For a user who has nothing but the own two ids: no network namespace, no limits, and the host's /sys.
+fn make_rootless(spec: &mut Spec, (uid, gid): (u32, u32)) {
+    let foreign = |option: &String| option.starts_with("gid=") || option.starts_with("uid=");
+    spec.mounts.retain(|mount| mount.destination != Path::new("/sys"));
+    spec.mounts.iter_mut().for_each(|mount| mount.options.retain(|option| !foreign(option)));
+    let sys = mount(&("/sys", "none", "/sys", "rbind,nosuid,noexec,nodev,ro"));
+    // Below it comes the container's own view of the cgroups.
+    let place = spec.mounts.iter().position(|mount| mount.destination.starts_with("/sys"));
+    spec.mounts.insert(place.unwrap_or(spec.mounts.len()), sys);
+    let Some(linux) = spec.linux.as_mut() else { return };
+    linux.namespaces.retain(|namespace| namespace.kind != NamespaceKind::Network);
+    linux.namespaces.push(Namespace { kind: NamespaceKind::User, path: None });
+    linux.uid_mappings = vec![IdMapping { container_id: 0, host_id: uid, size: 1 }];
+    linux.gid_mappings = vec![IdMapping { container_id: 0, host_id: gid, size: 1 }];
+    linux.resources = None;
 }
 
 fn process() -> Process {

@@ -5,5 +5,5 @@ use crate::flags::Given;
 use crate::global::Global;
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
-    crate::print(&global.open(Given::parse(arguments, &[])?.id()?)?.state()?)
+    crate::print(&global.open(Given::parse_anywhere(arguments, &[])?.id()?)?.state()?)
 }

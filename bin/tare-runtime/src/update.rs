@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::flags::{Flag, Given, value};
 use crate::global::Global;
 
-const FLAGS: [Flag; 18] = [
+const FLAGS: [Flag; 19] = [
     value("resources", "r"),
     value("blkio-weight", ""),
     value("cpu-period", ""),
@@ -30,12 +30,13 @@ const FLAGS: [Flag; 18] = [
     value("kernel-memory", ""),
     value("kernel-memory-tcp", ""),
     value("l3-cache-schema", ""),
+    value("mem-bw-schema", ""),
 ];
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
-    let given = Given::parse(arguments, &FLAGS)?;
-    if given.value("l3-cache-schema").is_some() {
-        return Err(Failure::new("not supported yet: --l3-cache-schema"));
+    let given = Given::parse_anywhere(arguments, &FLAGS)?;
+    if let Some(name) = ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|name| given.is(name)) {
+        return Err(Failure::new(format!("not supported yet: --{name}: Intel RDT")));
     }
     let kept = global.open(given.id()?)?;
     let resources = match given.value("resources") {

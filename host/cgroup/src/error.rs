@@ -33,6 +33,12 @@ pub enum Error {
         /// What is missing.
         controller: &'static str,
     },
+    /// A controller that was named but has no hierarchy here.
+    #[error("unknown cgroup controller {controller}: it is not mounted on this host")]
+    UnknownController {
+        /// Its name.
+        controller: String,
+    },
     /// A limit below what the group's processes use already, with `checkBeforeUpdate`.
     #[error("memory limit {limit} is below the {usage} bytes in use: stop something or choose a higher one")]
     InUse {
@@ -105,7 +111,10 @@ impl Error {
 impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::InvalidPath { .. } | Self::InvalidLimit { .. } | Self::InUse { .. } => Kind::InvalidInput,
+            Self::InvalidPath { .. }
+            | Self::UnknownController { .. }
+            | Self::InvalidLimit { .. }
+            | Self::InUse { .. } => Kind::InvalidInput,
             Self::NoController { .. } | Self::NoHierarchy => Kind::NotSupported,
             Self::Busy { .. } => Kind::Conflict,
             Self::Stuck { .. } => Kind::Internal,

@@ -12,6 +12,7 @@
 //! written where.
 
 mod apply;
+mod below;
 mod detect;
 mod device;
 mod entrance;

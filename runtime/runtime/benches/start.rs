@@ -158,6 +158,7 @@ fn start(root: &Path, spec: &Spec, args: &[&str], cgroup: Option<&Cgroup>) -> Ow
         cgroup,
         preserve_fds: 0,
         door: None,
+        relaxed: tare_runtime::Relaxed::default(),
     })
     .unwrap();
     created.ready().unwrap();

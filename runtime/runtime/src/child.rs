@@ -36,7 +36,7 @@ pub(crate) fn enter_cgroup(entrance: Option<Entrance>) -> Result<(), Failure> {
     entrance.map_or(Ok(()), |entrance| entrance.enter()).map_err(|error| Failure::rule(error.to_string()))
 }
 
-/// Leaves everything of the caller behind: signals, descriptors, terminal, keys.
+/// Leaves what is the caller's own behind: signals, descriptors, terminal.
 pub(crate) fn leave_caller(mut keep: Vec<RawFd>, stdio: &Stdio, preserve_fds: u32) -> Result<(), Failure> {
     process::reset_signals();
     if let Stdio::Fds { stdin, stdout, stderr } = stdio {
@@ -45,7 +45,11 @@ pub(crate) fn leave_caller(mut keep: Vec<RawFd>, stdio: &Stdio, preserve_fds: u3
     keep.extend((0..preserve_fds as RawFd).map(|n| n + 3));
     fd::close_all_except(keep).at("close the caller's descriptors")?;
     // Without a session of its own it could push input into the caller's terminal (TIOCSTI).
-    setsid().at("start a session")?;
+    setsid().at("start a session").map(drop)
+}
+
+/// Leaves the caller's keys behind.
+pub(crate) fn leave_keyring() -> Result<(), Failure> {
     match process::join_new_session_keyring() {
         Err(e) if e.raw_os_error() != Some(Errno::NOSYS.raw_os_error()) => {
             Err(Failure::new("join a session keyring", e))

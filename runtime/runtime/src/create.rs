@@ -35,9 +35,20 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let cgroup = launch.cgroup.and_then(Cgroup::v2_dir);
     let cloned = clone::clone3(new, cgroup).map_err(|e| Error::step("clone init", e));
     if let Ok(Cloned::Child) = cloned {
-        let Launch { stdio, preserve_fds, door, .. } = launch;
+        let Launch { stdio, preserve_fds, door, relaxed, .. } = launch;
         let (filter, hooks) = (filter.as_ref(), hooks.as_ref());
-        let init = Init { plan: &plan, entrance, sources, foreign, filter, stdio, preserve_fds, door, hooks };
+        let init = Init {
+            plan: &plan,
+            entrance,
+            sources,
+            foreign,
+            filter,
+            stdio,
+            preserve_fds,
+            door,
+            hooks,
+            relaxed,
+        };
         init::run(init, &theirs);
     }
     // The way back comes before everything else: this process lives on.

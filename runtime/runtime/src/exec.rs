@@ -83,6 +83,7 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
     let Entry { target, kinds, plan, entrance, filter, stdio, preserve_fds } = entry;
     child::enter_cgroup(entrance)?;
     child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, preserve_fds)?;
+    child::leave_keyring()?;
     umask(Mode::empty());
     // From here on the container's processes can see this one.
     child::hide_memory()?;

@@ -14,7 +14,6 @@ use tare_cgroup::Entrance;
 use tare_sys::path::open_without_links;
 use tare_sys::{clone, namespace, net, process};
 
-use crate::Stdio;
 use crate::channel;
 use crate::child;
 use crate::devices::{self, Terminal};
@@ -30,6 +29,7 @@ use crate::program::{self, Program};
 use crate::root::RootDir;
 use crate::seccomp::Filter;
 use crate::sources::Sources;
+use crate::{Relaxed, Stdio};
 
 /// Everything that init has.
 pub(crate) struct Init<'a> {
@@ -42,6 +42,7 @@ pub(crate) struct Init<'a> {
     pub(crate) preserve_fds: u32,
     pub(crate) door: Option<Door>,
     pub(crate) hooks: Option<&'a Occasions>,
+    pub(crate) relaxed: Relaxed,
 }
 
 /// Never returns to the code that was copied with this process.
@@ -50,7 +51,7 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, entrance, sources, foreign, filter, stdio, preserve_fds, door, hooks } = init;
+    let Init { plan, entrance, sources, foreign, filter, stdio, preserve_fds, door, hooks, relaxed } = init;
     // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
     child::enter_cgroup(entrance)?;
     if plan.namespaces.joins(clone::NEW_USER) {
@@ -61,6 +62,9 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     let keep = sources.fds().chain(doors).chain(mount_namespace).chain([socket]);
     let keep = keep.map(|fd| fd.as_raw_fd()).collect();
     child::leave_caller(keep, &stdio, preserve_fds)?;
+    if !relaxed.no_new_keyring {
+        child::leave_keyring()?;
+    }
     umask(Mode::empty());
     if !foreign.is_empty() {
         // The processes that are there already can see this one.
@@ -99,7 +103,11 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     // 5. Nothing is mounted after what hides it.
     hide::make_readonly(&root, &plan.readonly)?;
     hide::mask(&root, &plan.masked)?;
-    root.pivot(&plan.root)?;
+    if relaxed.no_pivot {
+        root.chroot(&plan.root, hooks.is_some())?;
+    } else {
+        root.pivot(&plan.root)?;
+    }
     // 6. The program.
     if let Some(personality) = plan.personality {
         process::set_personality(personality).at("set the personality")?;

@@ -65,6 +65,18 @@ pub struct Launch<'a> {
     pub preserve_fds: u32,
     /// Where init waits for its start if the caller goes before that; [`kept`] makes it.
     pub door: Option<Door>,
+    /// What is to be left out.
+    pub relaxed: Relaxed,
+}
+
+/// Steps that a caller may ask to be left out; none by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relaxed {
+    /// The root becomes "/" by chroot(2), for hosts whose own root is a ramdisk, from which pivot_root(2) cannot move. A
+    /// program with CAP_SYS_CHROOT can leave such a container.
+    pub no_pivot: bool,
+    /// The program keeps the caller's session keyring.
+    pub no_new_keyring: bool,
 }
 
 /// One file system of the root.

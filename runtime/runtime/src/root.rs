@@ -7,8 +7,11 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
-use rustix::process::{fchdir, pivot_root};
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_move, move_mount, open_tree,
+    unmount,
+};
+use rustix::process::{chroot, fchdir, pivot_root};
 use tare_sys::mount::{self, Change, Propagation};
 use tare_sys::path::{mkdir_all_in_root, open_in_root, open_without_links};
 
@@ -103,6 +106,25 @@ impl RootDir {
         pivot_root(".", ".").at("pivot_root")?;
         unmount(".", UnmountFlags::DETACH).at("unmount the host's root")?;
         fchdir(&self.0).at("enter root")?;
+        self.finish(root)
+    }
+
+    /// Makes it "/" where pivot_root(2) cannot: the host's tree stays below it, but without procfs and sysfs, which
+    /// could be reached there unmasked. `elsewhere`: it was not attached over "/".
+    pub(crate) fn chroot(&self, root: &plan::Root, elsewhere: bool) -> Result<(), Failure> {
+        for path in ["/proc", "/sys"] {
+            leave_below(path).step(|| format!("take away the host's {path}"))?;
+        }
+        fchdir(&self.0).at("enter root")?;
+        if elsewhere {
+            mount_move(".", "/").at("move the root")?;
+        }
+        chroot(".").at("chroot")?;
+        fchdir(&self.0).at("enter root")?;
+        self.finish(root)
+    }
+
+    fn finish(&self, root: &plan::Root) -> Result<(), Failure> {
         if let Some(propagation) = root.propagation {
             mount::set(self.as_fd(), true, spread(propagation)).at("set the root's propagation")?;
         }
@@ -111,6 +133,21 @@ impl RootDir {
             mount::set(self.as_fd(), false, change).at("make the root read-only")?;
         }
         Ok(())
+    }
+}
+
+/// A mount of the host that this namespace has a copy of: gone, or covered where a user namespace holds it fast.
+fn leave_below(path: &str) -> io::Result<()> {
+    let nothing = |e| matches!(e, Errno::INVAL | Errno::PERM | Errno::NOENT);
+    match unmount(path, UnmountFlags::DETACH) {
+        Err(e) if nothing(e) => {}
+        other => return Ok(other?),
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    match mount("tmpfs", path, "tmpfs", flags, None) {
+        // There is no such directory.
+        Err(Errno::NOENT) => Ok(()),
+        other => Ok(other?),
     }
 }
 

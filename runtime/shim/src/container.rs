@@ -106,6 +106,7 @@ impl Container {
             cgroup: Some(cgroup),
             preserve_fds: 0,
             door: None,
+            relaxed: tare_runtime::Relaxed::default(),
         });
         let created = created.map_err(|e| of_runtime(&e))?;
         let mut session = Session::new(0, None, streams.stdin, streams.outputs);

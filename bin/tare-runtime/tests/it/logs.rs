@@ -23,7 +23,6 @@ fn what_is_not_there_says_so() {
     let Some(world) = World::of("true") else { return };
     world.tare(&["checkpoint", "x"]).refused("not supported yet: checkpoint");
     world.tare(&["--systemd-cgroup", "list"]).refused("not supported yet: --systemd-cgroup");
-    world.tare(&["create", "--no-pivot", "x"]).refused("not supported yet: --no-pivot");
     world.tare(&["fly"]).refused("unknown command fly");
     world.tare(&["state"]).refused("a container's id is needed");
     world.tare(&["spec"]).refused("config.json");

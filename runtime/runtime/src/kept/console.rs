@@ -1,15 +1,15 @@
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use crate::channel;
 use crate::error::{Error, Result};
 
-/// Sends a terminal's master to who holds the other end of `--console-socket`.
+/// Sends a descriptor, a terminal's master or a pidfd, to who holds the other end of `--console-socket` or
+/// `--pidfd-socket`. The name that comes with it is for messages only.
 ///
 /// # Errors
 /// When nobody takes it.
-pub fn hand_over(console: &OwnedFd, socket: &UnixStream) -> Result<()> {
-    // The name that comes with it is for messages only.
-    channel::send(socket.as_fd(), b"/dev/ptmx", Some(console.as_fd()))
-        .map_err(|e| Error::step("send the terminal to the console socket", e))
+pub fn hand_over(what: BorrowedFd<'_>, name: &str, socket: &UnixStream) -> Result<()> {
+    channel::send(socket.as_fd(), name.as_bytes(), Some(what))
+        .map_err(|e| Error::step(&format!("send {name} to its socket"), e))
 }

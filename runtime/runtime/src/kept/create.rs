@@ -1,13 +1,13 @@
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use tare_cgroup::{Cgroup, Hierarchies};
 use tare_model::Timestamp;
-use tare_oci::runtime::Spec;
+use tare_oci::runtime::{Process, Spec};
 
 use super::record::{Record, replace};
 use super::status::began;
@@ -15,7 +15,7 @@ use super::{CONFIG, FILTERS, Kept, check_id, read_spec, unreadable};
 use crate::door::Door;
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
-use crate::{Created, Launch, Running, Stdio, create as caller};
+use crate::{Created, Launch, Relaxed, Running, Stdio, create as caller};
 
 /// A container to be made.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,11 @@ pub struct Request<'a> {
     pub bundle: &'a Path,
     /// How many of the caller's descriptors from 3 on the program inherits.
     pub preserve_fds: u32,
+    /// How many of the caller's descriptors from 3 on are sockets that it was given to pass on (sd_listen_fds(3)): the
+    /// program inherits them first and is told of them.
+    pub listen_fds: u32,
+    /// What is to be left out.
+    pub relaxed: Relaxed,
     /// Whether [`Making::keep`] will be called: init then needs a door.
     pub keep: bool,
     /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise; none = either.
@@ -49,7 +54,10 @@ pub struct Making {
 pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     check_id(request.id)?;
     let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
-    let spec = read_spec(&bundle.join(CONFIG))?;
+    let mut spec = read_spec(&bundle.join(CONFIG))?;
+    if let Some(process) = spec.process.as_mut() {
+        announce(process, request.listen_fds);
+    }
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     if request.terminal.is_some_and(|wanted| wanted != terminal) {
         let rule = if terminal { "needs --console-socket" } else { "must be true with --console-socket" };
@@ -58,6 +66,13 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     let dir = make_dir(root, request.id)?;
     let made = in_dir(root, &dir, request, &bundle, spec);
     made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+}
+
+/// What sd_listen_fds(3) looks for.
+pub(super) fn announce(process: &mut Process, listen_fds: u32) {
+    if listen_fds > 0 {
+        process.env.extend([format!("LISTEN_FDS={listen_fds}"), "LISTEN_PID=1".to_owned()]);
+    }
 }
 
 /// The root is open to be walked through, not to be listed: a rootless program may look for its own container.
@@ -107,8 +122,9 @@ fn in_cgroup(
         stdio: stdio(spec),
         seccomp_cache: filters.as_deref(),
         cgroup: Some(cgroup),
-        preserve_fds: request.preserve_fds,
+        preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
         door,
+        relaxed: request.relaxed,
     })?;
     created.ready().inspect_err(|_| after_failure(spec, request.id, bundle))?;
     let record = record(&created, request.id, bundle, spec, path)
@@ -177,6 +193,11 @@ impl Making {
     /// init's number.
     pub fn pid(&self) -> i32 {
         self.kept.record.pid
+    }
+
+    /// init.
+    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.created.as_ref().map(|created| created.pidfd.as_fd())
     }
 
     /// The terminal's master, once.

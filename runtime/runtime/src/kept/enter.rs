@@ -1,29 +1,37 @@
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use tare_oci::runtime::Process;
 
-use super::create::make_filters;
+use super::create::{announce, make_filters};
 use super::{Kept, Status};
 use crate::error::{Error, Result};
 use crate::{Running, Stdio, Target, exec};
+
+/// How another program comes into a container.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Entry<'a> {
+    /// How many of the caller's descriptors from 3 on it inherits.
+    pub preserve_fds: u32,
+    /// As for [`super::Request`].
+    pub listen_fds: u32,
+    /// Whether it may come into a container that is paused; it then waits with the others.
+    pub ignore_paused: bool,
+    /// Groups below the container's own: of one controller, or of all where none is named.
+    pub groups: &'a [(Option<&'a str>, &'a Path)],
+}
 
 impl Kept {
     /// Runs another program inside.
     ///
     /// # Errors
     /// [`Error::NotNow`] when it has ended, or is paused unless that is to be ignored; otherwise as for [`crate::exec`].
-    pub fn exec(
-        &self,
-        process: &Process,
-        stdio: Stdio,
-        preserve_fds: u32,
-        ignore_paused: bool,
-    ) -> Result<Running> {
+    pub fn exec(&self, process: &Process, stdio: Stdio, entry: &Entry<'_>) -> Result<Running> {
         match self.status()? {
             Status::Stopped => {
                 return Err(Error::NotNow("cannot exec in a stopped container".to_owned()));
             }
-            Status::Paused if !ignore_paused => {
+            Status::Paused if !entry.ignore_paused => {
                 return Err(Error::NotNow(
                     "cannot exec in a paused container (use --ignore-paused to override)".to_owned(),
                 ));
@@ -31,7 +39,9 @@ impl Kept {
             _ => {}
         }
         let init = self.init()?.ok_or(Error::Died)?;
-        let (spec, cgroup) = (self.spec()?, self.cgroup()?);
+        let (spec, cgroup) = (self.spec()?, self.cgroup()?.below(entry.groups)?);
+        let mut process = process.clone();
+        announce(&mut process, entry.listen_fds);
         let filters = self.dir.parent().and_then(make_filters);
         let target = Target {
             pidfd: init.as_fd(),
@@ -39,6 +49,6 @@ impl Kept {
             cgroup: Some(&cgroup),
             seccomp_cache: filters.as_deref(),
         };
-        exec::exec_preserving(&target, process, stdio, preserve_fds)
+        exec::exec_preserving(&target, &process, stdio, entry.preserve_fds.saturating_add(entry.listen_fds))
     }
 }

@@ -14,11 +14,11 @@ mod status;
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use tare_cgroup::{Cgroup, Hierarchies, Stats};
+use tare_cgroup::{Cgroup, Hierarchies, OomWatch, Stats};
 use tare_oci::runtime::{Resources, Spec};
 
 use crate::error::{Error, Result};
@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 pub use console::hand_over;
 pub use create::{Making, Request, create};
 pub use delete::delete;
+pub use enter::Entry;
 pub use list::list;
 pub use record::{Record, State, Status, replace};
 
@@ -102,6 +103,31 @@ impl Kept {
     pub fn stats(&self) -> Result<Stats> {
         self.alive("read the figures of")?;
         Ok(self.cgroup()?.stats()?)
+    }
+
+    /// init, to wait for its end; none where it has ended.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn pidfd(&self) -> Result<Option<OwnedFd>> {
+        self.init()
+    }
+
+    /// Watches for processes that the kernel ends for want of memory; none without a memory controller.
+    ///
+    /// # Errors
+    /// When it does not run, or the group cannot be watched.
+    pub fn watch_oom(&self) -> Result<Option<OomWatch>> {
+        self.alive("watch")?;
+        Ok(self.cgroup()?.watch_oom()?)
+    }
+
+    /// How many processes the kernel has ended for want of memory.
+    ///
+    /// # Errors
+    /// When the group cannot be read.
+    pub fn oom_kills(&self) -> Result<u64> {
+        Ok(self.cgroup()?.oom_kills()?)
     }
 
     fn alive(&self, verb: &str) -> Result<()> {

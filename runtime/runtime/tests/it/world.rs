@@ -94,6 +94,7 @@ impl Bundle {
             cgroup: None,
             preserve_fds: 0,
             door: None,
+            relaxed: tare_runtime::Relaxed::default(),
         }
     }
 
