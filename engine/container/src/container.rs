@@ -32,6 +32,9 @@ pub struct Container {
     pub stopped_by_user: bool,
     /// The log file; absent where none is written.
     pub log_path: Option<PathBuf>,
+    /// Whether it runs a step of a build: then it is in no list and in no record.
+    #[serde(skip)]
+    pub of_build: bool,
 }
 
 /// The image of a container, as it was when the container was created.

@@ -101,6 +101,7 @@ impl Engine {
             state: State::default(),
             restart_count: 0,
             stopped_by_user: false,
+            of_build: false,
         };
         self.record(&container, image).await?;
         Ok(container)
@@ -146,15 +147,16 @@ impl Engine {
     ) -> Result<Vec<MountPoint>> {
         let mut points = Vec::new();
         for mount in all_mounts(spec, image)? {
-            points.push(self.mount_point(mount, image, made).await?);
+            points.push(self.mount_point(mount, image.top_layer().copied(), made).await?);
         }
         Ok(points)
     }
 
-    async fn mount_point(
+    /// `top` is the highest layer of what the container is made from.
+    pub(crate) async fn mount_point(
         self: &Arc<Self>,
         mount: MountSpec,
-        image: &Image,
+        top: Option<Digest>,
         made: &mut Vec<Name>,
     ) -> Result<MountPoint> {
         let MountSpec { target, source, read_only } = mount;
@@ -182,7 +184,7 @@ impl Engine {
                 if anonymous {
                     made.push(volume.name.clone());
                 }
-                if !no_copy && let Some(top) = image.top_layer().copied() {
+                if !no_copy && let Some(top) = top {
                     self.populate(&volume, top, &target).await?;
                 }
                 MountKind::Volume { source: self.rooms.volumes.path(&volume), name: volume.name, anonymous }
@@ -206,7 +208,7 @@ impl Engine {
     }
 }
 
-fn make_data_dir(dir: &Path) -> Result<()> {
+pub(crate) fn make_data_dir(dir: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o710).create(dir).step(|| format!("create {}", dir.display()))
 }

@@ -193,9 +193,10 @@ impl Engine {
         Ok(self.index.find(id)?.container())
     }
 
-    /// Every container, the newest first.
+    /// Every container but those that builds run their steps in, the newest first.
     pub fn list(&self) -> Vec<Arc<Container>> {
         let mut all = self.index.all();
+        all.retain(|container| !container.of_build);
         all.sort_by_key(|container| std::cmp::Reverse(container.created));
         all
     }

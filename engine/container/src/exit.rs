@@ -153,6 +153,9 @@ impl Task {
 
     /// Removes the run's directory once the disk knows how it ended, so that a daemon killed in between finds one or the other.
     fn clean_exec_dir(&mut self) {
+        if self.container().of_build {
+            return; // goes with the container, at once
+        }
         let (engine, id) = (self.engine.clone(), self.container().id.clone());
         self.cleaning = Some(tokio::spawn(async move {
             if engine.rooms.store.flush().await.is_ok() {

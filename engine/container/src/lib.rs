@@ -34,6 +34,7 @@ mod seccomp;
 mod shim;
 mod spec;
 mod start;
+mod step;
 mod task;
 mod top;
 mod user;
@@ -53,3 +54,4 @@ pub use spec::{
     MemoryLimits, MountSource, MountSpec, NamespaceMode, NamespaceSpec, NetworkMode, NetworkSpec,
     RestartPolicy, SeccompChoice, SecuritySpec, StreamSpec, TmpfsOptions, Ulimit,
 };
+pub use user::resolve_owner;

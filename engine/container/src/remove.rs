@@ -50,6 +50,10 @@ impl Task {
         if let Some(cleaning) = self.cleaning.take() {
             let _ = cleaning.await;
         }
+        if container.of_build {
+            self.remove_step().await;
+            return Ok(());
+        }
         let mut batch = Batch::default();
         batch.delete(TABLE, container.id.as_str()).unlease_all(&holder(&container.id));
         let with_volumes = options.volumes || container.spec.lifecycle.auto_remove;
@@ -82,6 +86,27 @@ impl Task {
             let _ = waiter.send(WaitResult { exit_code: container.state.exit_code, error: None });
         }
         Ok(())
+    }
+}
+
+impl Task {
+    /// Removes what a step of a build ran in. That its writable layer has become a read-only one is as good.
+    async fn remove_step(&mut self) {
+        let container = self.container();
+        let (engine, id) = (self.engine.clone(), container.id.clone());
+        let _ = tokio::task::spawn_blocking(move || {
+            let removed = engine.rooms.snapshots.remove(id.as_str());
+            if let Err(error) = removed.or_else(|error| match error {
+                tare_snapshot::Error::NoWritable(_) => Ok(()),
+                other => Err(other),
+            }) {
+                tracing::warn!(container = %id, "what is left of it is removed at the next start of the daemon: {error}");
+            }
+            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
+            let _ = std::fs::remove_dir_all(engine.exec_dir(&id));
+        })
+        .await;
+        self.engine.forget(&container.id, &container.name);
     }
 }
 

@@ -126,15 +126,20 @@ impl Task {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Container)) {
         let mut container = (*self.container()).clone();
         change(&mut container);
-        let mut batch = Batch::default();
-        batch.put(crate::engine::TABLE, container.id.as_str(), &container);
-        self.engine.rooms.store.commit_later(batch);
+        if !container.of_build {
+            let mut batch = Batch::default();
+            batch.put(crate::engine::TABLE, container.id.as_str(), &container);
+            self.engine.rooms.store.commit_later(batch);
+        }
         self.view.send_replace(Arc::new(container));
     }
 
     /// Tells the world.
     pub(crate) fn publish(&self, action: &str, attributes: &[(&str, String)]) {
         let container = self.container();
+        if container.of_build {
+            return;
+        }
         let mut event = Event::now(EventKind::Container, action, container.id.as_str())
             .with("image", container.spec.image.clone())
             .with("name", container.name.as_str());

@@ -58,6 +58,20 @@ pub(crate) fn resolve(text: &str, extra: &[String], accounts: &Accounts) -> Resu
     Ok(resolved)
 }
 
+/// Who a file belongs to that is given to `text` (`user`, `uid`, `user:group`, `uid:gid`), by an image's user and group
+/// lists: a user's own group where none is named, and for a number the same number.
+///
+/// # Errors
+/// [`Error::User`] for a name that is not listed and for a number that is none of an id (CVE-2024-40635).
+pub fn resolve_owner(text: &str, passwd: &[u8], group: &[u8]) -> Result<(u32, u32)> {
+    let accounts = Accounts { passwd: passwd.to_vec(), group: group.to_vec() };
+    let resolved = resolve(text, &[], &accounts)?;
+    match text.split_once(':') {
+        None if id_of(text)?.is_some() => Ok((resolved.uid, resolved.uid)),
+        _ => Ok((resolved.uid, resolved.gid)),
+    }
+}
+
 fn resolve_user(user: &str, accounts: &Accounts) -> Result<ResolvedUser> {
     let number = if user.is_empty() { Some(0) } else { id_of(user)? };
     let found =
@@ -142,6 +156,18 @@ mod tests {
         assert_eq!((group.gid, group.groups), (999, vec![4, 34]));
         let unknown = resolve("4000:4001", &[], &accounts()).unwrap();
         assert_eq!((unknown.uid, unknown.gid, unknown.home.as_str()), (4000, 4001, "/"));
+    }
+
+    #[test]
+    fn owners_of_files_are_found() {
+        let Accounts { passwd, group } = accounts();
+        for (text, owner) in [("web", (33, 34)), ("33", (33, 33)), ("web:docker", (33, 999)), ("7:8", (7, 8))]
+        {
+            assert_eq!(resolve_owner(text, &passwd, &group).unwrap(), owner, "{text}");
+        }
+        for bad in ["nobody", "4294967296", "web:none", "-1"] {
+            assert!(resolve_owner(bad, &passwd, &group).is_err(), "{bad}");
+        }
     }
 
     #[test]

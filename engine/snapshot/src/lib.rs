@@ -32,6 +32,7 @@ mod temporary;
 mod tree;
 mod unpack;
 mod way;
+mod work;
 mod writable;
 
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ use tare_store::Store;
 pub use error::{Error, Result};
 pub use listing::{Listed, ListedKind, Listing};
 pub use root::LayeredRoot;
-pub use unpack::{Limits, Unpacked};
+pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
 
 use layer::Layer;
 use temporary::Temporary;

@@ -70,6 +70,22 @@ pub(crate) fn view(layers: &[PathBuf]) -> Result<OwnedFd> {
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
+/// A tree of `layers`, topmost first, that is written to in `upper` and mounted nowhere, like [`view`]'s. Devices and set-id
+/// programs in it have no effect for who works through the descriptor.
+pub(crate) fn workspace(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let directories: Vec<OwnedFd> = layers.iter().map(|layer| directory_fd(layer)).collect::<Result<_>>()?;
+    let (upper, work) = (directory_fd(upper)?, directory_fd(work)?);
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    set_lower(context.as_fd(), &directories)?;
+    fsconfig_set_string(&context, "upperdir", fd_path(&upper).as_str())?;
+    fsconfig_set_string(&context, "workdir", fd_path(&work).as_str())?;
+    fsconfig_create(&context)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+}
+
 /// One option a layer where the kernel has it (6.8), all in one before that. Descriptors are shorter than paths, as
 /// fsconfig(2) takes 255 bytes.
 fn set_lower(context: rustix::fd::BorrowedFd<'_>, directories: &[OwnedFd]) -> Result<()> {

@@ -1,8 +1,9 @@
 //! From an archive to a tree.
 
+use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, ftruncate};
 use rustix::io::{Errno, pwrite};
@@ -38,6 +39,8 @@ pub struct Unpacked {
     /// The most bytes that its files may have.
     pub(crate) limit: u64,
     guard: Guard,
+    /// Whether `.wh.` at the beginning of a name hides something, as it does in layers.
+    marks: bool,
     /// Bytes of its files.
     pub bytes: u64,
     /// Entries that the archive had.
@@ -48,6 +51,27 @@ impl Unpacked {
     pub(crate) fn directory(&self) -> &Path {
         self.guard.path()
     }
+
+    /// The tree's root, for `tare_sys::path`.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.tree.root.as_fd()
+    }
+
+    /// Takes the directory `name` out of the top of the tree and answers where it stands now, for as long as this value lives;
+    /// `None` where there is none.
+    pub fn split_off(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        let place = self.directory().join("split");
+        match rustix::fs::renameat(&*self.tree.root, name, rustix::fs::CWD, &place) {
+            Ok(()) => Ok(Some(place)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(crate::error::io("take", place)(error)),
+        }
+    }
+
+    /// Where the tree stands as long as this value lives, for mounts.
+    pub fn path(&self) -> PathBuf {
+        self.directory().join("fs")
+    }
 }
 
 impl Snapshots {
@@ -55,19 +79,93 @@ impl Snapshots {
     /// file is written in pieces as large as the reader's buffer: a quarter of a megabyte is a good size.
     /// Any number of layers may be unpacked side by side, in any order.
     pub fn unpack(&self, tar: impl BufRead, limits: &Limits) -> Result<Unpacked> {
+        self.unfold(tar, limits, None)
+    }
+
+    /// Unfolds a tar stream that is no layer, the context of a build: names that would hide something are names like any
+    /// other, a hard link leads to what came before it, and devices are refused. Files below the directory `in_memory`,
+    /// one component at the top, are never written: they come back by the rest of their name, at most
+    /// [`IN_MEMORY`] bytes of them.
+    pub fn unpack_files(
+        &self,
+        tar: impl BufRead,
+        limits: &Limits,
+        in_memory: &str,
+    ) -> Result<(Unpacked, InMemory)> {
+        let mut kept = Kept { below: Name::parse(in_memory.as_bytes())?, files: BTreeMap::new(), bytes: 0 };
+        let unpacked = self.unfold(tar, limits, Some(&mut kept))?;
+        match unpacked.links.first() {
+            Some((name, _)) => Err(refused(name.as_bytes(), "is a hard link to what the archive has not")),
+            None => Ok((unpacked, kept.files)),
+        }
+    }
+
+    /// Layers have marks in their names; other archives (`kept`) have not.
+    fn unfold(&self, tar: impl BufRead, limits: &Limits, mut kept: Option<&mut Kept>) -> Result<Unpacked> {
         let guard = self.temporary.directory()?;
         let path = guard.spacious("fs")?;
         let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
         let (links, limit) = (Vec::new(), limits.bytes);
-        let mut unpacked = Unpacked { tree, links, limit, guard, bytes: 0, entries: 0 };
+        let mut unpacked =
+            Unpacked { tree, links, limit, guard, marks: kept.is_none(), bytes: 0, entries: 0 };
         let mut archive = Archive::new(tar);
         while let Some(entry) = archive.next()? {
             unpacked.count(&entry, limits)?;
+            if let Some(kept) = kept.as_deref_mut()
+                && kept.take(&mut archive, &entry)?
+            {
+                continue;
+            }
             unpacked.place(&mut archive, entry)?;
         }
         archive.drain()?;
         unpacked.tree.describe()?;
         Ok(unpacked)
+    }
+}
+
+/// Files by name that [`Snapshots::unpack_files`] kept out of the tree.
+pub type InMemory = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The most bytes of files that [`Snapshots::unpack_files`] keeps in memory.
+pub const IN_MEMORY: u64 = 4 << 20;
+
+/// Files that are not written.
+struct Kept {
+    below: Name,
+    files: InMemory,
+    bytes: u64,
+}
+
+impl Kept {
+    /// Takes an entry if it is one of those.
+    fn take<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: &Entry) -> Result<bool> {
+        let name = Name::parse(&entry.name)?;
+        if name != self.below && !name.is_below(&self.below) {
+            return Ok(false);
+        }
+        let size = match entry.kind {
+            Kind::Directory => return Ok(true),
+            Kind::File { size, extents: None } => size,
+            _ => return Err(refused(name.as_bytes(), "is no plain file")),
+        };
+        self.bytes = self.bytes.saturating_add(size);
+        if self.bytes > IN_MEMORY {
+            return Err(Error::Limit { what: "bytes of secrets", limit: IN_MEMORY });
+        }
+        let mut content = Vec::new();
+        while (content.len() as u64) < size {
+            let chunk = archive.chunk()?;
+            let wanted = chunk.len().min(size as usize - content.len());
+            content.extend_from_slice(&chunk[..wanted]);
+            archive.consume(wanted);
+            if wanted == 0 {
+                return Err(refused(name.as_bytes(), "ends before its time"));
+            }
+        }
+        let rest = self.below.rest_of(&name);
+        self.files.insert(rest.strip_prefix(b"/").unwrap_or(rest).to_vec(), content);
+        Ok(true)
     }
 }
 
@@ -89,7 +187,9 @@ impl Unpacked {
     fn place<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
         let Entry { name, kind, metadata } = entry;
         let tree = &mut self.tree;
-        let name = match Name::parse(&name)?.meaning()? {
+        let name = Name::parse(&name)?;
+        let meaning = if self.marks { name.meaning()? } else { Meaning::Plain(name) };
+        let name = match meaning {
             Meaning::Plain(name) => name,
             Meaning::Whiteout(hidden) => return tree.whiteout(&hidden),
             Meaning::Opaque(directory) => return tree.opaque(directory),
@@ -101,7 +201,7 @@ impl Unpacked {
             Kind::HardLink { target } => self.hard_link(name, &target),
             Kind::Symlink { target } => tree.symlink(&name, &target, &metadata),
             Kind::Fifo => tree.node(&name, FileType::Fifo, (0, 0), &metadata),
-            Kind::Character { major, minor } if is_harmless(major, minor) => {
+            Kind::Character { major, minor } if self.marks && is_harmless(major, minor) => {
                 tree.node(&name, FileType::CharacterDevice, (major, minor), &metadata)
             }
             Kind::Character { major: 0, minor: 0 } => {

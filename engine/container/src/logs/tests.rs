@@ -24,6 +24,7 @@ fn container(status: Status) -> Container {
         restart_count: 0,
         stopped_by_user: false,
         log_path: None,
+        of_build: false,
     }
 }
 

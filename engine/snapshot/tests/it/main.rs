@@ -8,6 +8,7 @@ mod hostile;
 mod layers;
 mod upon;
 mod whiteouts;
+mod work;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

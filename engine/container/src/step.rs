@@ -1,0 +1,58 @@
+//! Containers for steps of a build: as isolated as any other, and nobody's but the build's. They are listed nowhere and
+//! recorded nowhere, so that a daemon that is killed leaves what the next one takes for a creation that was cut short.
+
+use std::sync::Arc;
+
+use tare_model::{Id, Name};
+
+use crate::container::{Container, ImageUse, State};
+use crate::create::make_data_dir;
+use crate::engine::{Engine, blocking};
+use crate::spec::{ContainerSpec, MountSource};
+use crate::start::now;
+use crate::{Error, Result, name};
+
+impl Engine {
+    /// Makes a container upon the layers of `base`, which need not be an image's. Volumes that `base` declares are plain
+    /// directories in it, and of `spec.mounts` only binds and temporary file systems are taken. Its writable layer has the
+    /// container's id as key; [`Engine::remove`] takes it away again, unless it was made a layer.
+    ///
+    /// # Errors
+    /// As [`Engine::create`]; [`Error::InvalidSpec`] for a volume.
+    pub async fn create_step(self: &Arc<Self>, base: ImageUse, spec: ContainerSpec) -> Result<Id> {
+        spec.check(crate::host::cpus())?;
+        let id = name::new_id()?;
+        let name: Name = id.as_str().parse().map_err(|_| Error::ShuttingDown)?;
+        let mut mounts = Vec::new();
+        for mount in spec.mounts.clone() {
+            if let MountSource::Volume { .. } = mount.source {
+                return Err(Error::InvalidSpec("a step of a build mounts no volumes".to_owned()));
+            }
+            mounts.push(self.mount_point(mount, None, &mut Vec::new()).await?);
+        }
+        let (engine, key, top) = (self.clone(), id.clone(), base.top);
+        blocking(move || {
+            engine.rooms.snapshots.prepare(key.as_str(), top.as_ref())?;
+            let made = make_data_dir(&engine.data_dir(&key));
+            if made.is_err() {
+                let _ = engine.rooms.snapshots.remove(key.as_str());
+            }
+            made
+        })
+        .await?;
+        self.adopt_record(Container {
+            id: id.clone(),
+            name,
+            created: now(),
+            spec: Arc::new(spec),
+            image: Arc::new(base),
+            mounts,
+            state: State::default(),
+            restart_count: 0,
+            stopped_by_user: false,
+            log_path: None,
+            of_build: true,
+        });
+        Ok(id)
+    }
+}
