@@ -1,6 +1,7 @@
 //! The project's own chores, so that each is written once and runs the same everywhere: `cargo xtask <chore>`.
 
 mod bench;
+mod conformance;
 mod demo;
 mod setup;
 mod tidy;
@@ -14,7 +15,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
   images          make the images that tests, demo and bench run
   tidy            check the architecture: floors, doors, room cards, names, licences
   demo [IMAGE]    a real image, end to end, on a daemon of its own
-  bench [RUNS]    this build beside every peer that is installed";
+  bench [RUNS]    this build beside every peer that is installed
+  conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
+                  docs/conformance.md";
 
 fn main() -> ExitCode {
     match run() {
@@ -37,6 +40,7 @@ fn run() -> Result<()> {
         ["tidy"] => tidy::run(),
         ["demo"] => demo::run(None),
         ["demo", image] => demo::run(Some(image)),
+        ["conformance"] => conformance::run(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
         _ => bail!("{USAGE}"),

@@ -1,0 +1,147 @@
+//! The OCI runtime specification, clause by clause: each test asks a runtime for what the text promises and looks at what
+//! the kernel or the command line shows. It judges this build's `tare-runtime`; with `TARE_PEERS=1` runc and crun go
+//! through it as well, so that a clause which nobody keeps is known to be the test's own fault.
+//!
+//! `--table` prints docs/conformance.md.
+
+// Tests may say loudly what is wrong.
+#![allow(clippy::unwrap_used)]
+
+mod bundle;
+mod cgroups;
+mod clause;
+mod config;
+mod console;
+mod devices;
+mod features;
+mod hooks;
+mod life;
+mod limits;
+mod linux;
+mod mounts;
+mod namespaces;
+mod notify;
+mod process;
+mod root;
+mod runtime;
+mod seccomp;
+mod state;
+mod table;
+mod user;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clause::{Clause, Skipped, Verdict};
+use runtime::Runtime;
+
+/// In the order of the specification's documents.
+fn all() -> Vec<Clause> {
+    [
+        state::CLAUSES,
+        life::CLAUSES,
+        config::CLAUSES,
+        root::CLAUSES,
+        mounts::CLAUSES,
+        process::CLAUSES,
+        user::CLAUSES,
+        console::CLAUSES,
+        hooks::CLAUSES,
+        namespaces::CLAUSES,
+        devices::CLAUSES,
+        cgroups::CLAUSES,
+        limits::CLAUSES,
+        linux::CLAUSES,
+        seccomp::CLAUSES,
+        notify::CLAUSES,
+        features::CLAUSES,
+    ]
+    .concat()
+}
+
+/// What the last failed assertion said.
+static SAID: Mutex<String> = Mutex::new(String::new());
+
+fn judge(clause: &Clause, runtime: &Runtime) -> Verdict {
+    match catch_unwind(AssertUnwindSafe(|| (clause.test)(runtime))) {
+        Ok(()) => Verdict::Kept,
+        Err(payload) => match payload.downcast::<Skipped>() {
+            Ok(skipped) => Verdict::Skipped(skipped.0),
+            Err(_) => Verdict::Broken(std::mem::take(&mut *SAID.lock().unwrap())),
+        },
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let given = |flag: &str| arguments.iter().any(|argument| argument == flag);
+    let names: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |name: &str| {
+        names.is_empty()
+            || names.iter().any(|part| {
+                if given("--exact") { part.as_str() == name } else { name.contains(part.as_str()) }
+            })
+    };
+    let clauses: Vec<Clause> = all().into_iter().filter(|clause| wanted(clause.name)).collect();
+    if given("--list") {
+        clauses.iter().filter(|_| !given("--ignored")).for_each(|clause| println!("{}: test", clause.name));
+        return ExitCode::SUCCESS;
+    }
+    if !rustix::process::geteuid().is_root() || !std::path::Path::new("/bin/busybox").exists() {
+        println!("skipped: needs root and /bin/busybox (busybox-static)");
+        return ExitCode::SUCCESS;
+    }
+    // Containers that were detached come to this process when their maker ends.
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    std::panic::set_hook(Box::new(|info| *SAID.lock().unwrap() = info.to_string()));
+    if given("--table") {
+        print!("{}", table::text(&clauses, judge));
+        return ExitCode::SUCCESS;
+    }
+    run(&clauses, names.is_empty())
+}
+
+fn run(clauses: &[Clause], whole: bool) -> ExitCode {
+    let ours = Runtime::ours().unwrap();
+    let mut failed = clauses.iter().filter(|clause| report(clause, &ours)).count();
+    if std::env::var_os("TARE_PEERS").is_some() {
+        for peer in Runtime::peers() {
+            // Its verdicts are news, not failures.
+            for clause in clauses {
+                report(clause, &peer);
+            }
+        }
+    }
+    if whole && let Err(difference) = table::is_current(&all()) {
+        println!("test table_lists_every_clause ... FAILED\n{difference}");
+        failed += 1;
+    }
+    match failed {
+        0 => ExitCode::SUCCESS,
+        some => {
+            println!("{some} of {} failed", clauses.len());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether it failed.
+fn report(clause: &Clause, runtime: &Runtime) -> bool {
+    let verdict = judge(clause, runtime);
+    let name = if runtime.is_ours() {
+        clause.name.to_owned()
+    } else {
+        format!("{} [{}]", clause.name, runtime.name)
+    };
+    match &verdict {
+        Verdict::Kept => println!("test {name} ... ok"),
+        Verdict::Skipped(why) => println!("test {name} ... ok\nskipped: {why}"),
+        Verdict::Broken(_) if runtime.is_ours() && table::is_owned_up_to(clause) => {
+            println!("test {name} ... ok\nnot kept yet, as docs/conformance.md says");
+            return false;
+        }
+        Verdict::Broken(why) => println!("test {name} ... FAILED\n{why}"),
+    }
+    matches!(verdict, Verdict::Broken(_))
+}

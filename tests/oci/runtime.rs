@@ -1,0 +1,55 @@
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use tare_tests::{binaries, capture};
+
+/// A runtime's command line.
+pub(crate) struct Runtime {
+    pub(crate) name: &'static str,
+    program: PathBuf,
+    /// crun refuses a machine on which the unified hierarchy beside v1 has controllers: show it one that has none.
+    hide_unified: bool,
+}
+
+/// The root of the second hierarchy on a hybrid machine.
+const UNIFIED: &str = "/sys/fs/cgroup/unified/cgroup.controllers";
+/// In a mount namespace of its own, so that the machine does not change.
+const HIDE: &str = "mount --bind /dev/null /sys/fs/cgroup/unified/cgroup.controllers && exec \"$@\"";
+
+impl Runtime {
+    /// This build's.
+    pub(crate) fn ours() -> Result<Self> {
+        Ok(Self { name: "tare-runtime", program: binaries()?.join("tare-runtime"), hide_unified: false })
+    }
+
+    /// Those of the peers that are installed.
+    pub(crate) fn peers() -> Vec<Self> {
+        let hybrid = Path::new(UNIFIED).exists();
+        let peer = |name, hide_unified| Self { name, program: name.into(), hide_unified };
+        let peers = [peer("runc", false), peer("crun", hybrid)];
+        peers.into_iter().filter(|peer| peer.version().is_some()).collect()
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        self.name == "tare-runtime"
+    }
+
+    /// `runc 1.1.5`.
+    pub(crate) fn version(&self) -> Option<String> {
+        let ran = capture(Command::new(&self.program).arg("--version")).ok()?;
+        let word = ran.out.lines().next()?.rsplit(' ').next()?.to_owned();
+        (ran.code == 0).then(|| format!("{} {word}", self.name))
+    }
+
+    /// Words are to be added. Nothing here takes a minute, so what does is stuck.
+    pub(crate) fn command(&self, state: &Path) -> Command {
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "--kill-after=5", "60"]);
+        if self.hide_unified {
+            command.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", HIDE, "sh"]);
+        }
+        command.arg(&self.program).arg("--root").arg(state);
+        command
+    }
+}
