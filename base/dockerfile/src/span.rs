@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// Where something stands in a file: for messages that show the line with a caret.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// The line of the first byte, counted from 1; 0 where there is no place to show.
     pub line: u32,
@@ -13,7 +13,7 @@ pub struct Span {
 
 /// A piece of text as the author wrote it: quotes, escapes and variables still in it. [`crate::Scope::expand`] makes the
 /// final text of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Word {
     /// As written, continuations joined.
     pub text: String,
@@ -24,6 +24,18 @@ pub struct Word {
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}..{}", self.line, self.start, self.end)
+    }
+}
+
+impl fmt::Debug for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}@{:?}", self.text, self.span)
     }
 }
 
