@@ -1,6 +1,7 @@
 //! # dockerfile: what a Dockerfile says
 //!
-//! - **Owns**: the language of the Dockerfile reference: instructions, variables, stages and how they lean on each other.
+//! - **Owns**: the language of the Dockerfile reference: instructions, variables, stages and how they lean on each other;
+//!   `.dockerignore` and what it leaves out.
 //! - **In**: the bytes of a Dockerfile, what the build is given from outside ([`Given`]), the environment of a base.
 //! - **Out**: [`Dockerfile`], a tree of instructions with their places; [`Scope::expand`], the same with variables replaced;
 //!   [`Stages`], what needs what; [`Error`], which shows the line with a caret.
@@ -12,6 +13,7 @@ mod dockerfile;
 mod error;
 mod expand;
 mod heredoc;
+mod ignore;
 mod instruction;
 mod line;
 mod nearest;
@@ -26,6 +28,7 @@ mod words;
 
 pub use dockerfile::{Directives, Dockerfile, Heredoc, Located, Stage, Step, Warning};
 pub use error::{Error, Result};
+pub use ignore::{Ignore, Verdict, ignore_files};
 pub use instruction::{
     AddFiles, Argument, BindMount, CacheMount, Command, CopyFiles, Healthcheck, Instruction, Mount, Run,
     RunCommand, RunNetwork, RunSecurity, SecretMount, Sharing, Source, SshMount,

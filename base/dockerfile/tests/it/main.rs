@@ -1,5 +1,7 @@
 //! What people write in Dockerfiles, and what comes of it.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod bad;
 mod expand;
 mod language;
