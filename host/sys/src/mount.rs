@@ -26,6 +26,9 @@ pub const ID_MAP: u64 = 0x10_0000;
 /// `MOUNT_ATTR_NOSYMFOLLOW`.
 pub const NO_SYMFOLLOW: u64 = 0x20_0000;
 
+/// Every attribute but the map of ids.
+pub const ALL: u64 = READ_ONLY | NO_SUID | NO_DEV | NO_EXEC | ATIME | NO_DIRATIME | NO_SYMFOLLOW;
+
 /// How mounts below a mount spread to its copies: mount_namespaces(7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Propagation {

@@ -23,10 +23,10 @@ use crate::{Created, Launch, Running};
 pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
-    let sources = Sources::open(&plan, launch.rootfs, launch.cgroup)?;
+    let foreign = join::open(&plan)?;
+    let sources = Sources::open(&plan, launch.rootfs, launch.cgroup, join::user_namespace(&foreign))?;
     let hooks = Occasions::of(launch.spec, launch.id, launch.bundle)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
-    let foreign = join::open(&plan)?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Namespaces that a user namespace of others owns are made, and init is born, once that has been entered.
     let twice = plan.namespaces.joins(clone::NEW_USER);

@@ -71,6 +71,11 @@ pub(crate) fn mount_namespace(foreign: &[Foreign]) -> Option<BorrowedFd<'_>> {
     foreign.iter().find(|one| one.kind == clone::NEW_MOUNT).map(|one| one.fd.as_fd())
 }
 
+/// The one that init is born in.
+pub(crate) fn user_namespace(foreign: &[Foreign]) -> Option<BorrowedFd<'_>> {
+    foreign.iter().find(|one| one.kind == clone::NEW_USER).map(|one| one.fd.as_fd())
+}
+
 /// Enters the user namespace and those that belong to it, and makes init there, in those that are new; returns as init.
 /// The process that began this reports and ends.
 pub(crate) fn be_born_inside(

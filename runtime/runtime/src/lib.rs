@@ -13,6 +13,7 @@
 
 mod channel;
 mod child;
+mod copyup;
 mod create;
 mod devices;
 mod door;
@@ -22,6 +23,7 @@ mod failure;
 mod hide;
 mod hooks;
 mod identity;
+mod idmap;
 mod init;
 mod join;
 pub mod kept;

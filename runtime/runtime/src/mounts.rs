@@ -7,14 +7,15 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, openat, symlinkat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
-    fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, fsconfig_create, fsconfig_reconfigure,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, fspick,
 };
 use tare_sys::mount::{self, Change, Propagation};
 
+use crate::copyup;
 use crate::failure::{Failure, Step};
-use crate::overlay::explain;
-use crate::plan::{Mount, MountKind};
+use crate::overlay::{self, explain};
+use crate::plan::{Attributes, Mount, MountKind};
 use crate::root::{RootDir, put};
 use crate::sources::{CgroupSource, is_directory, spread};
 
@@ -27,10 +28,16 @@ pub(crate) fn mount_all(
 ) -> Result<(), Failure> {
     for (wanted, bind) in mounts.iter().zip(binds) {
         match (&wanted.kind, bind) {
-            (MountKind::New { fs, source, parameters, copy_up }, _) => {
-                let tree = new(wanted, fs, source, parameters)?;
-                attach_directory(root, wanted, &tree, *copy_up)?;
+            (MountKind::New { fs, parameters, copy_up, .. }, _) if fs == "tmpfs" => {
+                mount_tmpfs(root, wanted, parameters, *copy_up)?;
             }
+            (MountKind::New { fs, parameters, .. }, _) if fs == "overlay" => {
+                mount_overlay(root, wanted, parameters)?;
+            }
+            (MountKind::New { fs, source, parameters, .. }, _) => {
+                attach_directory(root, wanted, &new(wanted, fs, source, parameters)?)?;
+            }
+            (MountKind::Remount { parameters }, _) => remount(root, wanted, parameters)?,
             (MountKind::Bind { .. }, Some(tree)) => attach_bind(root, wanted, tree).step(|| name(wanted))?,
             (MountKind::Cgroup, _) => mount_cgroups(root, wanted, cgroups)?,
             (MountKind::Bind { .. }, None) => {
@@ -55,13 +62,7 @@ fn new(
         .step(|| format!("{}: open file system {fs}", name(wanted)))?;
     let complain = |what: &str, cause: Errno| explain(&context, &name(wanted), what, &cause.into());
     fsconfig_set_string(&context, "source", source).map_err(|e| complain("source", e))?;
-    for (parameter, value) in parameters {
-        match value {
-            Some(value) => fsconfig_set_string(&context, parameter.as_str(), value.as_str()),
-            None => fsconfig_set_flag(&context, parameter.as_str()),
-        }
-        .map_err(|e| complain(parameter, e))?;
-    }
+    configure(&context, wanted, parameters)?;
     fsconfig_create(&context).map_err(|e| complain(fs, e))?;
     let attributes = MountAttrFlags::from_bits_retain((wanted.attributes.set | wanted.recursive.set) as u32);
     let tree = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| complain(fs, e))?;
@@ -71,11 +72,98 @@ fn new(
     Ok(tree)
 }
 
-fn attach_directory(root: &RootDir, wanted: &Mount, tree: &OwnedFd, copy_up: bool) -> Result<(), Failure> {
-    let place = root.directory(&wanted.destination).step(|| name(wanted))?;
-    if copy_up {
-        return Err(Failure::rule(format!("{}: not supported yet: tmpcopyup", name(wanted))));
+fn configure(
+    context: &OwnedFd,
+    wanted: &Mount,
+    parameters: &[(String, Option<String>)],
+) -> Result<(), Failure> {
+    for (parameter, value) in parameters {
+        match value {
+            Some(value) => fsconfig_set_string(context, parameter.as_str(), value.as_str()),
+            None => fsconfig_set_flag(context, parameter.as_str()),
+        }
+        .map_err(|e| explain(context, &name(wanted), parameter, &e.into()))?;
     }
+    Ok(())
+}
+
+/// As wide open as the directory that it covers, unless its mode is given.
+fn mount_tmpfs(
+    root: &RootDir,
+    wanted: &Mount,
+    parameters: &[(String, Option<String>)],
+    copy_up: bool,
+) -> Result<(), Failure> {
+    let step = || name(wanted);
+    let MountKind::New { source, .. } = &wanted.kind else { return Ok(()) };
+    let place = root.directory(&wanted.destination).step(step)?;
+    let mut parameters = parameters.to_vec();
+    if !parameters.iter().any(|(name, _)| name == "mode") {
+        let mode = rustix::fs::fstat(&place).step(step)?.st_mode & 0o7777;
+        parameters.push(("mode".to_owned(), Some(format!("{mode:o}"))));
+    }
+    if !copy_up {
+        return put(&new(wanted, "tmpfs", source, &parameters)?, place.as_fd()).step(step);
+    }
+    // It must be writable until it is filled.
+    let writable = Mount { attributes: Default::default(), recursive: Default::default(), ..wanted.clone() };
+    let tree = new(&writable, "tmpfs", source, &parameters)?;
+    copyup::copy(place.as_fd(), tree.as_fd()).step(|| format!("{}: tmpcopyup", name(wanted)))?;
+    mount::set(tree.as_fd(), false, attributes(wanted)).step(step)?;
+    put(&tree, place.as_fd()).step(step)
+}
+
+/// Its layers are directories of the host.
+fn mount_overlay(
+    root: &RootDir,
+    wanted: &Mount,
+    parameters: &[(String, Option<String>)],
+) -> Result<(), Failure> {
+    let option = |(name, value): &(String, Option<String>)| match value {
+        Some(value) => format!("{name}={value}"),
+        None => name.clone(),
+    };
+    let options: Vec<String> = parameters.iter().map(option).collect();
+    let tree = overlay::mount(&name(wanted), &options)?;
+    let change = Change { propagation: Some(wanted.propagation), ..attributes(wanted) };
+    mount::set(tree.as_fd(), false, change).step(|| name(wanted))?;
+    attach_directory(root, wanted, &tree)
+}
+
+/// Of a mount that has none below it.
+fn attributes(wanted: &Mount) -> Change {
+    Change {
+        set: wanted.attributes.set | wanted.recursive.set,
+        clear: wanted.attributes.clear | wanted.recursive.clear,
+        propagation: None,
+    }
+}
+
+/// As mount(2) has it: attributes that are not named are taken away.
+fn remount(root: &RootDir, wanted: &Mount, parameters: &[(String, Option<String>)]) -> Result<(), Failure> {
+    let step = || format!("re{}", name(wanted));
+    let place = root.open(&wanted.destination, OFlags::PATH).step(step)?;
+    if !parameters.is_empty() {
+        let flags = FsPickFlags::FSPICK_EMPTY_PATH | FsPickFlags::FSPICK_CLOEXEC;
+        let context = fspick(&place, "", flags).step(step)?;
+        configure(&context, wanted, parameters)?;
+        let complain = |e: Errno| explain(&context, &step(), "reconfigure", &e.into());
+        fsconfig_reconfigure(&context).map_err(complain)?;
+    }
+    let set = wanted.attributes.set;
+    mount::set(place.as_fd(), false, Change { set, clear: mount::ALL, propagation: None }).step(step)?;
+    if !wanted.recursive.is_nothing() {
+        let Attributes { set, clear } = wanted.recursive;
+        mount::set(place.as_fd(), true, Change { set, clear, propagation: None }).step(step)?;
+    }
+    match wanted.propagation {
+        Propagation::Private => Ok(()),
+        other => mount::set(place.as_fd(), true, spread(other)).step(step),
+    }
+}
+
+fn attach_directory(root: &RootDir, wanted: &Mount, tree: &OwnedFd) -> Result<(), Failure> {
+    let place = root.directory(&wanted.destination).step(|| name(wanted))?;
     put(tree, place.as_fd()).step(|| name(wanted))
 }
 
@@ -97,13 +185,13 @@ fn mount_cgroups(root: &RootDir, wanted: &Mount, sources: &[CgroupSource]) -> Re
     }
     match sources {
         [] => mount_unified(root, wanted),
-        [only] if only.name.is_empty() => attach_directory(root, wanted, &only.tree, false),
+        [only] if only.name.is_empty() => attach_directory(root, wanted, &only.tree),
         several => {
             let parameters = [("mode".to_owned(), Some("755".to_owned()))];
             let writable =
                 Mount { attributes: Default::default(), recursive: Default::default(), ..wanted.clone() };
             let tree = new(&writable, "tmpfs", "cgroup", &parameters)?;
-            attach_directory(root, wanted, &tree, false)?;
+            attach_directory(root, wanted, &tree)?;
             several.iter().try_for_each(|one| attach_hierarchy(&tree, one)).step(|| name(wanted))?;
             mount::set(tree.as_fd(), false, change).step(|| name(wanted))
         }
@@ -113,7 +201,7 @@ fn mount_cgroups(root: &RootDir, wanted: &Mount, sources: &[CgroupSource]) -> Re
 /// Without a group of its own the container sees what its cgroup namespace shows.
 fn mount_unified(root: &RootDir, wanted: &Mount) -> Result<(), Failure> {
     let tree = new(wanted, "cgroup2", "cgroup", &[])?;
-    attach_directory(root, wanted, &tree, false)
+    attach_directory(root, wanted, &tree)
 }
 
 fn attach_hierarchy(above: &OwnedFd, source: &CgroupSource) -> io::Result<()> {

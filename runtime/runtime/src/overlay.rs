@@ -16,8 +16,6 @@ use crate::failure::{Failure, describe};
 /// The longest string that fsconfig(2) takes.
 const LONGEST: usize = 255;
 
-const STEP: &str = "mount root overlay";
-
 /// How the layers are named.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Naming {
@@ -28,18 +26,21 @@ enum Naming {
 }
 
 /// Mounts an overlay of `lowerdir=`, `upperdir=`, `workdir=` and other options of its own; answers the detached mount.
-pub(crate) fn mount(options: &[String]) -> Result<OwnedFd, Failure> {
-    match mount_with(options, Naming::OneByOne) {
+/// `step` is what failures are said of.
+pub(crate) fn mount(step: &str, options: &[String]) -> Result<OwnedFd, Failure> {
+    match mount_with(step, options, Naming::OneByOne) {
         // Kernels before 6.5 notice what they do not know only when the file system is made.
-        Err((Some(Errno::INVAL), _)) => mount_with(options, Naming::List).map_err(|(_, failure)| failure),
+        Err((Some(Errno::INVAL), _)) => {
+            mount_with(step, options, Naming::List).map_err(|(_, failure)| failure)
+        }
         answer => answer.map_err(|(_, failure)| failure),
     }
 }
 
-fn mount_with(options: &[String], naming: Naming) -> Result<OwnedFd, (Option<Errno>, Failure)> {
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| (None, Failure::new(STEP, e)))?;
+fn mount_with(step: &str, options: &[String], naming: Naming) -> Result<OwnedFd, (Option<Errno>, Failure)> {
+    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| (None, Failure::new(step, e)))?;
     let complain = |what: &str, cause: io::Error| {
-        (cause.raw_os_error().map(Errno::from_raw_os_error), explain(&fs, STEP, what, &cause))
+        (cause.raw_os_error().map(Errno::from_raw_os_error), explain(&fs, step, what, &cause))
     };
     let mut attributes = MountAttrFlags::empty();
     // What is named by a descriptor stays open until the file system is made.
@@ -129,7 +130,9 @@ mod tests {
                 layer.to_str().unwrap().to_owned()
             })
             .collect();
-        let mount = |layers: &[String]| mount_with(&[format!("lowerdir={}", layers.join(":"))], Naming::List);
+        let mount = |layers: &[String]| {
+            mount_with("mount", &[format!("lowerdir={}", layers.join(":"))], Naming::List)
+        };
         match mount(&lower) {
             Err((None, failure)) => {
                 assert!(failure.message.contains("20 layers need Linux 6.8"), "{}", failure.message)

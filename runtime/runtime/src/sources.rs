@@ -13,6 +13,7 @@ use tare_sys::mount::{self, Change, Propagation};
 use crate::RootMount;
 use crate::error::Result;
 use crate::failure::{Failure, Step};
+use crate::idmap::MappedNamespaces;
 use crate::overlay;
 use crate::plan::{Device, DeviceKind, InitPlan, Mount, MountKind};
 
@@ -38,11 +39,18 @@ pub(crate) struct CgroupSource {
 }
 
 impl Sources {
-    pub(crate) fn open(plan: &InitPlan, rootfs: &[RootMount], cgroup: Option<&Cgroup>) -> Result<Self> {
+    /// `user` is the user namespace that the container joins.
+    pub(crate) fn open(
+        plan: &InitPlan,
+        rootfs: &[RootMount],
+        cgroup: Option<&Cgroup>,
+        user: Option<BorrowedFd<'_>>,
+    ) -> Result<Self> {
+        let mut maps = MappedNamespaces::new(user);
         let devices = if plan.devices.bind && plan.devices.fill { plan.devices.list.as_slice() } else { &[] };
         Ok(Self {
             root: root(plan, rootfs)?,
-            binds: plan.mounts.iter().map(bind).collect::<Result<_, _>>()?,
+            binds: plan.mounts.iter().map(|wanted| bind(wanted, &mut maps)).collect::<Result<_, _>>()?,
             devices: devices.iter().map(device).collect::<Result<_, _>>()?,
             cgroups: cgroups(plan, cgroup)?,
         })
@@ -76,7 +84,7 @@ fn root(plan: &InitPlan, rootfs: &[RootMount]) -> Result<Vec<OwnedFd>> {
 
 fn root_mount(wanted: &RootMount) -> Result<OwnedFd, Failure> {
     match wanted.kind.as_str() {
-        "overlay" => overlay::mount(&wanted.options),
+        "overlay" => overlay::mount("mount root overlay", &wanted.options),
         "bind" => {
             let read_only = wanted.options.iter().any(|option| option == "ro");
             let step = || format!("bind root {}", wanted.source);
@@ -89,7 +97,7 @@ fn root_mount(wanted: &RootMount) -> Result<OwnedFd, Failure> {
     }
 }
 
-fn bind(wanted: &Mount) -> Result<Option<OwnedFd>, Failure> {
+fn bind(wanted: &Mount, maps: &mut MappedNamespaces<'_>) -> Result<Option<OwnedFd>, Failure> {
     let MountKind::Bind { source, recursive } = &wanted.kind else { return Ok(None) };
     let step = || format!("mount {}: open {}", wanted.destination.display(), source.display());
     let tree = clone_tree(source, *recursive).step(step)?;
@@ -101,6 +109,11 @@ fn bind(wanted: &Mount) -> Result<Option<OwnedFd>, Failure> {
         clear: attributes.clear,
         propagation: None,
     };
+    if let Some(map) = &wanted.id_map {
+        let step = || format!("mount {}: map the ids of {}", wanted.destination.display(), source.display());
+        let namespace = maps.of(map.maps.as_ref()).step(step)?;
+        mount::map_ids(tree.as_fd(), map.recursive, namespace).step(step)?;
+    }
     if !wanted.recursive.is_nothing() {
         mount::set(tree.as_fd(), true, all(wanted.recursive)).step(step)?;
     }

@@ -63,7 +63,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     refuse_unsupported(linux)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
-    let mounts = mount::plan(&spec.mounts)?;
+    let mounts = mount::plan(&spec.mounts, &namespaces)?;
     let fill = !mounts
         .iter()
         .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));

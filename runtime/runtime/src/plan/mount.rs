@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use tare_oci::runtime;
+use tare_sys::clone;
 use tare_sys::mount::{self, Propagation};
 
 use super::inside;
+use super::namespace::{IdMaps, Namespaces, id_map};
 use crate::error::{Error, Result};
 
 /// Something mounted inside the root.
@@ -18,6 +20,17 @@ pub(crate) struct Mount {
     pub(crate) recursive: Attributes,
     /// Of the mount and all below it: a mount below that kept another relation to the host would be a way there.
     pub(crate) propagation: Propagation,
+    /// Shows its files with other owners.
+    pub(crate) id_map: Option<IdMap>,
+}
+
+/// Which owners a mount's files are shown with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct IdMap {
+    /// None: those of the user namespace that is joined.
+    pub(crate) maps: Option<IdMaps>,
+    /// Of all that is mounted below as well.
+    pub(crate) recursive: bool,
 }
 
 /// Where it comes from.
@@ -36,6 +49,8 @@ pub(crate) enum MountKind {
     Bind { source: PathBuf, recursive: bool },
     /// The container's cgroups.
     Cgroup,
+    /// What is mounted there already, with these attributes and no others; parameters are for its file system.
+    Remount { parameters: Vec<(String, Option<String>)> },
 }
 
 /// Bits of `MOUNT_ATTR_…`.
@@ -67,8 +82,8 @@ impl Attributes {
     }
 }
 
-pub(crate) fn plan(mounts: &[runtime::Mount]) -> Result<Vec<Mount>> {
-    mounts.iter().enumerate().map(|(i, mount)| one(&format!("mounts[{i}]"), mount)).collect()
+pub(crate) fn plan(mounts: &[runtime::Mount], namespaces: &Namespaces) -> Result<Vec<Mount>> {
+    mounts.iter().enumerate().map(|(i, mount)| one(&format!("mounts[{i}]"), mount, namespaces)).collect()
 }
 
 #[derive(Default)]
@@ -78,28 +93,59 @@ struct Options {
     propagation: Option<Propagation>,
     bind: Option<bool>,
     copy_up: bool,
+    remount: bool,
+    /// Whether recursive.
+    id_map: Option<bool>,
     rest: Vec<(String, Option<String>)>,
 }
 
-fn one(field: &str, mount: &runtime::Mount) -> Result<Mount> {
+fn one(field: &str, mount: &runtime::Mount, namespaces: &Namespaces) -> Result<Mount> {
     let destination = inside(&format!("{field}.destination"), &mount.destination)?;
     if destination == Path::new("/") {
         return Err(Error::spec(format!("{field}.destination"), "must be below the root"));
     }
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::NotSupported { what: format!("{field}.uidMappings: id-mapped mounts") });
-    }
-    let options = options(&format!("{field}.options"), &mount.options)?;
+    let options = options(&format!("{field}.options"), &mount.options, mount.kind.as_deref())?;
     let kind = kind(field, mount, &options)?;
     check_proc(field, &destination, &kind)?;
+    let id_map = mapped(field, mount, &options, namespaces)?;
+    if id_map.is_some() && !matches!(kind, MountKind::Bind { .. }) {
+        return Err(Error::spec(format!("{field}.options"), "only a bind mount can be id-mapped"));
+    }
     let Options { attributes, recursive, propagation, .. } = options;
     let propagation = propagation.unwrap_or(Propagation::Private);
-    Ok(Mount { destination, kind, attributes, recursive, propagation })
+    Ok(Mount { destination, kind, attributes, recursive, propagation, id_map })
+}
+
+/// With the mount's own maps, else with those of the container's user namespace.
+fn mapped(
+    field: &str,
+    mount: &runtime::Mount,
+    options: &Options,
+    namespaces: &Namespaces,
+) -> Result<Option<IdMap>> {
+    let lists = [("uidMappings", &mount.uid_mappings), ("gidMappings", &mount.gid_mappings)];
+    let given = lists.iter().any(|(_, list)| !list.is_empty());
+    let Some(recursive) = options.id_map.or(given.then_some(false)) else { return Ok(None) };
+    if given {
+        let [uid, gid] = lists.map(|(name, list)| id_map(&format!("{field}.{name}"), list));
+        return Ok(Some(IdMap { maps: Some(IdMaps { uid: uid?, gid: gid? }), recursive }));
+    }
+    if !namespaces.has(clone::NEW_USER) {
+        let rule = "idmap needs uidMappings and gidMappings, or a user namespace in linux.namespaces";
+        return Err(Error::spec(format!("{field}.options"), rule));
+    }
+    Ok(Some(IdMap { maps: namespaces.id_maps.clone(), recursive }))
 }
 
 fn kind(field: &str, mount: &runtime::Mount, options: &Options) -> Result<MountKind> {
     let fs = mount.kind.as_deref().unwrap_or_default();
     let source = mount.source.as_deref();
+    if [fs].into_iter().chain(source.and_then(Path::to_str)).any(|text| text.contains('\0')) {
+        return Err(Error::spec(format!("{field}.source"), "must hold no NUL"));
+    }
+    if options.remount {
+        return remount(field, fs == "bind" || options.bind.is_some(), options);
+    }
     if fs == "bind" || options.bind.is_some() {
         let source = source.filter(|path| !path.as_os_str().is_empty());
         let source =
@@ -130,6 +176,19 @@ fn kind(field: &str, mount: &runtime::Mount, options: &Options) -> Result<MountK
     }
 }
 
+fn remount(field: &str, bind: bool, options: &Options) -> Result<MountKind> {
+    let field = format!("{field}.options");
+    if options.copy_up {
+        return Err(Error::spec(field, "tmpcopyup needs a new tmpfs"));
+    }
+    match options.rest.first() {
+        Some((name, _)) if bind => {
+            Err(Error::spec(field, format!("\"{name}\" means nothing for a bind mount")))
+        }
+        _ => Ok(MountKind::Remount { parameters: options.rest.clone() }),
+    }
+}
+
 /// What may be covered in /proc without hiding or faking what the runtime and security modules rely on: the files that
 /// lxcfs serves (CVE-2019-16884, CVE-2019-19921).
 const COVERABLE: [&str; 10] = [
@@ -154,6 +213,8 @@ fn check_proc(field: &str, destination: &Path, kind: &MountKind) -> Result<()> {
         MountKind::Bind { .. } => {
             destination == proc || COVERABLE.iter().any(|path| destination == Path::new(path))
         }
+        // Nothing is covered by it.
+        MountKind::Remount { .. } => true,
         MountKind::New { .. } | MountKind::Cgroup => false,
     };
     if allowed {
@@ -163,7 +224,10 @@ fn check_proc(field: &str, destination: &Path, kind: &MountKind) -> Result<()> {
     }
 }
 
-fn options(field: &str, list: &[String]) -> Result<Options> {
+/// Parameters of every file system.
+const GENERIC: [&str; 5] = ["sync", "async", "dirsync", "lazytime", "nolazytime"];
+
+fn options(field: &str, list: &[String], kind: Option<&str>) -> Result<Options> {
     let mut options = Options::default();
     for option in list.iter().flat_map(|option| option.split(',')).filter(|option| !option.is_empty()) {
         if option.contains('\0') {
@@ -171,10 +235,13 @@ fn options(field: &str, list: &[String]) -> Result<Options> {
         }
         let known = attribute(&mut options.attributes, option)
             || option.strip_prefix('r').is_some_and(|rest| attribute(&mut options.recursive, rest));
-        if !known && !other(&mut options, option) {
-            return Err(Error::NotSupported { what: format!("{field}: \"{option}\"") });
+        if !known {
+            other(&mut options, option);
         }
     }
+    let bind = options.bind.is_some() || kind == Some("bind");
+    // The kernel knows them for every file system and passes over them for a bind mount.
+    options.rest.retain(|(name, _)| !(bind && GENERIC.contains(&name.as_str())));
     Ok(options)
 }
 
@@ -200,7 +267,7 @@ fn attribute(attributes: &mut Attributes, option: &str) -> bool {
     true
 }
 
-fn other(options: &mut Options, option: &str) -> bool {
+fn other(options: &mut Options, option: &str) {
     match option {
         "bind" => options.bind = Some(options.bind.unwrap_or(false)),
         "rbind" => options.bind = Some(true),
@@ -209,13 +276,16 @@ fn other(options: &mut Options, option: &str) -> bool {
         "shared" | "rshared" => options.propagation = Some(Propagation::Shared),
         "unbindable" | "runbindable" => options.propagation = Some(Propagation::Unbindable),
         "tmpcopyup" => options.copy_up = true,
-        "defaults" | "async" | "loud" | "nomand" | "noiversion" => {}
-        "remount" | "idmap" | "ridmap" => return false,
+        "remount" => options.remount = true,
+        "idmap" => options.id_map = Some(options.id_map.unwrap_or(false)),
+        "ridmap" => options.id_map = Some(true),
+        // Mandatory locks are gone since Linux 5.15, versions are counted where the file system can, and nothing is
+        // logged here that "silent" could silence.
+        "defaults" | "loud" | "silent" | "mand" | "nomand" | "iversion" | "noiversion" => {}
         _ => {
             let (name, value) =
                 option.split_once('=').map_or((option, None), |(n, v)| (n, Some(v.to_owned())));
             options.rest.push((name.to_owned(), value));
         }
     }
-    true
 }

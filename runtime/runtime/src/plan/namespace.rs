@@ -36,7 +36,7 @@ pub(crate) struct Join {
 }
 
 /// As the files of /proc/PID take them.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdMaps {
     pub(crate) uid: String,
     pub(crate) gid: String,

@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use tare_sys::clone;
-use tare_sys::mount;
+use tare_sys::mount as attribute;
 
 use super::*;
 
@@ -75,6 +75,27 @@ fn each_broken_rule_names_its_field() {
             json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["size=1"]}]),
             "mounts[0].options",
         ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "idmap"]}]),
+            "mounts[0].options",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "bind", "source": "/b",
+                    "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}]}]),
+            "mounts[0].gidMappings",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "sysfs", "options": ["tmpcopyup"]}]),
+            "mounts[0].options",
+        ),
+        (
+            "/mounts",
+            json!([{"destination": "/a", "type": "tmpfs", "options": ["remount", "tmpcopyup"]}]),
+            "mounts[0].options",
+        ),
         ("/mounts", json!([{"destination": "/proc/sys", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/mounts", json!([{"destination": "/x/../proc", "type": "tmpfs"}]), "mounts[0].destination"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces"),
@@ -104,10 +125,6 @@ fn what_is_not_there_yet_is_said_so() {
     let cases = [
         ("/process/apparmorProfile", json!("docker-default")),
         ("/process/selinuxLabel", json!("system_u:x")),
-        (
-            "/mounts",
-            json!([{"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", "idmap"]}]),
-        ),
     ];
     for (pointer, value) in cases {
         assert!(matches!(with(pointer, value), Err(Error::NotSupported { .. })), "{pointer}");
@@ -163,11 +180,12 @@ fn mount_options_become_attributes() {
             copy_up: false,
         },
         attributes: Attributes {
-            set: mount::NO_SUID | mount::READ_ONLY | mount::NO_ATIME,
-            clear: mount::ATIME,
+            set: attribute::NO_SUID | attribute::READ_ONLY | attribute::NO_ATIME,
+            clear: attribute::ATIME,
         },
-        recursive: Attributes { set: mount::NO_EXEC, clear: mount::READ_ONLY },
+        recursive: Attributes { set: attribute::NO_EXEC, clear: attribute::READ_ONLY },
         propagation: Propagation::Slave,
+        id_map: None,
     };
     assert_eq!(plan.mounts, [expected]);
 }
@@ -177,8 +195,41 @@ fn the_last_option_of_a_kind_wins() {
     let options = ["ro", "rw", "strictatime", "relatime", "private", "rshared"];
     let mounts = json!([{"destination": "/a", "type": "bind", "source": "/b", "options": options}]);
     let mount = &with("/mounts", mounts).unwrap().mounts[0];
-    assert_eq!(mount.attributes, Attributes { set: 0, clear: mount::READ_ONLY | mount::ATIME });
+    assert_eq!(mount.attributes, Attributes { set: 0, clear: attribute::READ_ONLY | attribute::ATIME });
     assert_eq!(mount.propagation, Propagation::Shared);
+}
+
+#[test]
+fn ids_are_mapped_as_the_mount_says_else_as_the_container_does() {
+    let map = |first: u32| json!([{"containerID": 0, "hostID": first, "size": 10}]);
+    let planned = |mount: Value, namespace: Value| {
+        let document = json!({
+            "ociVersion": "1.2.0",
+            "root": {"path": "rootfs"},
+            "process": {"args": ["sh"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+            "mounts": [mount],
+            "linux": {"namespaces": [{"type": "mount"}, namespace], "uidMappings": map(1), "gidMappings": map(2)},
+        });
+        let plan = plan(&serde_json::from_value(document).unwrap(), Path::new("/bundle")).unwrap();
+        plan.mounts.into_iter().next().unwrap().id_map
+    };
+    let bind = |option: &str, ids: Value| {
+        let mut mount =
+            json!({"destination": "/a", "type": "bind", "source": "/b", "options": ["bind", option]});
+        if ids != Value::Null {
+            (mount["uidMappings"], mount["gidMappings"]) = (ids.clone(), ids);
+        }
+        mount
+    };
+    let maps = |uid: &str, gid: &str| Some(namespace::IdMaps { uid: uid.to_owned(), gid: gid.to_owned() });
+    let (new, joined) = (json!({"type": "user"}), json!({"type": "user", "path": "/proc/1/ns/user"}));
+    assert_eq!(planned(bind("ro", Value::Null), new.clone()), None);
+    let own = mount::IdMap { maps: maps("0 1 10\n", "0 2 10\n"), recursive: false };
+    assert_eq!(planned(bind("idmap", Value::Null), new.clone()), Some(own));
+    let given = mount::IdMap { maps: maps("0 7 10\n", "0 7 10\n"), recursive: true };
+    assert_eq!(planned(bind("ridmap", map(7)), new), Some(given));
+    let theirs = mount::IdMap { maps: None, recursive: false };
+    assert_eq!(planned(bind("idmap", Value::Null), joined), Some(theirs));
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod devices;
 mod enter;
 mod files;
 mod groups;
+mod mounts;
 mod share;
 mod world;
 
@@ -73,6 +74,13 @@ fn all() -> Vec<Test> {
         groups::its_group_is_the_root_of_its_cgroup_namespace,
         groups::exec_is_counted_with_the_container,
         groups::a_group_that_takes_nobody_is_named,
+        mounts::owners_are_shown_as_an_id_map_says,
+        mounts::an_id_map_is_that_of_the_containers_user_namespace_unless_given,
+        mounts::recursive_attributes_reach_what_is_mounted_below,
+        mounts::mounts_spread_as_asked,
+        mounts::a_tmpfs_begins_with_what_it_covers_if_asked,
+        mounts::a_remount_changes_what_is_mounted_there,
+        mounts::an_overlay_and_parameters_of_file_systems_are_mounted,
         share::a_user_namespace_is_joined_and_owns_what_is_new,
         share::all_but_the_mounts_is_shared_and_entered_by_exec,
         share::a_process_id_namespace_is_shared_with_the_host_or_another,
@@ -101,6 +109,7 @@ fn main() -> ExitCode {
         println!("skipped: needs root and /bin/busybox (busybox-static)");
         return ExitCode::SUCCESS;
     }
+    world::leave_the_hosts_mounts();
     let failed = tests.iter().filter(|(name, test)| {
         let failed = catch_unwind(test).is_err();
         println!("test {name} ... {}", if failed { "FAILED" } else { "ok" });

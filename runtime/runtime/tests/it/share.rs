@@ -41,7 +41,7 @@ pub(crate) fn a_user_namespace_is_joined_and_owns_what_is_new() {
     first.map_ids();
     let holder = asleep(&first);
     let mut second =
-        Bundle::of("readlink /proc/self/ns/user; id -u; echo $$; hostname; stat -c %u /proc/1 /dev/null");
+        Bundle::of("readlink /proc/self/ns/user; id -u; echo $$; hostname; stat -c %u /proc/1 /dev/zero");
     second.map_ids();
     second.join(NamespaceKind::User, &of(holder.running.pid, NamespaceKind::User));
     let user = fs::read_link(of(holder.running.pid, NamespaceKind::User)).unwrap();

@@ -14,10 +14,18 @@ use tare_oci::runtime::{
     Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec,
 };
 use tare_runtime::{Created, Error, Launch, RootMount, Running, Stdio, Target};
+use tare_sys::mount::{Change, Propagation};
 use tempfile::TempDir;
 
 pub(crate) fn busybox() -> Option<PathBuf> {
     ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from).into_iter().find(|path| path.is_file())
+}
+
+/// What the tests mount is theirs alone, and goes with them however they end.
+pub(crate) fn leave_the_hosts_mounts() {
+    tare_sys::namespace::unshare(tare_sys::clone::NEW_MOUNT).unwrap();
+    let private = Change { propagation: Some(Propagation::Private), ..Change::default() };
+    tare_sys::mount::set(File::open("/").unwrap().as_fd(), true, private).unwrap();
 }
 
 const APPLETS: [&str; 22] = [
