@@ -1,6 +1,6 @@
 //! # oci: the Open Container Initiative's words
 //!
-//! - **Owns**: the documents of runtime-spec 1.2 (`config.json`) and image-spec 1.1 (descriptor, manifest, index,
+//! - **Owns**: the documents of runtime-spec 1.3 (`config.json`) and image-spec 1.1 (descriptor, manifest, index,
 //!   image configuration) with Docker's extensions to the latter.
 //! - **In**: JSON. **Out**: plain structs, and the same JSON again.
 //! - **Leans on**: model, serde.

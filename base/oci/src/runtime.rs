@@ -1,4 +1,4 @@
-//! `config.json`: OCI runtime-spec 1.2, Linux.
+//! `config.json`: OCI runtime-spec 1.3, Linux.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -94,6 +94,21 @@ pub struct Process {
     /// sched_setattr(2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<Scheduler>,
+    /// Of a program that joins a running container.
+    #[serde(rename = "execCPUAffinity", skip_serializing_if = "Option::is_none")]
+    pub exec_cpu_affinity: Option<CpuAffinity>,
+}
+
+/// sched_setaffinity(2), lists as `0-3,7`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CpuAffinity {
+    /// Before it is in the container's cgroup.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<String>,
+    /// From then on.
+    #[serde(rename = "final", skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
 }
 
 /// Characters.
@@ -123,7 +138,7 @@ pub struct User {
 
 /// capabilities(7).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(from = "NamedCapabilities")]
 pub struct Capabilities {
     /// Upper bound.
     pub bounding: Vec<Capability>,
@@ -135,6 +150,42 @@ pub struct Capabilities {
     pub permitted: Vec<Capability>,
     /// Kept over execve for non-root users.
     pub ambient: Vec<Capability>,
+    /// Names in any of them that this version does not know; they grant nothing.
+    #[serde(skip)]
+    pub unknown: Vec<String>,
+}
+
+/// As they are written. A kernel to come may have more than are known here, which must not keep a container from running.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct NamedCapabilities {
+    bounding: Vec<String>,
+    effective: Vec<String>,
+    inheritable: Vec<String>,
+    permitted: Vec<String>,
+    ambient: Vec<String>,
+}
+
+impl From<NamedCapabilities> for Capabilities {
+    fn from(named: NamedCapabilities) -> Self {
+        let mut unknown = Vec::new();
+        let mut known = |names: Vec<String>| {
+            let mut list = Vec::with_capacity(names.len());
+            for name in names {
+                match name.parse() {
+                    Ok(capability) => list.push(capability),
+                    Err(_) if unknown.contains(&name) => {}
+                    Err(_) => unknown.push(name),
+                }
+            }
+            list
+        };
+        let NamedCapabilities { bounding, effective, inheritable, permitted, ambient } = named;
+        let [bounding, effective, inheritable, permitted, ambient] =
+            [bounding, effective, inheritable, permitted, ambient].map(&mut known);
+        Self { bounding, effective, inheritable, permitted, ambient, unknown }
+    }
 }
 
 /// One limit.
@@ -302,6 +353,64 @@ pub struct Linux {
     /// personality(2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub personality: Option<Personality>,
+    /// set_mempolicy(2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_policy: Option<MemoryPolicy>,
+    /// Interfaces of the runtime's network namespace that are moved in, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub net_devices: BTreeMap<String, NetDevice>,
+    /// resctrl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
+}
+
+/// set_mempolicy(2).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryPolicy {
+    /// `MPOL_BIND`, …
+    pub mode: String,
+    /// `0-1,3`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub nodes: String,
+    /// `MPOL_F_STATIC_NODES`, …
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<String>,
+}
+
+/// A network interface that is moved in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetDevice {
+    /// Its name inside; empty = the one that it has.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+}
+
+/// Documentation/filesystems/resctrl.rst of Linux.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct IntelRdt {
+    /// The class of service; empty = one of its own.
+    #[serde(rename = "closID", skip_serializing_if = "String::is_empty")]
+    pub clos_id: String,
+    /// Lines of `schemata`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub schemata: Vec<String>,
+    /// `L3:0=f0;1=f`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub l3_cache_schema: String,
+    /// `MB:0=20;1=70`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub mem_bw_schema: String,
+    /// A monitoring group for the container.
+    #[serde(skip_serializing_if = "is_false")]
+    pub enable_monitoring: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde asks for it
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// The kinds of namespaces(7).

@@ -69,3 +69,65 @@ pub fn set_io_priority(class: u16, level: u16) -> io::Result<()> {
     // SAFETY: takes plain numbers.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, value) }).map(drop)
 }
+
+/// What sched_setattr(2) takes; times in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scheduling {
+    /// `SCHED_…`.
+    pub policy: u32,
+    /// `SCHED_FLAG_…` bits.
+    pub flags: u64,
+    /// -20 to 19, for the ordinary policies.
+    pub nice: i32,
+    /// 1 to 99, for the real-time policies.
+    pub priority: u32,
+    /// Of `SCHED_DEADLINE`.
+    pub runtime: u64,
+    /// Of `SCHED_DEADLINE`.
+    pub deadline: u64,
+    /// Of `SCHED_DEADLINE`.
+    pub period: u64,
+}
+
+/// `struct sched_attr`, as Linux 5.3 has it.
+#[repr(C)]
+struct SchedulingAttributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+    utilization: [u32; 2],
+}
+
+/// Schedules the calling thread, and what comes of it, another way.
+///
+/// # Errors
+/// sched_setattr(2)'s.
+pub fn set_scheduling(wanted: &Scheduling) -> io::Result<()> {
+    let Scheduling { policy, flags, nice, priority, runtime, deadline, period } = *wanted;
+    let size = size_of::<SchedulingAttributes>() as u32;
+    let utilization = [0; 2];
+    let attributes =
+        SchedulingAttributes { size, policy, flags, nice, priority, runtime, deadline, period, utilization };
+    // SAFETY: `attributes` has the layout of `struct sched_attr` and names its size; it outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) }).map(drop)
+}
+
+/// As many NUMA nodes as Linux can have, one bit each.
+pub type NodeMask = [u64; 16];
+
+/// Decides where the memory of the calling thread, and of what comes of it, is taken from; `mode` with its `MPOL_F_…` bits.
+///
+/// # Errors
+/// set_mempolicy(2)'s; `ENOSYS` without NUMA in the kernel.
+pub fn set_memory_policy(mode: u32, nodes: &NodeMask) -> io::Result<()> {
+    // The kernel takes one bit less than it is told.
+    let bits = 64 * nodes.len() + 1;
+    let nodes = if nodes.iter().all(|word| *word == 0) { std::ptr::null() } else { nodes.as_ptr() };
+    // SAFETY: `nodes` is null or an array of that many bits, which outlives the call.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode as libc::c_int, nodes, bits) }).map(drop)
+}

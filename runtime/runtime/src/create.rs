@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::hooks::Occasions;
 use crate::init::{self, Init};
 use crate::join::{self, Joined};
+use crate::labels;
 use crate::plan;
 use crate::seccomp::{self, Filter};
 use crate::sources::Sources;
@@ -22,6 +23,7 @@ use crate::{Created, Launch, Running};
 
 pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;
+    labels::check(&plan.process.labels, launch.spec)?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
     let foreign = join::open(&plan)?;
     let sources = Sources::open(&plan, launch.rootfs, launch.cgroup, join::user_namespace(&foreign))?;
@@ -82,6 +84,7 @@ fn become_second(created: &mut Created) -> Result<()> {
 
 /// Gives init what only the caller can: a rank before the out-of-memory killer, and ids, which init waits for.
 fn admit(created: &mut Created, plan: &plan::InitPlan) -> Result<()> {
+    created.warnings.extend(plan.process.warnings.iter().cloned());
     created.warnings.extend(rank(created.pid, &plan.process)?);
     let Some(maps) = &plan.namespaces.id_maps else { return Ok(()) };
     let proc = PathBuf::from(format!("/proc/{}", created.pid));

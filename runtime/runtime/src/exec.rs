@@ -18,9 +18,11 @@ use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
 use crate::identity;
 use crate::join::Joined;
-use crate::plan::{self, Identity, ProcessPlan};
+use crate::labels;
+use crate::plan::{self, Identity, MemoryPlan, ProcessPlan};
 use crate::program::{self, Program};
 use crate::root::RootDir;
+use crate::schedule::{self, Pinned};
 use crate::seccomp::Filter;
 use crate::{Created, Running, Stdio, Target};
 
@@ -36,6 +38,8 @@ pub(crate) fn exec_preserving(
     preserve_fds: u32,
 ) -> Result<Running> {
     let plan = plan::plan_process(process)?;
+    labels::check(&plan.labels, target.spec)?;
+    let memory = target.spec.linux.as_ref().map(plan::memory_policy).transpose()?.flatten();
     let filter = create::filter(target.spec, target.seccomp_cache)?;
     let kinds = plan::own_namespaces(target.spec);
     let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
@@ -45,6 +49,11 @@ pub(crate) fn exec_preserving(
     } else {
         Joined::enter_of(target.pidfd, clone::NEW_PID)?
     };
+    let pinned = Pinned::to(plan.schedule.first.as_ref());
+    let pinned = match pinned {
+        Ok(pinned) => pinned,
+        Err(error) => return joined.leave().and(Err(error)),
+    };
     let cloned =
         clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
     if let Ok(Cloned::Child) = cloned {
@@ -52,6 +61,7 @@ pub(crate) fn exec_preserving(
             target: target.pidfd,
             kinds: kinds & !clone::NEW_PID,
             plan: &plan,
+            memory: memory.as_ref(),
             entrance,
             filter: filter.as_ref(),
             stdio,
@@ -59,10 +69,11 @@ pub(crate) fn exec_preserving(
         };
         child::end_in(theirs.as_fd(), || steps(entry, &theirs));
     }
-    joined.leave()?;
+    joined.leave().and(pinned.leave())?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
     let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None };
+    created.warnings.extend(plan.warnings.iter().cloned());
     let warning = create::rank(pid, &plan).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
     created.warnings.extend(warning);
     create::ready(&mut created)?;
@@ -73,6 +84,7 @@ struct Entry<'a> {
     target: BorrowedFd<'a>,
     kinds: u64,
     plan: &'a ProcessPlan,
+    memory: Option<&'a MemoryPlan>,
     entrance: Option<Entrance>,
     filter: Option<&'a Filter>,
     stdio: Stdio,
@@ -80,8 +92,10 @@ struct Entry<'a> {
 }
 
 fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let Entry { target, kinds, plan, entrance, filter, stdio, preserve_fds } = entry;
+    let Entry { target, kinds, plan, memory, entrance, filter, stdio, preserve_fds } = entry;
     child::enter_cgroup(entrance)?;
+    schedule::pin(plan.schedule.then.as_ref())?;
+    schedule::place_memory(memory)?;
     child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, preserve_fds)?;
     child::leave_keyring()?;
     umask(Mode::empty());

@@ -2,12 +2,10 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::process::umask;
 use rustix::system::{setdomainname, sethostname};
 use tare_cgroup::Entrance;
@@ -24,9 +22,11 @@ use crate::hooks::Occasions;
 use crate::identity;
 use crate::join::{self, Foreign};
 use crate::mounts;
-use crate::plan::{Identity, InitPlan, Namespaces, Sysctl};
+use crate::plan::{Identity, InitPlan, Names, Namespaces, Sysctl};
+use crate::procfs;
 use crate::program::{self, Program};
 use crate::root::RootDir;
+use crate::schedule;
 use crate::seccomp::Filter;
 use crate::sources::Sources;
 use crate::{Relaxed, Stdio};
@@ -89,7 +89,7 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         namespace::enter(theirs, clone::NEW_MOUNT).at("join the mount namespace")?;
     }
     // 3. Names and parameters of the namespaces.
-    name_host(plan)?;
+    name_host(&plan.names, &plan.namespaces)?;
     set_sysctls(&plan.sysctls)?;
     // 4. The root and what is mounted in it.
     let hooks = hooks.filter(|hooks| hooks.concern_init());
@@ -101,8 +101,8 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     make_working_directory(&root, &plan.process.cwd);
     let hooks = hooks.map(|hooks| create_container(hooks, socket)).transpose()?;
     // 5. Nothing is mounted after what hides it.
-    hide::make_readonly(&root, &plan.readonly)?;
-    hide::mask(&root, &plan.masked)?;
+    hide::make_readonly(&root, &plan.hidden.readonly)?;
+    hide::mask(&root, &plan.hidden.masked)?;
     if relaxed.no_pivot {
         root.chroot(&plan.root, hooks.is_some())?;
     } else {
@@ -112,6 +112,7 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     if let Some(personality) = plan.personality {
         process::set_personality(personality).at("set the personality")?;
     }
+    schedule::place_memory(plan.memory.as_ref())?;
     child::take_streams(&stdio, terminal.as_ref(), plan.process.identity.uid)?;
     let program = Program {
         plan: &plan.process,
@@ -151,14 +152,14 @@ fn become_root() -> Result<(), Failure> {
     identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })
 }
 
-fn name_host(plan: &InitPlan) -> Result<(), Failure> {
-    if let Some(name) = &plan.hostname {
+fn name_host(names: &Names, namespaces: &Namespaces) -> Result<(), Failure> {
+    if let Some(name) = &names.host {
         sethostname(name.as_bytes()).at("set the host name")?;
     }
-    if let Some(name) = &plan.domainname {
+    if let Some(name) = &names.domain {
         setdomainname(name.as_bytes()).at("set the domain name")?;
     }
-    if plan.namespaces.new & clone::NEW_NETWORK != 0 {
+    if namespaces.new & clone::NEW_NETWORK != 0 {
         net::loopback_up().at("turn the loopback interface on")?;
     }
     Ok(())
@@ -169,22 +170,13 @@ fn set_sysctls(sysctls: &[Sysctl]) -> Result<(), Failure> {
     if sysctls.is_empty() {
         return Ok(());
     }
-    let proc = private_proc().at("mount a private procfs")?;
+    let proc = procfs::private().at("mount a private procfs")?;
     for sysctl in sysctls {
         let step = || format!("set {}", sysctl.path.display());
         let file = open_without_links(proc.as_fd(), &sysctl.path, OFlags::WRONLY).step(step)?;
         rustix::io::write(&file, sysctl.value.as_bytes()).step(step)?;
     }
     Ok(())
-}
-
-fn private_proc() -> io::Result<OwnedFd> {
-    let fs = fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_create(&fs)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
 fn open_terminal(root: &RootDir, stdio: &Stdio, owner: u32) -> Result<Option<Terminal>, Failure> {

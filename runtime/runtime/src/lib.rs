@@ -27,12 +27,15 @@ mod idmap;
 mod init;
 mod join;
 pub mod kept;
+mod labels;
 mod mounts;
 mod overlay;
 mod plan;
+mod procfs;
 mod program;
 mod protect;
 mod root;
+mod schedule;
 pub mod seccomp;
 mod sources;
 

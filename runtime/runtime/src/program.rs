@@ -20,8 +20,10 @@ use crate::door::Door;
 use crate::failure::{Failure, Step, describe};
 use crate::hooks::Occasions;
 use crate::identity;
+use crate::labels;
 use crate::plan::ProcessPlan;
 use crate::root::{RootDir, change_directory};
+use crate::schedule;
 use crate::seccomp::Filter;
 
 /// A program, and how it is told when to begin.
@@ -41,11 +43,10 @@ pub(crate) struct Program<'a> {
 pub(crate) fn run(mut program: Program<'_>, root: &RootDir) -> Result<Infallible, Failure> {
     let plan = program.plan;
     let environment = environment(plan, root);
-    if let Some((class, level)) = plan.io_priority {
-        process::set_io_priority(class, level).at("set the I/O priority")?;
-    }
+    schedule::apply(&plan.schedule)?;
     identity::limit(&plan.rlimits, &mut program.warnings)?;
     let entered = change_directory(&plan.cwd);
+    labels::ask(&plan.labels)?;
     // Loading a filter takes CAP_SYS_ADMIN unless no_new_privs is set, so it cannot wait until that is gone.
     if !plan.no_new_privileges {
         load(program.filter)?;

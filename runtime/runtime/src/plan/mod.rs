@@ -1,9 +1,12 @@
 //! From config.json to what init will do: pure, and the only place where config.json is judged.
 
 mod device;
+mod list;
+mod memory;
 mod mount;
 mod namespace;
 mod process;
+mod schedule;
 mod sysctl;
 
 use std::path::{Component, Path, PathBuf};
@@ -14,27 +17,42 @@ use tare_sys::mount::Propagation;
 use crate::error::{Error, Result};
 
 pub(crate) use device::{Device, DeviceKind};
+pub(crate) use memory::MemoryPlan;
 pub(crate) use mount::{Attributes, Mount, MountKind};
 pub(crate) use namespace::{IdMaps, Namespaces};
-pub(crate) use process::{CapabilitySets, Identity, ProcessPlan, Rlimit};
+pub(crate) use process::{CapabilitySets, Identity, Labels, ProcessPlan, Rlimit};
+pub(crate) use schedule::Schedule;
 pub(crate) use sysctl::Sysctl;
 
 /// Everything that init does, checked.
 #[derive(Debug)]
 pub(crate) struct InitPlan {
     pub(crate) namespaces: Namespaces,
-    pub(crate) hostname: Option<String>,
-    pub(crate) domainname: Option<String>,
+    pub(crate) names: Names,
     pub(crate) root: Root,
     pub(crate) mounts: Vec<Mount>,
     pub(crate) devices: Devices,
     pub(crate) sysctls: Vec<Sysctl>,
+    pub(crate) hidden: Hidden,
+    pub(crate) personality: Option<u32>,
+    pub(crate) memory: Option<MemoryPlan>,
+    pub(crate) process: ProcessPlan,
+}
+
+/// What the container is called.
+#[derive(Debug)]
+pub(crate) struct Names {
+    pub(crate) host: Option<String>,
+    pub(crate) domain: Option<String>,
+}
+
+/// What the kernel shows and a container must not see or change.
+#[derive(Debug)]
+pub(crate) struct Hidden {
     /// Covered so that they cannot be read.
     pub(crate) masked: Vec<PathBuf>,
     /// Mounted read-only over themselves.
     pub(crate) readonly: Vec<PathBuf>,
-    pub(crate) personality: Option<u32>,
-    pub(crate) process: ProcessPlan,
 }
 
 /// The root file system.
@@ -60,16 +78,21 @@ pub(crate) struct Devices {
 pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     let nothing = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&nothing);
-    refuse_unsupported(linux)?;
+    check_label(linux)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
-    let mounts = mount::plan(&spec.mounts, &namespaces)?;
+    let mut mounts = mount::plan(&spec.mounts, &namespaces)?;
+    if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
+        mounts.iter_mut().for_each(|mount| mount.label(label));
+    }
     let fill = !mounts
         .iter()
         .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));
     Ok(InitPlan {
-        hostname: uts("hostname", spec.hostname.as_ref(), &namespaces)?,
-        domainname: uts("domainname", spec.domainname.as_ref(), &namespaces)?,
+        names: Names {
+            host: uts("hostname", spec.hostname.as_ref(), &namespaces)?,
+            domain: uts("domainname", spec.domainname.as_ref(), &namespaces)?,
+        },
         root: root(spec, linux, bundle)?,
         devices: Devices {
             fill,
@@ -77,9 +100,12 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
             list: device::plan(&linux.devices)?,
         },
         sysctls: sysctl::plan(&linux.sysctl, &namespaces)?,
-        masked: paths("linux.maskedPaths", &linux.masked_paths)?,
-        readonly: paths("linux.readonlyPaths", &linux.readonly_paths)?,
+        hidden: Hidden {
+            masked: paths("linux.maskedPaths", &linux.masked_paths)?,
+            readonly: paths("linux.readonlyPaths", &linux.readonly_paths)?,
+        },
         personality: linux.personality.as_ref().map(personality).transpose()?,
+        memory: memory_policy(linux)?,
         process: process::plan(process)?,
         namespaces,
         mounts,
@@ -91,17 +117,23 @@ pub(crate) fn plan_process(process: &tare_oci::runtime::Process) -> Result<Proce
     process::plan(process)
 }
 
+/// Of all its processes.
+pub(crate) fn memory_policy(linux: &Linux) -> Result<Option<MemoryPlan>> {
+    linux.memory_policy.as_ref().map(memory::plan).transpose()
+}
+
 /// The kinds of namespaces that a container has for itself or shares with another, as clone flags.
 pub(crate) fn own_namespaces(spec: &Spec) -> u64 {
     spec.linux.iter().flat_map(|linux| &linux.namespaces).fold(0, |all, one| all | namespace::flag(one.kind))
 }
 
-fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let unsupported = |what: &str| Err(Error::NotSupported { what: what.to_owned() });
-    if linux.mount_label.as_ref().is_some_and(|label| !label.is_empty()) {
-        return unsupported("linux.mountLabel: SELinux");
+fn check_label(linux: &Linux) -> Result<()> {
+    match &linux.mount_label {
+        Some(label) if label.contains(['\0', '\n']) => {
+            Err(Error::spec("linux.mountLabel", "must be one line without NUL"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn root(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<Root> {
@@ -170,5 +202,7 @@ fn inside(field: &str, path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod tests;

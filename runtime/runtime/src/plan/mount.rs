@@ -24,6 +24,18 @@ pub(crate) struct Mount {
     pub(crate) id_map: Option<IdMap>,
 }
 
+impl Mount {
+    /// Gives an SELinux context to a new file system whose files have none of their own.
+    pub(super) fn label(&mut self, label: &str) {
+        if let MountKind::New { fs, parameters, .. } = &mut self.kind
+            && !matches!(fs.as_str(), "proc" | "sysfs" | "mqueue")
+            && !parameters.iter().any(|(name, _)| name == "context")
+        {
+            parameters.push(("context".to_owned(), Some(label.to_owned())));
+        }
+    }
+}
+
 /// Which owners a mount's files are shown with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdMap {

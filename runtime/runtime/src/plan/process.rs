@@ -3,8 +3,9 @@ use std::path::PathBuf;
 
 use rustix::process::Resource;
 use tare_model::Capability;
-use tare_oci::runtime::{Capabilities, IoPriority, Process, Scheduler, User};
+use tare_oci::runtime::{Capabilities, Process, User};
 
+use super::schedule::{self, Schedule};
 use crate::error::{Error, Result};
 
 /// A program, and everything that it is allowed.
@@ -19,8 +20,19 @@ pub(crate) struct ProcessPlan {
     pub(crate) rlimits: Vec<Rlimit>,
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
-    /// Class and level.
-    pub(crate) io_priority: Option<(u16, u16)>,
+    pub(crate) schedule: Schedule,
+    pub(crate) labels: Labels,
+    /// What config.json asks for in vain.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// What security modules know it by.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Labels {
+    /// An AppArmor profile.
+    pub(crate) apparmor: Option<String>,
+    /// An SELinux context.
+    pub(crate) selinux: Option<String>,
 }
 
 /// Who it runs as, in the container's user namespace.
@@ -53,7 +65,6 @@ pub(crate) struct Rlimit {
 }
 
 pub(crate) fn plan(process: &Process) -> Result<ProcessPlan> {
-    refuse_unsupported(process)?;
     if process.args.first().is_none_or(String::is_empty) {
         return Err(Error::spec("process.args", "must name a program"));
     }
@@ -70,23 +81,35 @@ pub(crate) fn plan(process: &Process) -> Result<ProcessPlan> {
         rlimits: rlimits(process)?,
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: oom_score_adj(process)?,
-        io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
+        schedule: schedule::plan(process)?,
+        labels: labels(process)?,
+        warnings: unknown_capabilities(process),
     })
 }
 
-fn refuse_unsupported(process: &Process) -> Result<()> {
-    let unsupported = |what: &str| Err(Error::NotSupported { what: what.to_owned() });
-    let given = |label: &Option<String>| label.as_ref().is_some_and(|label| !label.is_empty());
-    if given(&process.apparmor_profile) && process.apparmor_profile.as_deref() != Some("unconfined") {
-        return unsupported("process.apparmorProfile");
-    }
-    if given(&process.selinux_label) {
-        return unsupported("process.selinuxLabel");
-    }
-    if process.scheduler.as_ref().is_some_and(|scheduler| *scheduler != Scheduler::default()) {
-        return unsupported("process.scheduler");
-    }
-    Ok(())
+fn labels(process: &Process) -> Result<Labels> {
+    let text = |field: &str, label: &Option<String>| {
+        let label = label.clone().filter(|label| !label.is_empty());
+        match label {
+            Some(label) if label.contains(['\0', '\n']) => {
+                Err(Error::spec(field, "must be one line without NUL"))
+            }
+            label => Ok(label),
+        }
+    };
+    let apparmor = text("process.apparmorProfile", &process.apparmor_profile)?;
+    Ok(Labels {
+        apparmor: apparmor.filter(|profile| profile != "unconfined"),
+        selinux: text("process.selinuxLabel", &process.selinux_label)?,
+    })
+}
+
+/// Names that no kernel of today has are granted by none, and said.
+fn unknown_capabilities(process: &Process) -> Vec<String> {
+    let unknown = process.capabilities.iter().map(|sets| &sets.unknown).filter(|names| !names.is_empty());
+    unknown
+        .map(|names| format!("ignoring unknown or unavailable capabilities: {}", names.join(", ")))
+        .collect()
 }
 
 fn strings(field: &str, list: &[String]) -> Result<Vec<CString>> {
@@ -177,20 +200,4 @@ fn oom_score_adj(process: &Process) -> Result<Option<i32>> {
         }
         value => Ok(value),
     }
-}
-
-fn io_priority(priority: &IoPriority) -> Result<(u16, u16)> {
-    let class = match priority.class.as_str() {
-        "IOPRIO_CLASS_RT" => 1,
-        "IOPRIO_CLASS_BE" => 2,
-        "IOPRIO_CLASS_IDLE" => 3,
-        other => {
-            let rule = format!("must be IOPRIO_CLASS_RT, _BE or _IDLE, not \"{other}\"");
-            return Err(Error::spec("process.ioPriority.class", rule));
-        }
-    };
-    let level = u16::try_from(priority.priority).ok().filter(|level| *level <= 7);
-    level
-        .map(|level| (class, level))
-        .ok_or_else(|| Error::spec("process.ioPriority.priority", "must be between 0 and 7"))
 }

@@ -12,6 +12,7 @@ mod enter;
 mod files;
 mod groups;
 mod mounts;
+mod schedule;
 mod share;
 mod world;
 
@@ -81,6 +82,12 @@ fn all() -> Vec<Test> {
         mounts::a_tmpfs_begins_with_what_it_covers_if_asked,
         mounts::a_remount_changes_what_is_mounted_there,
         mounts::an_overlay_and_parameters_of_file_systems_are_mounted,
+        schedule::a_scheduler_is_set,
+        schedule::an_io_priority_and_a_personality_are_set,
+        schedule::exec_is_pinned_to_processors,
+        schedule::memory_is_taken_where_the_policy_says,
+        schedule::a_label_that_nobody_would_enforce_is_refused,
+        schedule::a_capability_of_tomorrow_is_a_warning,
         share::a_user_namespace_is_joined_and_owns_what_is_new,
         share::all_but_the_mounts_is_shared_and_entered_by_exec,
         share::a_process_id_namespace_is_shared_with_the_host_or_another,
