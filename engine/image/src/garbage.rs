@@ -42,7 +42,8 @@ fn collect_blocking(images: &Images, abandoned: &[Digest]) -> Result<Collected> 
     };
     let mut collected = layers(images, &chains)?;
     for digest in images.content.list()? {
-        if !blobs.contains(&digest) && !images.pins.holds(&digest) {
+        let kept = blobs.contains(&digest) || images.pins.holds(&digest);
+        if !kept && images.store.holders(&format!("blob/{digest}"))?.is_empty() {
             collected.bytes += images.content.remove(&digest)?;
         }
     }

@@ -27,6 +27,8 @@ pub struct Image {
     pub pulled: Timestamp,
     /// When it got a name last.
     pub tagged: Option<Timestamp>,
+    /// The image that it was made from here; `None` for images that came from elsewhere.
+    pub parent: Option<Digest>,
 }
 
 impl Image {
@@ -66,6 +68,9 @@ pub(crate) struct Record {
     /// Removed by force while in use: has no name, is not listed, goes with its last lease.
     #[serde(default)]
     pub(crate) dropped: bool,
+    /// The image that it was made from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Digest>,
 }
 
 /// An unpacked layer.

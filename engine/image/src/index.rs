@@ -95,6 +95,7 @@ impl Index {
             manifest: record.sources.first().map_or(*id, |source| source.manifest),
             pulled: record.pulled,
             tagged: record.tagged,
+            parent: record.parent,
         })
     }
 
@@ -154,6 +155,7 @@ pub(crate) mod tests {
             pulled: Timestamp::ZERO,
             tagged: None,
             dropped: false,
+            parent: None,
         }
     }
 

@@ -80,7 +80,7 @@ fn inflate(
     })
 }
 
-fn bounds(limits: Limits) -> tare_snapshot::Limits {
+pub(crate) fn bounds(limits: Limits) -> tare_snapshot::Limits {
     tare_snapshot::Limits { bytes: limits.layer_bytes, entries: limits.layer_entries }
 }
 

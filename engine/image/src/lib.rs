@@ -2,7 +2,8 @@
 //!
 //! - **Owns**: the content store (`content/blobs/sha256/<hex>`, `content/ingest/<hex>` for what is still coming), the image
 //!   records and their names.
-//! - **In**: references, credentials and a wanted platform; names and ids of images; archives of images.
+//! - **In**: references, credentials and a wanted platform; names and ids of images; archives of images; writable layers
+//!   that are to become images.
 //! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; the same images
 //!   to registries and as archives, byte for byte as they came; progress in Docker's words.
 //! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; oci, model.
@@ -13,6 +14,7 @@
 
 mod change;
 mod claim;
+mod commit;
 mod config;
 mod content;
 mod document;
@@ -29,6 +31,7 @@ mod layers;
 mod layout;
 mod load;
 mod offer;
+mod package;
 mod pin;
 mod platform;
 mod progress;
@@ -50,11 +53,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
-use tare_model::{Platform, Reference};
+use tare_model::{Digest, Platform, Reference};
+use tare_oci::image::Descriptor;
 use tare_registry::Registry;
 use tare_snapshot::Snapshots;
 use tare_store::{Batch, Store};
 
+pub use commit::{CommitRequest, LayerRequest, LayerUse};
 pub use config::{Limits, Settings};
 pub use error::{Error, Result};
 pub use history::HistoryEntry;
@@ -163,6 +168,28 @@ impl Images {
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Vec<Loaded>> {
         load::load(self, archive, platform, Arc::new(progress)).await
+    }
+
+    /// Makes a layer out of what was written upon another one: its tar is hashed and compressed in one pass, and blob and
+    /// tree are on the disk when this returns. Dropping the future stops nothing that has begun; what it made is garbage.
+    pub async fn commit_layer(self: &Arc<Self>, request: LayerRequest) -> Result<LayerUse> {
+        commit::layer(self, request).await
+    }
+
+    /// The layers of an image, for images that are made upon it.
+    pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
+        commit::layers_of(self, image).await
+    }
+
+    /// A layer that [`Images::commit_layer`] made earlier; `None` where blob or tree are gone.
+    pub async fn recall(self: &Arc<Self>, diff: Digest, chain: Digest, blob: Descriptor) -> Option<LayerUse> {
+        commit::recall(self, diff, chain, blob).await
+    }
+
+    /// Makes an image out of layers and a configuration, and gives it its names. It is on the disk when this returns,
+    /// whole; before, there is nothing of it that anybody could see.
+    pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<Image> {
+        commit::commit(self, request).await
     }
 
     /// The image with this name, `repository@digest`, id or beginning of an id.

@@ -9,6 +9,12 @@ use tare_model::Digest;
 #[derive(Clone, Default)]
 pub(crate) struct Pins(Arc<Mutex<HashMap<Digest, usize>>>);
 
+impl std::fmt::Debug for Pinned {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Pinned").field(&self.digests).finish()
+    }
+}
+
 /// Keeps digests (blobs or chain ids) from being removed as garbage, until it is dropped.
 pub(crate) struct Pinned {
     pins: Pins,

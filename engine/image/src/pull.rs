@@ -162,6 +162,7 @@ pub(crate) fn arrived(
         pulled: SystemTime::now().into(),
         tagged: None,
         dropped: false,
+        parent: None,
     });
     record.dropped = false;
     if !record.sources.contains(&source) {

@@ -75,6 +75,15 @@ fn choose(content: &Content, index: &Index, id: &Digest, top: Option<Digest>) ->
     with_other_forms(content, index, record, manifest, id)
 }
 
+/// The manifest that an image was unpacked from or made with, whether or not all its blobs are still here.
+pub(crate) fn known_manifest(content: &Content, index: &Index, id: &Digest) -> Option<Manifest> {
+    let sources = &index.records.get(id)?.sources;
+    let mut known: Vec<Manifest> =
+        sources.iter().filter_map(|source| Some(manifest(content, &source.manifest)?.0)).collect();
+    known.sort_by_key(|manifest| manifest.layers.iter().filter(|layer| !content.has(&layer.digest)).count());
+    known.into_iter().next()
+}
+
 /// A manifest kept here.
 fn manifest(content: &Content, digest: &Digest) -> Option<(Manifest, Bytes)> {
     let size = std::fs::metadata(content.path(digest)).ok()?.len();

@@ -69,21 +69,22 @@ impl Snapshots {
         let below = parent.map(|parent| view(&self.trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
-        self.place(&unpacked, chain, &layer)?;
+        self.place(unpacked.directory(), chain, &layer)?;
         self.index().insert(*chain, layer);
         Ok(())
     }
 
-    fn place(&self, unpacked: &Unpacked, chain: &Digest, layer: &Layer) -> Result<()> {
-        let record = unpacked.directory().join(RECORD);
+    /// Writes a finished directory with a layer's tree to the disk and gives it its name.
+    pub(crate) fn place(&self, finished: &Path, chain: &Digest, layer: &Layer) -> Result<()> {
+        let record = finished.join(RECORD);
         let json =
             serde_json::to_vec(layer).map_err(|error| io("write", &record)(std::io::Error::from(error)))?;
         std::fs::write(&record, json).map_err(io("write", &record))?;
         let layers = self.root.join("layers");
         let directory = directory::open(&layers)?;
         // Once for the whole tree: a sync for each of its files takes many times as long.
-        syncfs(&directory).map_err(io("write to disk", unpacked.directory()))?;
-        match renameat_with(CWD, unpacked.directory(), &directory, chain.hex(), RenameFlags::NOREPLACE) {
+        syncfs(&directory).map_err(io("write to disk", finished))?;
+        match renameat_with(CWD, finished, &directory, chain.hex(), RenameFlags::NOREPLACE) {
             Ok(()) => fsync(&directory).map_err(io("write to disk", &layers)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),
             Err(error) => Err(io("name", self.layer_path(chain))(error)),

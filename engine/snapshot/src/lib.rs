@@ -1,7 +1,8 @@
 //! # snapshot: layers on disk, and the trees that containers write into
 //!
 //! - **Owns**: `<data-root>/snapshots`: unpacked read-only layers keyed by chain id, writable layers keyed by container.
-//! - **In**: tar streams that nobody trusts, chain ids. **Out**: mounts for the runtime to make, sizes, files looked up.
+//! - **In**: tar streams that nobody trusts, chain ids. **Out**: mounts for the runtime to make, sizes, files looked up; what
+//!   a container changed, as a list and as the tar of a layer.
 //! - **Leans on**: store for leases, model; `tar` for the fields of a header, overlayfs.
 //! - **Never**: follows a symlink of an archive, mounts anything where others could see it, fetches or hashes.
 //! - **Invariant**: a directory below `layers/` or `writable/` is complete: it got its name by one rename when all of it
@@ -17,7 +18,10 @@
 //! Only overlayfs stands below yet; the copying driver for hosts without it comes beside [`Snapshots::mounts`].
 
 mod archive;
+mod bare;
+mod changes;
 mod directory;
+mod emit;
 mod error;
 mod follow;
 mod layer;
@@ -25,12 +29,15 @@ mod listing;
 mod metadata;
 mod name;
 mod overlay;
+mod pack;
 mod pax;
 mod root;
 mod settle;
+mod take;
 mod temporary;
 mod tree;
 mod unpack;
+mod walk;
 mod way;
 mod work;
 mod writable;
@@ -42,8 +49,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tare_model::Digest;
 use tare_store::Store;
 
+pub use changes::{Change, ChangeKind};
 pub use error::{Error, Result};
 pub use listing::{Listed, ListedKind, Listing};
+pub use pack::{PackOptions, Packed};
 pub use root::LayeredRoot;
 pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
 

@@ -19,7 +19,7 @@ pub(crate) struct Metadata {
 }
 
 /// Seconds since 1970 and nanoseconds counted forward from there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time {
     pub seconds: i64,
     pub nanoseconds: u32,
@@ -58,6 +58,12 @@ impl Metadata {
             modified: time(stat.st_mtime, stat.st_mtime_nsec),
             xattrs: Vec::new(),
         }
+    }
+
+    /// Of what has none: a mark in a layer.
+    pub(crate) fn nothing() -> Self {
+        let (accessed, modified) = (Time::default(), Time::default());
+        Self { mode: 0, uid: 0, gid: 0, accessed, modified, xattrs: Vec::new() }
     }
 
     fn times(&self) -> Timestamps {
@@ -107,21 +113,30 @@ fn tolerate(result: Result<()>, xattr: &Xattr) -> Result<()> {
     }
 }
 
-/// The attributes of an open file or directory that a copy of it should have.
+/// The attributes of an open file or directory that a copy of it should have, by name.
 fn read_xattrs(file: BorrowedFd<'_>) -> Result<Vec<Xattr>> {
-    let mut names = vec![0; 64 << 10];
+    // Most have none, and hardly any has many.
+    let mut names = vec![0; 256];
     let length = match flistxattr(file, &mut names[..]) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        Err(Errno::RANGE) => {
+            names.resize(64 << 10, 0);
+            flistxattr(file, &mut names[..])?
+        }
+        length => length?,
     };
     let names = names[..length].split(|byte| *byte == 0).filter_map(|name| std::str::from_utf8(name).ok());
-    let mut value = vec![0; 64 << 10];
     let mut xattrs = Vec::new();
     for name in names.filter(|name| is_welcome(name)) {
-        let length = fgetxattr(file, name, &mut value[..])?;
-        xattrs.push(Xattr { name: name.to_owned(), value: value[..length].to_owned() });
+        let mut value = vec![0; 64 << 10];
+        match fgetxattr(file, name, &mut value[..]) {
+            // Taken away meanwhile.
+            Err(Errno::NODATA) => continue,
+            length => value.truncate(length?),
+        }
+        xattrs.push(Xattr { name: name.to_owned(), value });
     }
+    xattrs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(xattrs)
 }
 

@@ -17,6 +17,11 @@ use crate::temporary::Temporary;
 
 /// Hides everything below in a directory that carries it with the value `y`.
 pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
+/// Says that the content of a renamed directory is to be looked for below under its old name.
+pub(crate) const REDIRECT: &str = "trusted.overlay.redirect";
+/// Whatever the kernel's defaults are: every directory and file that a container changes is whole in its own layer, by
+/// which the layer can be packed without looking elsewhere, and taken over as it lies.
+pub(crate) const WHOLE: [&str; 3] = ["redirect_dir=off", "metacopy=off", "index=off"];
 
 /// Makes one overlay of what we need, which is gone again when this returns: only the kernel knows whether it can.
 pub(crate) fn check(root: &Path, temporary: &Arc<Temporary>) -> crate::Result<()> {

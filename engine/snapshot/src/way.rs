@@ -156,7 +156,7 @@ impl Tree {
 }
 
 /// What is there itself, followed nowhere, as an `O_PATH` descriptor. A symlink on the way counts as nothing there.
-fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
+pub(crate) fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
     match open_without_links(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
         Ok(found) => Ok(Some(found)),
         Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {

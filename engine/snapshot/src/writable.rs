@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use tare_model::Digest;
 
 use crate::error::io;
-use crate::{Error, Mount, Result, Snapshots, directory, layer};
+use crate::{Error, Mount, Result, Snapshots, directory, layer, overlay};
 
 const PARENT: &str = "parent";
 
@@ -52,11 +52,12 @@ impl Snapshots {
             }]);
         };
         let lower: Vec<String> = self.trees(&parent)?.iter().map(|tree| display(tree)).collect();
-        let options = vec![
+        let trees = [
             format!("lowerdir={}", lower.join(":")),
             format!("upperdir={}", display(&place.join("fs"))),
             format!("workdir={}", display(&place.join("work"))),
         ];
+        let options = trees.into_iter().chain(overlay::WHOLE.map(str::to_owned)).collect();
         Ok(vec![Mount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
     }
 
@@ -110,6 +111,16 @@ impl Snapshots {
         let place = self.existing(key)?;
         let below = read_parent(&place)?.map(|parent| self.trees(&parent)).transpose()?;
         Ok([vec![place.join("fs")], below.unwrap_or_default()].concat())
+    }
+
+    /// The layer that a writable one stands on.
+    pub(crate) fn writable_parent(&self, key: &str) -> Result<Option<Digest>> {
+        read_parent(&self.existing(key)?)
+    }
+
+    /// All of a writable layer: its tree and what overlayfs keeps beside it.
+    pub(crate) fn writable_directory(&self, key: &str) -> Result<PathBuf> {
+        self.existing(key)
     }
 
     fn existing(&self, key: &str) -> Result<PathBuf> {

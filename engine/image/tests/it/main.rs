@@ -8,6 +8,7 @@ mod bad;
 mod fake;
 mod good;
 mod life;
+mod making;
 mod real;
 mod sample;
 

@@ -84,6 +84,9 @@ fn a_writable_layer_stands_on_its_layer_until_removed() {
         format!("lowerdir={}", tree.display()),
         format!("upperdir={}", upper.display()),
         format!("workdir={}", work.display()),
+        "redirect_dir=off".to_owned(),
+        "metacopy=off".to_owned(),
+        "index=off".to_owned(),
     ];
     assert_eq!((mount.kind.as_str(), &mount.options[..]), ("overlay", &expected[..]));
 

@@ -6,6 +6,7 @@ mod archive;
 mod content;
 mod hostile;
 mod layers;
+mod packing;
 mod upon;
 mod whiteouts;
 mod work;

@@ -1,0 +1,158 @@
+//! What a container wrote on its one way out: packed, hashed, compressed, and where the tree itself stays with the container,
+//! unpacked again at the same time. Blocking.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, ScopedJoinHandle};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use flate2::{Compression, GzBuilder};
+use tare_model::Digest;
+use tare_oci::image::{Descriptor, media_type};
+use tare_snapshot::{Packed, Unpacked};
+
+use crate::commit::LayerRequest;
+use crate::content::{discard, from_hash};
+use crate::layer::bounds;
+use crate::shipment::descriptor;
+use crate::{Error, Images, Result, relay};
+
+const BUFFER: usize = 256 << 10;
+/// Buffers between packing and compressing.
+const AHEAD: usize = 8;
+/// The fast end of deflate: a layer is made once and often never sent, and whoever builds waits for it.
+const LEVEL: u32 = 1;
+
+/// A layer that is packed and has no place yet. Dropped without one, its file goes.
+pub(crate) struct Package {
+    pub(crate) diff: Digest,
+    pub(crate) blob: Descriptor,
+    /// The file with the compressed tar.
+    pub(crate) path: PathBuf,
+    pub(crate) packed: Packed,
+    /// A copy of the tree, unless the container's own becomes the layer.
+    pub(crate) copy: Option<Unpacked>,
+}
+
+impl Drop for Package {
+    fn drop(&mut self) {
+        discard(&self.path);
+    }
+}
+
+/// Packs one writable layer. The file is complete and its digest known; nothing is durable yet.
+pub(crate) fn package(images: &Images, request: &LayerRequest) -> Result<Package> {
+    let (path, file) = images.content.scratch()?;
+    packed(images, request, &path, file).inspect_err(|_| discard(&path))
+}
+
+fn packed(images: &Images, request: &LayerRequest, path: &std::path::Path, file: File) -> Result<Package> {
+    let snapshots = &images.snapshots;
+    let (mut out, compressing, unpacking) = Out::new(!request.take);
+    let (packed, compressed, copy) = thread::scope(|scope| {
+        let compressed = scope.spawn(move || compress(&compressing, file));
+        let limits = bounds(images.settings.limits);
+        let copy = unpacking.map(|mut tar| scope.spawn(move || snapshots.unpack(&mut tar, &limits)));
+        let packed = snapshots.pack(&request.key, &mut out, &request.pack);
+        let diff = packed.is_ok().then(|| out.finish());
+        // The others see the end of the stream.
+        drop(out);
+        (packed.map(|packed| (packed, diff)), joined(compressed), copy.map(joined))
+    });
+    // Whoever stopped first is at the root of the others' complaints: unpacking, compressing, packing.
+    let layer = || request.key.chars().take(12).collect::<String>();
+    let copy = copy.transpose()?.transpose();
+    let copy = copy.map_err(|source| Error::Layer { layer: layer(), source })?;
+    let (digest, size) = compressed?.map_err(Error::io("write", path))?;
+    let (packed, diff) = packed?;
+    let diff = diff.flatten().ok_or(Error::Cancelled)?;
+    let blob = Descriptor { digest, size, ..descriptor(media_type::OCI_LAYER_GZIP, b"") };
+    Ok(Package { diff, blob, path: path.to_owned(), packed, copy })
+}
+
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
+    thread.join().map_err(|_| Error::Cancelled)
+}
+
+/// Where the tar goes: counted into a hash, then to those who work on it.
+struct Out {
+    buffer: Vec<u8>,
+    hash: Context,
+    to: Vec<SyncSender<Vec<u8>>>,
+}
+
+impl Out {
+    fn new(copied: bool) -> (Self, Receiver<Vec<u8>>, Option<relay::Relay>) {
+        let (compress, compressing) = sync_channel(AHEAD);
+        let (mut to, mut unpacking) = (vec![compress], None);
+        if copied {
+            let (unpack, relay) = relay::relay();
+            to.push(unpack);
+            unpacking = Some(relay);
+        }
+        (Self { buffer: Vec::with_capacity(BUFFER), hash: Context::new(&SHA256), to }, compressing, unpacking)
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER));
+        self.hash.update(&full);
+        let Some((last, others)) = self.to.split_last() else { return Ok(()) };
+        let gone = |_| io::Error::other("who takes the layer has given up");
+        others.iter().try_for_each(|to| to.send(full.clone())).map_err(gone)?;
+        last.send(full).map_err(gone)
+    }
+
+    /// Sends the rest; the digest of everything, unless somebody wanted no more.
+    fn finish(&mut self) -> Option<Digest> {
+        self.send().ok()?;
+        Some(from_hash(&self.hash.clone().finish()))
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(BUFFER - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..length]);
+        if self.buffer.len() == BUFFER {
+            self.send()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Compresses into `file`; digest and length of what it wrote. The header of gzip has no time and no name (RFC 1952).
+fn compress(from: &Receiver<Vec<u8>>, file: File) -> io::Result<(Digest, u64)> {
+    let counted = Counted { to: file, hash: Context::new(&SHA256), bytes: 0 };
+    let buffered = BufWriter::with_capacity(BUFFER, counted);
+    let mut encoder = GzBuilder::new().write(buffered, Compression::new(LEVEL));
+    for chunk in from {
+        encoder.write_all(&chunk)?;
+    }
+    let counted = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok((from_hash(&counted.hash.finish()), counted.bytes))
+}
+
+struct Counted {
+    to: File,
+    hash: Context,
+    bytes: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}

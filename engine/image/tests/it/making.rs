@@ -1,0 +1,157 @@
+//! Images that are made here: layers out of what was written, images out of layers.
+
+use futures_util::StreamExt;
+use tare_image::{CommitRequest, Image, LayerRequest, LayerUse};
+use tare_model::Digest;
+use tare_oci::image::{History, ImageConfig};
+use tare_snapshot::PackOptions;
+use tare_store::Batch;
+
+use crate::fake::Fake;
+use crate::sample::{Layer, Sample};
+use crate::{Room, reference};
+
+/// A base image with `/base` and `/old`.
+async fn base(fake: &Fake, room: &Room) -> Image {
+    let sample = Sample::new(&[Layer::gzip(&[("base", b"base"), ("old", b"1")])]);
+    sample.serve(fake, "base", "v1");
+    room.pull(&reference(fake, "base:v1")).await.unwrap();
+    room.images.resolve(&sample.id().to_string()).unwrap()
+}
+
+/// Something written upon a layer, as a container would have.
+fn write(room: &Room, key: &str, parent: Option<&Digest>, files: &[(&str, &[u8])]) {
+    room.snapshots.prepare(key, parent).unwrap();
+    let upper = room.snapshots.upper(key).unwrap();
+    files.iter().for_each(|(name, content)| std::fs::write(upper.join(name), content).unwrap());
+}
+
+async fn layer(room: &Room, key: &str, parent: Option<Digest>, take: bool) -> LayerUse {
+    let request = LayerRequest { key: key.to_owned(), parent, take, pack: PackOptions::default() };
+    room.images.commit_layer(request).await.unwrap()
+}
+
+fn request(base: &Image, layers: Vec<LayerUse>, name: &str) -> CommitRequest {
+    let mut config: ImageConfig = (*base.config).clone();
+    let steps = layers.len() - config.history.iter().filter(|step| !step.empty_layer).count();
+    for _ in 0..steps {
+        config.history.push(History { created_by: "RUN it".to_owned(), ..History::default() });
+    }
+    config.config.cmd = Some(vec!["it".to_owned()]);
+    CommitRequest { layers, config, parent: Some(base.id), names: vec![name.parse().unwrap()] }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_becomes_an_image_that_travels() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let base = base(&fake, &room).await;
+    let top = base.top_layer().copied();
+    for (key, take) in [("kept", false), ("taken", true)] {
+        write(&room, key, top.as_ref(), &[("new", key.as_bytes()), ("old", b"2")]);
+        let mut layers = room.images.layers_of(&base).await.unwrap();
+        layers.push(layer(&room, key, top, take).await);
+        let image = room.images.commit(request(&base, layers, key)).await.unwrap();
+        assert_eq!((image.layers.len(), image.parent), (2, Some(base.id)));
+        assert_eq!(image.layer_sizes[1], key.len() as u64 + 1);
+        assert_eq!(room.file(&image, "/new").unwrap(), key.as_bytes());
+        assert_eq!(room.file(&image, "/old").unwrap(), b"2");
+        assert_eq!(room.file(&image, "/base").unwrap(), b"base");
+        assert_eq!(room.snapshots.upper(key).is_err(), take, "a layer that is taken over is no container's");
+        assert_eq!(room.images.resolve(key).unwrap().id, image.id);
+
+        let archive = room.images.save(&[key.to_owned()], None).await.unwrap();
+        let archive: Vec<_> = archive.collect().await;
+        let other = Room::open().await;
+        let archive = futures_util::stream::iter(archive).boxed();
+        let loaded = other.images.load(archive, None, |_| {}).await.unwrap();
+        assert_eq!(loaded[0].id, image.id);
+        let arrived = other.images.resolve(key).unwrap();
+        assert_eq!(arrived.layers, image.layers);
+        assert_eq!(other.file(&arrived, "/new").unwrap(), key.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_may_change_only_its_configuration() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let base = base(&fake, &room).await;
+    let layers = room.images.layers_of(&base).await.unwrap();
+    let image = room.images.commit(request(&base, layers, "only-config:1")).await.unwrap();
+    assert_ne!(image.id, base.id);
+    assert_eq!(image.layers, base.layers);
+    let room = room.again().await;
+    room.images.reconcile().await.unwrap();
+    let image = room.images.resolve("only-config:1").unwrap();
+    assert_eq!(image.config.config.cmd.as_deref(), Some(&["it".to_owned()][..]));
+    assert_eq!(image.parent, Some(base.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_nothing_came_of_is_garbage_and_one_that_is_leased_is_not() {
+    let room = Room::open().await;
+    write(&room, "c", None, &[("a", b"1")]);
+    let made = layer(&room, "c", None, true).await;
+    room.images.reconcile().await.unwrap();
+    assert!(room.snapshots.has(&made.chain), "held as long as somebody has it in hand");
+    let (diff, chain, blob) = (made.diff, made.chain, made.blob.clone());
+    let mut batch = Batch::default();
+    batch.lease("build/1", &format!("snapshot/{chain}")).lease("build/1", &format!("blob/{}", blob.digest));
+    room.store.commit(batch).await.unwrap();
+    drop(made);
+    room.images.reconcile().await.unwrap();
+    let again = room.images.recall(diff, chain, blob.clone()).await.unwrap();
+    assert_eq!((again.diff, again.size), (diff, 1));
+    drop(again);
+    let mut batch = Batch::default();
+    batch.unlease_all("build/1");
+    room.store.commit(batch).await.unwrap();
+    room.images.reconcile().await.unwrap();
+    assert!(room.files().is_empty(), "{:?}", room.files());
+    assert!(room.images.recall(diff, chain, blob).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_made_leaves_nothing() {
+    let room = Room::open().await;
+    let missing =
+        LayerRequest { key: "none".to_owned(), parent: None, take: true, pack: PackOptions::default() };
+    assert!(room.images.commit_layer(missing).await.is_err());
+    write(&room, "c", None, &[(".wh.x", b"")]);
+    for take in [true, false] {
+        let request = LayerRequest { key: "c".to_owned(), parent: None, take, pack: PackOptions::default() };
+        let error = room.images.commit_layer(request).await.unwrap_err();
+        assert!(error.to_string().contains(".wh.x"), "{error}");
+    }
+    assert!(room.files().is_empty(), "{:?}", room.files());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_commits_while_garbage_is_collected_all_stand() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let base = base(&fake, &room).await;
+    let top = base.top_layer().copied();
+    let work = (0..12_u8).map(|number| {
+        let (room, base) = (&room, &base);
+        async move {
+            let key = format!("c{number}");
+            // Pairs of the same content meet at the same layer.
+            write(room, &key, top.as_ref(), &[("n", &[number / 2])]);
+            let mut layers = room.images.layers_of(base).await.unwrap();
+            layers.push(layer(room, &key, top, number % 3 == 0).await);
+            let image = room.images.commit(request(base, layers, &key)).await.unwrap();
+            // Each removal collects what nobody needs at that moment.
+            let mut other =
+                request(base, room.images.layers_of(base).await.unwrap(), &format!("other{number}"));
+            other.config.author = key;
+            room.images.commit(other).await.unwrap();
+            room.images.remove(&format!("other{number}"), false, true).await.unwrap();
+            image
+        }
+    });
+    let images = futures_util::future::join_all(work).await;
+    room.images.reconcile().await.unwrap();
+    for (number, image) in (0..12_u8).zip(&images) {
+        assert_eq!(room.file(image, "/n").unwrap(), [number / 2]);
+        assert!(room.images.save(&[format!("c{number}")], None).await.is_ok());
+    }
+}
