@@ -29,6 +29,8 @@ pub(crate) struct Global {
     log: Option<PathBuf>,
     json: bool,
     debug: bool,
+    /// Whether a cgroup that may not be made is done without.
+    pub(crate) rootless: bool,
 }
 
 impl Global {
@@ -37,7 +39,6 @@ impl Global {
         if given.is("systemd-cgroup") {
             return Err(Failure::new("not supported yet: --systemd-cgroup"));
         }
-        rootless(given.value("rootless"))?;
         let json = match given.value("log-format") {
             None | Some("text") => false,
             Some("json") => true,
@@ -50,6 +51,7 @@ impl Global {
             log: given.value("log").filter(|path| !path.is_empty()).map(PathBuf::from),
             json,
             debug: given.is("debug"),
+            rootless: rootless(given.value("rootless"))?,
         };
         let rest = match () {
             () if given.is("version") => vec!["version"],

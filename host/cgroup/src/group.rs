@@ -140,7 +140,7 @@ fn attach(dir: &Dir, pid: i32) -> Result<()> {
     }
 }
 
-fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
+pub(crate) fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
     let fail = |e: Errno| Error::file("make cgroup", hierarchy.point.join(path), e);
     let root = file::open_dir(rustix::fs::CWD, &hierarchy.point)
         .map_err(|e| Error::file("open", &hierarchy.point, e))?;

@@ -11,6 +11,7 @@
 //! [`Cgroup::add`], [`Cgroup::freeze`], [`Cgroup::stats`], [`Cgroup::kill`], [`Cgroup::remove`]. [`plan`] decides what is
 //! written where.
 
+mod allowed;
 mod apply;
 mod below;
 mod detect;

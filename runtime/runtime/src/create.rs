@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::PathBuf;
 
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tare_cgroup::Cgroup;
@@ -12,13 +11,15 @@ use tare_sys::clone::{self, Cloned};
 
 use crate::channel::{self, Word};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::hooks::Occasions;
+use crate::ids;
 use crate::init::{self, Init};
 use crate::join::{self, Joined};
 use crate::labels;
 use crate::plan;
 use crate::seccomp::{self, Filter};
-use crate::sources::Sources;
+use crate::sources::{self, Sources};
 use crate::{Created, Launch, Running};
 
 pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
@@ -26,7 +27,11 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     labels::check(&plan.process.labels, launch.spec)?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
     let foreign = join::open(&plan)?;
-    let sources = Sources::open(&plan, launch.rootfs, launch.cgroup, join::user_namespace(&foreign))?;
+    // Who may not mount here leaves it to init, which may once it is root of its user namespace.
+    let sources = match Sources::open(&plan, launch.rootfs, launch.cgroup, join::user_namespace(&foreign)) {
+        Err(_) if plan.namespaces.has(clone::NEW_USER) && !sources::may_mount() => None,
+        opened => Some(opened?),
+    };
     let hooks = Occasions::of(launch.spec, launch.id, launch.bundle)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
@@ -43,6 +48,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
             plan: &plan,
             entrance,
             sources,
+            hosts: (launch.rootfs, launch.cgroup),
             foreign,
             filter,
             stdio,
@@ -71,7 +77,7 @@ pub(crate) fn filter(spec: &Spec, cache: Option<&std::path::Path>) -> Result<Opt
 }
 
 /// The process that was cloned has made init, as another child of ours, and ends.
-fn become_second(created: &mut Created) -> Result<()> {
+pub(crate) fn become_second(created: &mut Created) -> Result<()> {
     let heard = hear(created);
     end(created.pidfd.as_fd());
     match heard? {
@@ -85,23 +91,21 @@ fn become_second(created: &mut Created) -> Result<()> {
 /// Gives init what only the caller can: a rank before the out-of-memory killer, and ids, which init waits for.
 fn admit(created: &mut Created, plan: &plan::InitPlan) -> Result<()> {
     created.warnings.extend(plan.process.warnings.iter().cloned());
-    created.warnings.extend(rank(created.pid, &plan.process)?);
+    created.warnings.extend(rank(&created.pid.to_string(), &plan.process)?);
     let Some(maps) = &plan.namespaces.id_maps else { return Ok(()) };
-    let proc = PathBuf::from(format!("/proc/{}", created.pid));
-    fs::write(proc.join("uid_map"), &maps.uid).map_err(|e| Error::step("map user ids", e))?;
-    fs::write(proc.join("gid_map"), &maps.gid).map_err(|e| Error::step("map group ids", e))?;
+    ids::map(created.pid, maps)?;
     channel::go(created.socket.as_fd()).map_err(|e| Error::step("talk to init", e))
 }
 
-/// Sets oom_score_adj. Without CAP_SYS_RESOURCE it cannot be lowered, which is a warning.
-pub(crate) fn rank(pid: i32, process: &plan::ProcessPlan) -> Result<Option<String>> {
+/// Sets oom_score_adj of a process, or of `self`. Without CAP_SYS_RESOURCE it cannot be lowered, which is a warning.
+pub(crate) fn rank(pid: &str, process: &plan::ProcessPlan) -> Result<Option<String>, Failure> {
     let Some(score) = process.oom_score_adj else { return Ok(None) };
     match fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string()) {
         Ok(()) => Ok(None),
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
             Ok(Some(format!("oom_score_adj {score} is not set: lowering it needs CAP_SYS_RESOURCE")))
         }
-        Err(e) => Err(Error::step("set oom_score_adj", e)),
+        Err(e) => Err(Failure::new("set oom_score_adj", e)),
     }
 }
 

@@ -47,6 +47,20 @@ pub enum Error {
     /// No container of that id is kept.
     #[error("container does not exist")]
     NoContainer,
+    /// What is kept there is another user's.
+    #[error("{path} belongs to user {owner}: run as that user")]
+    Foreign {
+        /// The directory.
+        path: String,
+        /// The user.
+        owner: u32,
+    },
+    /// The user may not have a cgroup, and something needs one.
+    #[error("{wanted} need a cgroup, which this user may not make: delegate one (systemd: Delegate=yes)")]
+    NoGroup {
+        /// What needs it.
+        wanted: &'static str,
+    },
     /// The id is taken.
     #[error("container with given ID already exists")]
     Exists,
@@ -98,9 +112,9 @@ impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
             Error::Spec { .. } | Error::Seccomp(_) | Error::Exec { .. } => Kind::InvalidInput,
-            Error::NotSupported { .. } => Kind::NotSupported,
+            Error::NotSupported { .. } | Error::NoGroup { .. } => Kind::NotSupported,
             Error::NoContainer => Kind::NotFound,
-            Error::Exists | Error::NotNow(_) => Kind::Conflict,
+            Error::Exists | Error::NotNow(_) | Error::Foreign { .. } => Kind::Conflict,
             Error::Cgroup(cause) => cause.kind(),
             Error::Step(_) | Error::Died | Error::Bundle { .. } => Kind::Internal,
         }

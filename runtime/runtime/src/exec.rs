@@ -17,7 +17,7 @@ use crate::devices;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
 use crate::identity;
-use crate::join::Joined;
+use crate::join::{self, Joined};
 use crate::labels;
 use crate::plan::{self, Identity, MemoryPlan, ProcessPlan};
 use crate::program::{self, Program};
@@ -44,7 +44,9 @@ pub(crate) fn exec_preserving(
     let kinds = plan::own_namespaces(target.spec);
     let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
-    let joined = if kinds & clone::NEW_PID == 0 {
+    // Who is not root enters the user namespace first, from which there is no way back: the program is then made inside.
+    let twice = kinds & clone::NEW_USER != 0 && !identity::may_administer();
+    let joined = if twice || kinds & clone::NEW_PID == 0 {
         Joined::nothing()
     } else {
         Joined::enter_of(target.pidfd, clone::NEW_PID)?
@@ -59,7 +61,8 @@ pub(crate) fn exec_preserving(
     if let Ok(Cloned::Child) = cloned {
         let entry = Entry {
             target: target.pidfd,
-            kinds: kinds & !clone::NEW_PID,
+            kinds,
+            twice,
             plan: &plan,
             memory: memory.as_ref(),
             entrance,
@@ -74,8 +77,9 @@ pub(crate) fn exec_preserving(
     drop(theirs);
     let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None };
     created.warnings.extend(plan.warnings.iter().cloned());
-    let warning = create::rank(pid, &plan).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
-    created.warnings.extend(warning);
+    if twice {
+        create::become_second(&mut created)?;
+    }
     create::ready(&mut created)?;
     create::start(created)
 }
@@ -83,6 +87,7 @@ pub(crate) fn exec_preserving(
 struct Entry<'a> {
     target: BorrowedFd<'a>,
     kinds: u64,
+    twice: bool,
     plan: &'a ProcessPlan,
     memory: Option<&'a MemoryPlan>,
     entrance: Option<Entrance>,
@@ -92,17 +97,25 @@ struct Entry<'a> {
 }
 
 fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let Entry { target, kinds, plan, memory, entrance, filter, stdio, preserve_fds } = entry;
+    let Entry { target, mut kinds, twice, plan, memory, entrance, filter, stdio, preserve_fds } = entry;
     child::enter_cgroup(entrance)?;
     schedule::pin(plan.schedule.then.as_ref())?;
     schedule::place_memory(memory)?;
+    let warnings = create::rank("self", plan)?.into_iter().collect();
+    let pid_kind = kinds & clone::NEW_PID;
+    kinds &= !clone::NEW_PID;
+    if twice {
+        namespace::enter(target, clone::NEW_USER | pid_kind).at("join the container's user namespace")?;
+        join::be_sibling(0, socket.as_fd())?;
+        kinds &= !clone::NEW_USER;
+    }
     child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, preserve_fds)?;
     child::leave_keyring()?;
     umask(Mode::empty());
     // From here on the container's processes can see this one.
     child::hide_memory()?;
     namespace::enter(target, kinds).at("join the container's namespaces")?;
-    if kinds & clone::NEW_USER != 0 {
+    if twice || kinds & clone::NEW_USER != 0 {
         identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })?;
         child::hide_memory()?;
     }
@@ -120,7 +133,7 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
         preserve_fds,
         door: None,
         hooks: None,
-        warnings: Vec::new(),
+        warnings,
     };
     program::run(program, &root)
 }

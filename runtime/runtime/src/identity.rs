@@ -57,11 +57,26 @@ pub(crate) fn assume(identity: &Identity, wanted: CapabilitySets) -> Result<(), 
 /// Groups, group and user, in the order in which each is still allowed.
 pub(crate) fn become_user(identity: &Identity) -> Result<(), Failure> {
     let groups: Vec<Gid> = identity.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
-    set_thread_groups(&groups).at("set supplementary groups")?;
+    match set_thread_groups(&groups) {
+        // A user namespace of a user who has no other ids forbids it: nothing is left behind that way, but what the
+        // user has. Without CAP_SETGID it would be another matter.
+        Err(Errno::PERM) if groups.is_empty() && may_set_groups()? => {}
+        done => done.at("set supplementary groups")?,
+    }
     let gid = Gid::from_raw(identity.gid);
     set_thread_res_gid(gid, gid, gid).step(|| format!("become group {}", identity.gid))?;
     let uid = Uid::from_raw(identity.uid);
     set_thread_res_uid(uid, uid, uid).step(|| format!("become user {}", identity.uid))
+}
+
+/// Whether this process has the rights of root where it is.
+pub(crate) fn may_administer() -> bool {
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
+}
+
+fn may_set_groups() -> Result<bool, Failure> {
+    let have = capabilities(None).at("read capabilities")?.effective;
+    Ok(have.contains(CapabilitySet::SETGID))
 }
 
 fn bound(bounding: u64) -> Result<(), Failure> {

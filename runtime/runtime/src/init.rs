@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::umask;
 use rustix::system::{setdomainname, sethostname};
-use tare_cgroup::Entrance;
+use tare_cgroup::{Cgroup, Entrance};
 use tare_sys::path::open_without_links;
 use tare_sys::{clone, namespace, net, process};
 
@@ -29,13 +29,16 @@ use crate::root::RootDir;
 use crate::schedule;
 use crate::seccomp::Filter;
 use crate::sources::Sources;
-use crate::{Relaxed, Stdio};
+use crate::{Relaxed, RootMount, Stdio};
 
 /// Everything that init has.
 pub(crate) struct Init<'a> {
     pub(crate) plan: &'a InitPlan,
     pub(crate) entrance: Option<Entrance>,
-    pub(crate) sources: Sources,
+    /// None where only init may open them.
+    pub(crate) sources: Option<Sources>,
+    /// What they are opened from.
+    pub(crate) hosts: (&'a [RootMount], Option<&'a Cgroup>),
     pub(crate) foreign: Vec<Foreign>,
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) stdio: Stdio,
@@ -51,7 +54,8 @@ pub(crate) fn run(init: Init<'_>, socket: &OwnedFd) -> ! {
 }
 
 fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> {
-    let Init { plan, entrance, sources, foreign, filter, stdio, preserve_fds, door, hooks, relaxed } = init;
+    let Init { plan, entrance, sources, hosts, foreign, filter, stdio, preserve_fds, door, hooks, relaxed } =
+        init;
     // 1. The cgroup, where it will be the root of the cgroup namespace. Then leave the caller.
     child::enter_cgroup(entrance)?;
     if plan.namespaces.joins(clone::NEW_USER) {
@@ -59,7 +63,7 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     }
     let doors = door.iter().flat_map(Door::fds);
     let mount_namespace = join::mount_namespace(&foreign);
-    let keep = sources.fds().chain(doors).chain(mount_namespace).chain([socket]);
+    let keep = sources.iter().flat_map(Sources::fds).chain(doors).chain(mount_namespace).chain([socket]);
     let keep = keep.map(|fd| fd.as_raw_fd()).collect();
     child::leave_caller(keep, &stdio, preserve_fds)?;
     if !relaxed.no_new_keyring {
@@ -88,6 +92,7 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     if let Some(theirs) = mount_namespace {
         namespace::enter(theirs, clone::NEW_MOUNT).at("join the mount namespace")?;
     }
+    let sources = sources.map_or_else(|| open_sources(plan, hosts), Ok)?;
     // 3. Names and parameters of the namespaces.
     name_host(&plan.names, &plan.namespaces)?;
     set_sysctls(&plan.sysctls)?;
@@ -125,6 +130,14 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
         warnings: Vec::new(),
     };
     program::run(program, &root)
+}
+
+/// As root of the user namespace, in the mount namespace that it owns: the host's tree is still there.
+fn open_sources(
+    plan: &InitPlan,
+    (rootfs, cgroup): (&[RootMount], Option<&Cgroup>),
+) -> Result<Sources, Failure> {
+    Sources::open(plan, rootfs, cgroup, None).map_err(|error| Failure::rule(error.to_string()))
 }
 
 /// The caller's hooks, then those that are called here. The number is what the caller knows init by.

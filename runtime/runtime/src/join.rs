@@ -87,7 +87,13 @@ pub(crate) fn be_born_inside(
     if let Some(known) = &plan.known_maps {
         check_maps(known)?;
     }
-    match clone::clone3_sibling(plan.new).at("clone init")? {
+    be_sibling(plan.new, socket)
+}
+
+/// Makes another child of the caller's, in new namespaces (`NEW_…` flags), and returns as that one; the process that was
+/// there reports and ends.
+pub(crate) fn be_sibling(new: u64, socket: BorrowedFd<'_>) -> Result<(), Failure> {
+    match clone::clone3_sibling(new).at("clone inside the user namespace")? {
         Cloned::Child => Ok(()),
         Cloned::Parent { pid, pidfd } => {
             channel::born(socket, pid, pidfd.as_fd()).at("report")?;

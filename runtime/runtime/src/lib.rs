@@ -24,6 +24,7 @@ mod hide;
 mod hooks;
 mod identity;
 mod idmap;
+mod ids;
 mod init;
 mod join;
 pub mod kept;

@@ -198,9 +198,13 @@ fn mount_cgroups(root: &RootDir, wanted: &Mount, sources: &[CgroupSource]) -> Re
     }
 }
 
-/// Without a group of its own the container sees what its cgroup namespace shows.
+/// Without a group of its own the container sees what its cgroup namespace shows; without that one either, nothing: the
+/// host's groups may be the user's to write to (CVE-2023-25809).
 fn mount_unified(root: &RootDir, wanted: &Mount) -> Result<(), Failure> {
-    let tree = new(wanted, "cgroup2", "cgroup", &[])?;
+    let tree = new(wanted, "cgroup2", "cgroup", &[]).or_else(|first| {
+        let attributes = Attributes { set: wanted.attributes.set | mount::READ_ONLY, clear: 0 };
+        new(&Mount { attributes, ..wanted.clone() }, "tmpfs", "cgroup", &[]).map_err(|_| first)
+    })?;
     attach_directory(root, wanted, &tree)
 }
 

@@ -147,6 +147,11 @@ fn cgroups(plan: &InitPlan, cgroup: Option<&Cgroup>) -> Result<Vec<CgroupSource>
     cgroup.mount_sources().into_iter().map(open).collect()
 }
 
+/// Whether this process may mount anything in its mount namespace.
+pub(crate) fn may_mount() -> bool {
+    clone_tree(Path::new("/"), false).is_ok()
+}
+
 /// A copy of a mounted tree, detached.
 fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;

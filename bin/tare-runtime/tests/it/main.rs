@@ -8,4 +8,5 @@ mod hooks;
 mod inside;
 mod life;
 mod logs;
+mod rootless;
 mod world;

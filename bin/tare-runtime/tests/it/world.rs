@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +16,8 @@ const APPLETS: [&str; 12] =
 /// A container's files, and its state.
 pub(crate) struct World {
     dir: TempDir,
+    /// Who makes the container; none is root.
+    pub(crate) user: Option<u32>,
     pub(crate) id: String,
     pub(crate) config: Value,
 }
@@ -43,6 +46,19 @@ impl Ran {
 impl World {
     /// None, with a word why, on a machine that cannot have one.
     pub(crate) fn of(script: &str) -> Option<Self> {
+        Self::by(None, script)
+    }
+
+    /// Of a user who is in no file of this machine, with everything in the user's own hands.
+    pub(crate) fn of_user(user: u32, script: &str) -> Option<Self> {
+        if fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|max| max.trim() == "0") {
+            println!("skipped: needs user namespaces");
+            return None;
+        }
+        Self::by(Some(user), script)
+    }
+
+    fn by(user: Option<u32>, script: &str) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
             println!("skipped: needs root and /bin/busybox (busybox-static)");
@@ -56,8 +72,15 @@ impl World {
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         APPLETS.iter().for_each(|applet| symlink("busybox", bin.join(applet)).unwrap());
         let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mut world = Self { dir, id, config: Value::Null };
-        world.tare(&["spec", "--bundle", world.path("").to_str().unwrap()]).ok();
+        let mut world = Self { dir, user, id, config: Value::Null };
+        let rootless: &[&str] = if user.is_some() { &["--rootless"] } else { &[] };
+        let bundle = world.path("");
+        let own: &[&str] = &["spec", "--bundle", bundle.to_str().unwrap()];
+        if let Some(user) = user {
+            fs::copy(env!("CARGO_BIN_EXE_tare-runtime"), world.path("tare-runtime")).unwrap();
+            give(world.dir.path(), user);
+        }
+        world.tare(&[own, rootless].concat()).ok();
         world.config = serde_json::from_slice(&fs::read(world.path("config.json")).unwrap()).unwrap();
         world.config["process"]["args"] = json!(["/bin/sh", "-c", script]);
         world.save();
@@ -74,7 +97,14 @@ impl World {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tare-runtime"));
+        let mut command = match self.user {
+            None => Command::new(env!("CARGO_BIN_EXE_tare-runtime")),
+            Some(user) => {
+                let mut command = Command::new(self.path("tare-runtime"));
+                command.uid(user).gid(user).env("XDG_RUNTIME_DIR", self.path("run"));
+                command
+            }
+        };
         command.arg("--root").arg(self.path("state")).args(arguments).current_dir(self.dir.path());
         command.stdin(Stdio::null());
         command
@@ -142,6 +172,14 @@ impl World {
     }
 }
 
+/// The whole tree.
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.is_dir() && !path.is_symlink() {
+        fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
+    }
+}
+
 /// No test leaves a container behind, not even one that failed.
 impl Drop for World {
     fn drop(&mut self) {
@@ -149,7 +187,7 @@ impl Drop for World {
     }
 }
 
-fn ran(output: &Output) -> Ran {
+pub(crate) fn ran(output: &Output) -> Ran {
     Ran {
         code: output.status.code().unwrap_or(-1),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),

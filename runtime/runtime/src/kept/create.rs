@@ -5,11 +5,12 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tare_cgroup::{Cgroup, Hierarchies};
+use tare_cgroup::Cgroup;
 use tare_model::Timestamp;
 use tare_oci::runtime::{Process, Spec};
 
-use super::record::{Record, replace};
+use super::group;
+use super::record::{Record, note_group, replace};
 use super::status::began;
 use super::{CONFIG, FILTERS, Kept, check_id, read_spec, unreadable};
 use crate::door::Door;
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub listen_fds: u32,
     /// What is to be left out.
     pub relaxed: Relaxed,
+    /// Whether a cgroup that this user may not make is done without.
+    pub rootless: bool,
     /// Whether [`Making::keep`] will be called: init then needs a door.
     pub keep: bool,
     /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise; none = either.
@@ -94,11 +97,14 @@ fn in_dir(root: &Path, dir: &Path, request: &Request<'_>, bundle: &Path, spec: S
     let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
     // The environment in it may hold secrets.
     replace(&dir.join(CONFIG), &text, 0o600).map_err(|e| Error::step("write config.json", e))?;
-    let path = cgroup_path(&spec, request.id)?;
-    let cgroup = Cgroup::create(&Hierarchies::detect()?, &path)?;
-    let made = in_cgroup(root, dir, request, (bundle, &spec), (&path, &cgroup));
+    let made_group = group::make(&spec, request.id, request.rootless, |path| {
+        note_group(dir, path).map_err(|e| Error::step("write down the cgroup", e))
+    })?;
+    let group = made_group.as_ref().map(|(path, group)| (path.as_path(), group));
+    let made = in_cgroup(root, dir, request, (bundle, &spec), group);
     // The error that is returned is the first.
-    let (record, created) = made.inspect_err(|_| drop(cgroup.kill().and_then(|()| cgroup.remove())))?;
+    let undo = |group: &Cgroup| drop(group.kill().and_then(|()| group.remove()));
+    let (record, created) = made.inspect_err(|_| group.into_iter().for_each(|(_, group)| undo(group)))?;
     Ok(Making { kept: Kept { dir: dir.to_owned(), record }, spec, created: Some(created) })
 }
 
@@ -107,11 +113,10 @@ fn in_cgroup(
     dir: &Path,
     request: &Request<'_>,
     (bundle, spec): (&Path, &Spec),
-    (path, cgroup): (&Path, &Cgroup),
+    group: Option<(&Path, &Cgroup)>,
 ) -> Result<(Record, Created)> {
-    if let Some(resources) = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) {
-        cgroup.apply(resources)?;
-    }
+    let (path, cgroup) = group.unzip();
+    group::limit(spec, cgroup, request.rootless)?;
     let door = request.keep.then(|| make_door(dir)).transpose()?;
     let filters = make_filters(root);
     let mut created = crate::clone_init(Launch {
@@ -121,7 +126,7 @@ fn in_cgroup(
         rootfs: &[],
         stdio: stdio(spec),
         seccomp_cache: filters.as_deref(),
-        cgroup: Some(cgroup),
+        cgroup,
         preserve_fds: request.preserve_fds.saturating_add(request.listen_fds),
         door,
         relaxed: request.relaxed,
@@ -162,7 +167,7 @@ fn stdio(spec: &Spec) -> Stdio {
     }
 }
 
-fn record(created: &Created, id: &str, bundle: &Path, spec: &Spec, cgroup: &Path) -> Result<Record> {
+fn record(created: &Created, id: &str, bundle: &Path, spec: &Spec, cgroup: Option<&Path>) -> Result<Record> {
     let root = spec.root.as_ref().map(|root| root.path.as_path()).unwrap_or(Path::new(""));
     Ok(Record {
         oci_version: spec.oci_version.clone(),
@@ -172,21 +177,9 @@ fn record(created: &Created, id: &str, bundle: &Path, spec: &Spec, cgroup: &Path
         bundle: bundle.to_owned(),
         rootfs: bundle.join(root),
         created: Timestamp::from(SystemTime::now()),
-        cgroup: cgroup.to_owned(),
+        cgroup: cgroup.map(Path::to_owned),
         annotations: spec.annotations.clone(),
     })
-}
-
-/// Relative ones start at the hierarchies' roots, as the field does it.
-fn cgroup_path(spec: &Spec, id: &str) -> Result<PathBuf> {
-    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
-    match given.filter(|path| !path.is_empty()) {
-        Some(path) if path.contains(':') => {
-            Err(Error::NotSupported { what: "linux.cgroupsPath for systemd".to_owned() })
-        }
-        Some(path) => Ok(Path::new("/").join(path)),
-        None => Ok(Path::new("/tare").join(id)),
-    }
 }
 
 impl Making {
@@ -253,22 +246,5 @@ impl Drop for Making {
             caller::end(created.pidfd.as_fd());
             self.kept.give_up();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_group_is_below_the_hierarchies_roots() {
-        let mut spec: Spec = serde_json::from_str(r#"{"linux":{}}"#).unwrap();
-        assert_eq!(cgroup_path(&spec, "x").unwrap(), Path::new("/tare/x"));
-        for (given, path) in [("", "/tare/x"), ("/docker/1", "/docker/1"), ("pod/1", "/pod/1")] {
-            spec.linux.as_mut().unwrap().cgroups_path = Some(given.to_owned());
-            assert_eq!(cgroup_path(&spec, "x").unwrap(), Path::new(path));
-        }
-        spec.linux.as_mut().unwrap().cgroups_path = Some("system.slice:docker:1".to_owned());
-        assert!(cgroup_path(&spec, "x").is_err());
     }
 }

@@ -3,7 +3,8 @@ use std::path::Path;
 
 use tare_cgroup::{Cgroup, Hierarchies};
 
-use super::{Kept, Status, check_id, missing_or};
+use super::record::noted_group;
+use super::{Kept, Status, check_id, check_owner, missing_or};
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
 
@@ -37,7 +38,7 @@ impl Kept {
     }
 
     fn remove(&self) -> Result<()> {
-        Cgroup::sweep(&Hierarchies::detect()?, &self.record.cgroup)?;
+        sweep(self.record.cgroup.as_deref())?;
         fs::remove_dir_all(&self.dir).map_err(|e| Error::step("remove the container's directory", e))
     }
 
@@ -47,6 +48,12 @@ impl Kept {
     }
 }
 
+/// Kills what is left in a group, and removes it.
+fn sweep(group: Option<&Path>) -> Result<()> {
+    let Some(path) = group else { return Ok(()) };
+    Ok(Cgroup::sweep(&Hierarchies::detect()?, path)?)
+}
+
 /// What a maker that was killed has left under an id: a directory that holds no container.
 ///
 /// # Errors
@@ -54,6 +61,8 @@ impl Kept {
 pub(super) fn remove_unfinished(root: &Path, id: &str) -> Result<()> {
     check_id(id)?;
     let dir = root.join(id);
+    check_owner(root, &dir)?;
+    sweep(noted_group(&dir).as_deref())?;
     fs::remove_dir_all(&dir).map_err(|e| missing_or(&dir, &e))
 }
 

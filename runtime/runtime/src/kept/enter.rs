@@ -39,14 +39,18 @@ impl Kept {
             _ => {}
         }
         let init = self.init()?.ok_or(Error::Died)?;
-        let (spec, cgroup) = (self.spec()?, self.cgroup()?.below(entry.groups)?);
+        let spec = self.spec()?;
+        let cgroup = match self.record.cgroup {
+            None if entry.groups.is_empty() => None,
+            _ => Some(self.cgroup()?.below(entry.groups)?),
+        };
         let mut process = process.clone();
         announce(&mut process, entry.listen_fds);
         let filters = self.dir.parent().and_then(make_filters);
         let target = Target {
             pidfd: init.as_fd(),
             spec: &spec,
-            cgroup: Some(&cgroup),
+            cgroup: cgroup.as_ref(),
             seccomp_cache: filters.as_deref(),
         };
         exec::exec_preserving(&target, &process, stdio, entry.preserve_fds.saturating_add(entry.listen_fds))

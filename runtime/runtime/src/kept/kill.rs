@@ -14,7 +14,9 @@ impl Kept {
     /// # Errors
     /// [`Error::NotNow`] when it has ended.
     pub fn kill(&self, wanted: Signal, all: bool) -> Result<()> {
-        let all = all || (wanted == Signal::KILL && !self.has_own_processes()?);
+        // Without a group nobody knows the others: they end with init.
+        let all =
+            self.record.cgroup.is_some() && (all || (wanted == Signal::KILL && !self.has_own_processes()?));
         let Some(init) = self.init()? else {
             return if all {
                 self.kill_all(wanted)

@@ -21,7 +21,7 @@ pub fn list(root: &Path) -> Result<Vec<Kept>> {
         match Kept::open(root, &id) {
             Ok(kept) => found.push(kept),
             // Not ours, being made, or deleted meanwhile.
-            Err(Error::NoContainer | Error::Spec { .. }) => {}
+            Err(Error::NoContainer | Error::Spec { .. } | Error::Foreign { .. }) => {}
             Err(e) => return Err(e),
         }
     }

@@ -6,6 +6,7 @@ mod console;
 mod create;
 mod delete;
 mod enter;
+mod group;
 mod kill;
 mod list;
 mod record;
@@ -17,7 +18,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FileType, FlockOperation, flock, lstat, stat};
+use rustix::process::geteuid;
 use tare_cgroup::{Cgroup, Hierarchies, OomWatch, Stats};
 use tare_oci::runtime::{Resources, Spec};
 
@@ -51,6 +53,7 @@ impl Kept {
     pub fn open(root: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let dir = root.join(id);
+        check_owner(root, &dir)?;
         let record = Record::read(&dir)?;
         Ok(Self { dir, record })
     }
@@ -140,7 +143,9 @@ impl Kept {
     }
 
     fn cgroup(&self) -> Result<Cgroup> {
-        Ok(Cgroup::open(&Hierarchies::detect()?, &self.record.cgroup)?)
+        let path =
+            self.record.cgroup.as_ref().ok_or(Error::NoGroup { wanted: "pause, limits and figures" })?;
+        Ok(Cgroup::open(&Hierarchies::detect()?, path)?)
     }
 
     /// One start or delete at a time.
@@ -150,6 +155,26 @@ impl Kept {
             .map_err(|e| Error::step("lock the container", e))?;
         // Whoever had the lock may have deleted it.
         if self.dir.join(record::FILE).exists() { Ok(dir) } else { Err(Error::NoContainer) }
+    }
+}
+
+/// What is written there is believed, groups to be killed included: so it must be this user's own, in a place where
+/// nobody else can put something under that name.
+fn check_owner(root: &Path, dir: &Path) -> Result<()> {
+    let own = geteuid().as_raw();
+    let above = stat(root).map_err(|e| missing_or(root, &e.into()))?;
+    let found = lstat(dir).map_err(|e| missing_or(dir, &e.into()))?;
+    let foreign = |path: &Path, owner| Err(Error::Foreign { path: path.display().to_string(), owner });
+    if above.st_uid != own && above.st_uid != 0 {
+        return foreign(root, above.st_uid);
+    }
+    if found.st_uid != own {
+        return foreign(dir, found.st_uid);
+    }
+    if FileType::from_raw_mode(found.st_mode) == FileType::Directory {
+        Ok(())
+    } else {
+        Err(Error::NoContainer)
     }
 }
 

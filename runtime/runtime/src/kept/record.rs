@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,8 @@ use super::{missing_or, unreadable};
 use crate::error::{Error, Result};
 
 pub(super) const FILE: &str = "state.json";
+/// The path of the group, for who removes what a maker that was killed has left.
+const GROUP: &str = "cgroup";
 
 /// What is written down of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +34,23 @@ pub struct Record {
     pub rootfs: PathBuf,
     /// When it was made.
     pub created: Timestamp,
-    /// Below the roots of the cgroup hierarchies.
-    pub cgroup: PathBuf,
+    /// Below the roots of the cgroup hierarchies; none where the user may not have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
     /// As in config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Writes down which group a container is about to have.
+pub(super) fn note_group(dir: &Path, path: &Path) -> io::Result<()> {
+    fs::write(dir.join(GROUP), path.as_os_str().as_encoded_bytes())
+}
+
+/// The group that was written down.
+pub(super) fn noted_group(dir: &Path) -> Option<PathBuf> {
+    let text = fs::read(dir.join(GROUP)).ok()?;
+    Some(PathBuf::from(OsString::from_vec(text)))
 }
 
 /// Where a container is in its life.

@@ -8,6 +8,7 @@ mod namespace;
 mod process;
 mod schedule;
 mod sysctl;
+mod user;
 
 use std::path::{Component, Path, PathBuf};
 
@@ -85,6 +86,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
         mounts.iter_mut().for_each(|mount| mount.label(label));
     }
+    user::adapt(&mut mounts, &namespaces, &linux.gid_mappings);
     let fill = !mounts
         .iter()
         .any(|m| m.destination == Path::new("/dev") && matches!(m.kind, MountKind::Bind { .. }));

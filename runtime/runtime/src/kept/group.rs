@@ -1,0 +1,91 @@
+//! The group of a container.
+
+use std::path::{Path, PathBuf};
+
+use tare_cgroup::{Cgroup, Hierarchies};
+use tare_oci::runtime::{Resources, Spec};
+
+use crate::error::{Error, Result};
+
+/// A group that was made, and where.
+pub(super) type Made = Option<(PathBuf, Cgroup)>;
+
+/// Makes the group that config.json names, or one named after the container. `rootless`: without a name it is made below
+/// the caller's own and where that is allowed, which may be nowhere.
+///
+/// `note` is told the path before anything is made.
+pub(super) fn make(
+    spec: &Spec,
+    id: &str,
+    rootless: bool,
+    note: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Made> {
+    let found = Hierarchies::detect();
+    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    let named = given.is_some_and(|path| !path.is_empty());
+    if rootless && !named {
+        let Ok(hierarchies) = found else { return Ok(None) };
+        let above = hierarchies.own_group()?;
+        let name = Path::new("tare").join(id);
+        note(&above.join(&name))?;
+        let made = Cgroup::create_where_allowed(&hierarchies, &above, &name)?;
+        return Ok(made.map(|group| (above.join(name), group)));
+    }
+    let path = path(spec, id)?;
+    note(&path)?;
+    let group = Cgroup::create(&found?, &path)?;
+    Ok(Some((path, group)))
+}
+
+/// Relative ones start at the hierarchies' roots, as the field does it.
+pub(super) fn path(spec: &Spec, id: &str) -> Result<PathBuf> {
+    let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
+    match given.filter(|path| !path.is_empty()) {
+        Some(path) if path.contains(':') => {
+            Err(Error::NotSupported { what: "linux.cgroupsPath for systemd".to_owned() })
+        }
+        Some(path) => Ok(Path::new("/").join(path)),
+        None => Ok(Path::new("/tare").join(id)),
+    }
+}
+
+/// Sets the limits that config.json asks for. Rules for devices fall away where no group could be made: in a user
+/// namespace no device can be made anyway. Other limits cannot fall away unsaid.
+pub(super) fn limit(spec: &Spec, group: Option<&Cgroup>, rootless: bool) -> Result<()> {
+    let Some(resources) = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()) else {
+        return Ok(());
+    };
+    let without = || Resources { devices: Vec::new(), ..resources.clone() };
+    match group {
+        Some(group) if rootless => Ok(group.apply(&without())?),
+        Some(group) => Ok(group.apply(resources)?),
+        None if without() == Resources::default() => Ok(()),
+        None => Err(Error::NoGroup { wanted: "limits" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_below_the_hierarchies_roots() {
+        let mut spec: Spec = serde_json::from_str(r#"{"linux":{}}"#).unwrap();
+        assert_eq!(path(&spec, "x").unwrap(), Path::new("/tare/x"));
+        for (given, wanted) in [("", "/tare/x"), ("/docker/1", "/docker/1"), ("pod/1", "/pod/1")] {
+            spec.linux.as_mut().unwrap().cgroups_path = Some(given.to_owned());
+            assert_eq!(path(&spec, "x").unwrap(), Path::new(wanted));
+        }
+        spec.linux.as_mut().unwrap().cgroups_path = Some("system.slice:docker:1".to_owned());
+        assert!(path(&spec, "x").is_err());
+    }
+
+    #[test]
+    fn limits_do_not_fall_away_unsaid() {
+        let spec = |text: &str| -> Spec { serde_json::from_str(text).unwrap() };
+        let devices = r#"{"linux":{"resources":{"devices":[{"allow":false,"access":"rwm"}]}}}"#;
+        limit(&spec(devices), None, true).unwrap();
+        let pids = spec(r#"{"linux":{"resources":{"pids":{"limit":5}}}}"#);
+        assert!(limit(&pids, None, true).unwrap_err().to_string().contains("cgroup"));
+    }
+}
