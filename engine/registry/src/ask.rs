@@ -8,7 +8,7 @@ use tare_model::{Digest, Reference};
 
 use crate::challenge::{self, Challenge};
 use crate::client::Scheme;
-use crate::endpoint::{self, Endpoint, Trust};
+use crate::endpoint::{self, Endpoint};
 use crate::parcel::{self, Parcel};
 use crate::redirect::{self, Answer, Outgoing};
 use crate::{Credentials, Error, Registry, Result, refusal, retry, token};
@@ -20,6 +20,12 @@ pub(crate) enum Subject {
     Blob(Reference, Digest),
     /// A blob on its way into a repository.
     Upload(Reference, Digest),
+    /// The tags of a repository; with the query of the page.
+    Tags(Reference, String),
+    /// The repositories of a registry; with the query of the page.
+    Catalog(String),
+    /// Docker's old search; with its query.
+    Search(String),
     Login,
 }
 
@@ -46,10 +52,11 @@ impl Subject {
     /// What it is about; nothing for a login.
     pub(crate) fn reference(&self) -> Option<&Reference> {
         match self {
-            Self::Manifest(reference) | Self::Blob(reference, _) | Self::Upload(reference, _) => {
-                Some(reference)
-            }
-            Self::Login => None,
+            Self::Manifest(reference)
+            | Self::Blob(reference, _)
+            | Self::Upload(reference, _)
+            | Self::Tags(reference, _) => Some(reference),
+            Self::Catalog(_) | Self::Search(_) | Self::Login => None,
         }
     }
 }
@@ -75,7 +82,7 @@ impl Ask {
         subject: &Subject,
         credentials: Option<&Credentials>,
     ) -> Vec<Self> {
-        let endpoints = registry.directory.endpoints(reference.domain());
+        let endpoints = registry.rules().directory.endpoints(reference.domain());
         let own = credentials.filter(|c| !c.is_empty());
         let ask = |endpoint: Endpoint| Self {
             credentials: own.filter(|_| !endpoint.mirror).cloned(),
@@ -87,6 +94,24 @@ impl Ask {
             errand: Errand::Get,
         };
         endpoints.into_iter().map(ask).collect()
+    }
+
+    /// A question about a registry as a whole, to itself.
+    pub(crate) fn of_host(
+        registry: &Registry,
+        domain: &str,
+        subject: Subject,
+        credentials: Option<&Credentials>,
+    ) -> Self {
+        Self {
+            endpoint: endpoint::own(registry, domain),
+            subject,
+            accept: None,
+            offset: 0,
+            credentials: credentials.filter(|c| !c.is_empty()).cloned(),
+            access: Access::Pull,
+            errand: Errand::Get,
+        }
     }
 
     /// The question to the registry itself, of one who pushes: a mirror is never written to.
@@ -119,12 +144,18 @@ impl Ask {
             Subject::Manifest(reference) => format!("manifest {}", reference.familiar()),
             Subject::Blob(_, digest) => format!("blob {digest}"),
             Subject::Upload(_, digest) => format!("upload of blob {digest}"),
+            Subject::Tags(reference, _) => format!("tags of {}", reference.repository().familiar()),
+            Subject::Catalog(_) => format!("list of repositories of {}", self.endpoint.authority),
+            Subject::Search(_) => format!("search at {}", self.endpoint.authority),
             Subject::Login => format!("login at {}", self.endpoint.authority),
         }
     }
 
     /// What a token must allow. Made by us: a scope that the registry names could be one of another registry.
     pub(crate) fn scopes(&self) -> Vec<String> {
+        if matches!(self.subject, Subject::Catalog(_)) {
+            return vec!["registry:catalog:*".to_owned()];
+        }
         let Some(reference) = self.subject.reference() else { return Vec::new() };
         let scope = |reference: &Reference, what: &str| format!("repository:{}:{what}", reference.path());
         match &self.access {
@@ -138,13 +169,16 @@ impl Ask {
     fn url(&self, scheme: Scheme) -> Result<Url> {
         let path = match &self.subject {
             Subject::Manifest(reference) => {
-                format!("{}/manifests/{}", reference.path(), reference.identifier())
+                format!("v2/{}/manifests/{}", reference.path(), reference.identifier())
             }
-            Subject::Blob(reference, digest) => format!("{}/blobs/{digest}", reference.path()),
-            Subject::Upload(reference, _) => format!("{}/blobs/uploads/", reference.path()),
-            Subject::Login => String::new(),
+            Subject::Blob(reference, digest) => format!("v2/{}/blobs/{digest}", reference.path()),
+            Subject::Upload(reference, _) => format!("v2/{}/blobs/uploads/", reference.path()),
+            Subject::Tags(reference, query) => format!("v2/{}/tags/list?{query}", reference.path()),
+            Subject::Catalog(query) => format!("v2/_catalog?{query}"),
+            Subject::Search(query) => format!("v1/search?{query}"),
+            Subject::Login => "v2/".to_owned(),
         };
-        let text = format!("{}://{}/v2/{path}", scheme.as_str(), self.endpoint.authority);
+        let text = format!("{}://{}/{path}", scheme.as_str(), self.endpoint.authority);
         Url::parse(&text).map_err(|e| Error::Config(format!("registry address {text}: {e}")))
     }
 }
@@ -168,7 +202,7 @@ pub(crate) async fn ask(registry: &Registry, ask: &Ask) -> Result<Response> {
             Err(refused) => return Err(refused.error),
         };
         let Refused { error, wanted, .. } = refused;
-        let Some(pause) = retry::pause(&registry.config, done, wanted) else { return Err(error) };
+        let Some(pause) = retry::pause(&registry.rules().config, done, wanted) else { return Err(error) };
         tracing::debug!(%error, ?pause, "asking the registry again");
         tokio::time::sleep(pause).await;
         done += 1;
@@ -195,7 +229,7 @@ pub(crate) async fn attempt(registry: &Registry, ask: &Ask) -> std::result::Resu
 /// One try: https, and for hosts that may do without, plain http where TLS does not come about.
 async fn once(registry: &Registry, ask: &Ask) -> Result<Response> {
     let authority = &ask.endpoint.authority;
-    if ask.endpoint.trust == Trust::Verified {
+    if registry.rules().tls_only(authority)? {
         return authorized(registry, ask, Scheme::Https).await;
     }
     if let Some(scheme) = registry.known_scheme(authority) {

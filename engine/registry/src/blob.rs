@@ -136,7 +136,7 @@ impl Reading {
     fn broken(&self, error: &reqwest::Error) -> Error {
         let what = self.what.clone();
         if error.is_timeout() {
-            return Error::Stalled { what, seconds: self.registry.config.read_timeout.as_secs() };
+            return Error::Stalled { what, seconds: self.registry.rules().config.read_timeout.as_secs() };
         }
         Error::Interrupted { what, received: self.position, expected: self.size, cause: root_cause(error) }
     }
@@ -148,7 +148,7 @@ impl Reading {
             self.tries = 0;
         }
         self.mark = self.position;
-        while let Some(pause) = retry::pause(&self.registry.config, self.tries, None) {
+        while let Some(pause) = retry::pause(&self.registry.rules().config, self.tries, None) {
             tracing::debug!(error = %cause, position = self.position, "resuming a blob");
             tokio::time::sleep(pause).await;
             self.tries += 1;

@@ -1,12 +1,15 @@
 //! The client itself: settings, and one connection pool for each way of trusting a host.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
+use reqwest::{NoProxy, Proxy, Url};
 
-use crate::endpoint::{Directory, Trust};
+use crate::endpoint::{Directory, Trust, authority_of};
+use crate::papers::Papers;
 use crate::{Error, Result, token};
 
 /// How registries are spoken to.
@@ -17,6 +20,12 @@ pub struct Config {
     pub insecure: Vec<String>,
     /// Addresses that are asked before Docker's own registry for its images: `https://mirror.example`.
     pub mirrors: Vec<String>,
+    /// The same for every registry, by its name in references (`quay.io`, `registry.example:5000`).
+    pub registries: BTreeMap<String, HostConfig>,
+    /// Where certificates are looked for, the first place first: `PLACE/HOST[:PORT]/{*.crt,NAME.cert,NAME.key}`.
+    pub certificates: Vec<PathBuf>,
+    /// Proxies; those of the environment (`HTTPS_PROXY` and so on) where nothing is said.
+    pub proxies: Option<Proxies>,
     /// How long a connection may take, TLS included.
     pub connect_timeout: Duration,
     /// How long a registry may be silent in the middle of an answer.
@@ -29,11 +38,34 @@ pub struct Config {
     pub max_wait: Duration,
 }
 
+/// What is particular about one registry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostConfig {
+    /// Asked before the registry itself, in this order. They are only read, and never get its credentials.
+    pub mirrors: Vec<String>,
+    /// As if it stood in [`Config::insecure`].
+    pub insecure: bool,
+}
+
+/// Proxies by the scheme of what is asked for; empty where none is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Proxies {
+    /// For plain HTTP.
+    pub http: String,
+    /// For TLS.
+    pub https: String,
+    /// Hosts, domains and networks that are spoken to directly, with commas between them.
+    pub none: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             insecure: Vec::new(),
             mirrors: Vec::new(),
+            registries: BTreeMap::new(),
+            certificates: Vec::new(),
+            proxies: None,
             connect_timeout: Duration::from_secs(15),
             read_timeout: Duration::from_secs(30),
             retries: 3,
@@ -59,69 +91,53 @@ impl Scheme {
     }
 }
 
-/// A connection pool for each way of trusting a host.
-#[derive(Debug, Default)]
-struct Pools {
-    verified: OnceLock<reqwest::Client>,
-    insecure: OnceLock<reqwest::Client>,
-    loopback: OnceLock<reqwest::Client>,
+/// Which connections are alike. Questions have to be answered, and to go on being answered; while an upload sends, nothing
+/// comes back, so that it is watched over in its own way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Way {
+    trust: Trust,
+    uploads: bool,
+    papers: Option<(String, Papers)>,
 }
 
-impl Pools {
-    fn get(
-        &self,
-        trust: Trust,
-        make: impl FnOnce() -> reqwest::Result<reqwest::Client>,
-    ) -> Result<&reqwest::Client> {
-        let slot = match trust {
-            Trust::Verified => &self.verified,
-            Trust::Insecure => &self.insecure,
-            Trust::Loopback => &self.loopback,
-        };
-        if let Some(client) = slot.get() {
-            return Ok(client);
-        }
-        let client = make().map_err(|e| Error::Tls(root_cause(&e)))?;
-        Ok(slot.get_or_init(|| client))
-    }
+/// Pools are dropped together when a host's files have changed so often.
+const POOLS: usize = 64;
+
+/// Settings, what follows from them, and the connections that were made by them.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) config: Config,
+    pub(crate) directory: Directory,
+    /// Made at first use: reading the system's certificates takes milliseconds and memory that a daemon which pulls
+    /// nothing should not spend.
+    pools: Mutex<HashMap<Way, reqwest::Client>>,
 }
 
 /// A client for all registries; see the methods in the crate's root.
 #[derive(Debug)]
 pub struct Registry {
-    pub(crate) config: Config,
-    pub(crate) directory: Directory,
+    rules: RwLock<Arc<Rules>>,
     pub(crate) tokens: token::Cache,
-    /// For questions: their answer has to come and go on coming.
-    reading: Pools,
-    /// For uploads: while they send nothing comes back, so that their own watch is kept over them.
-    sending: Pools,
     /// What the hosts that may do without TLS were found to speak.
     schemes: Mutex<HashMap<String, Scheme>>,
 }
 
 pub(crate) fn new(config: Config) -> Result<Arc<Registry>> {
-    let directory = Directory::new(&config)?;
-    Ok(Arc::new(Registry {
-        config,
-        directory,
-        tokens: token::Cache::default(),
-        reading: Pools::default(),
-        sending: Pools::default(),
-        schemes: Mutex::default(),
-    }))
+    let rules = RwLock::new(Arc::new(Rules::new(config)?));
+    Ok(Arc::new(Registry { rules, tokens: token::Cache::default(), schemes: Mutex::default() }))
 }
 
 impl Registry {
-    /// The connection pool for hosts of this trust. Made at first use: reading the system's certificates takes
-    /// milliseconds and memory that a daemon which pulls nothing should not spend.
-    pub(crate) fn http(&self, trust: Trust) -> Result<&reqwest::Client> {
-        self.reading.get(trust, || build(&self.config, trust).read_timeout(self.config.read_timeout).build())
+    /// The settings as they are now.
+    pub(crate) fn rules(&self) -> Arc<Rules> {
+        self.rules.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The same without a watch over how long an answer takes.
-    pub(crate) fn http_for_uploads(&self, trust: Trust) -> Result<&reqwest::Client> {
-        self.sending.get(trust, || build(&self.config, trust).build())
+    pub(crate) fn set(&self, config: Config) -> Result<()> {
+        let rules = Arc::new(Rules::new(config)?);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        self.schemes.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        Ok(())
     }
 
     /// What a host speaks, if it was asked before.
@@ -140,22 +156,97 @@ impl Registry {
     }
 }
 
-fn build(config: &Config, trust: Trust) -> reqwest::ClientBuilder {
+impl Rules {
+    fn new(config: Config) -> Result<Self> {
+        let directory = Directory::new(&config)?;
+        // An address that is none is found out now and not at the first pull.
+        drop(through(reqwest::Client::builder(), config.proxies.as_ref())?);
+        Ok(Self { config, directory, pools: Mutex::default() })
+    }
+
+    /// Whether this host has to be vouched for: then plain HTTP is never spoken with it.
+    pub(crate) fn tls_only(&self, authority: &str) -> Result<bool> {
+        Ok(match self.directory.trust(authority) {
+            Trust::Verified => true,
+            Trust::Insecure => false,
+            Trust::Loopback => Papers::find(&self.config.certificates, authority)?.vouch(),
+        })
+    }
+
+    /// Connections to the host of this address, for questions.
+    pub(crate) fn http(&self, url: &Url) -> Result<reqwest::Client> {
+        self.pool(url, false)
+    }
+
+    /// The same without a watch over how long an answer takes.
+    pub(crate) fn http_for_uploads(&self, url: &Url) -> Result<reqwest::Client> {
+        self.pool(url, true)
+    }
+
+    fn pool(&self, url: &Url, uploads: bool) -> Result<reqwest::Client> {
+        let authority = authority_of(url).unwrap_or_default();
+        let trust = self.directory.trust(&authority);
+        let papers = Papers::find(&self.config.certificates, &authority)?;
+        let papers = (!papers.is_empty()).then_some((authority, papers));
+        let way = Way { trust, uploads, papers };
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = pools.get(&way) {
+            return Ok(client.clone());
+        }
+        let client = build(&self.config, &way)?;
+        if pools.len() >= POOLS {
+            pools.clear();
+        }
+        pools.insert(way, client.clone());
+        Ok(client)
+    }
+}
+
+fn build(config: &Config, way: &Way) -> Result<reqwest::Client> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // A second caller at the same moment installs the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     }
-    let builder = reqwest::Client::builder()
+    let mut builder = reqwest::Client::builder()
         .user_agent(concat!("tare/", env!("CARGO_PKG_VERSION")))
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
         .connect_timeout(config.connect_timeout);
-    match trust {
-        Trust::Verified => builder,
-        Trust::Insecure => builder.tls_danger_accept_invalid_certs(true),
-        Trust::Loopback => builder.tls_danger_accept_invalid_certs(true).no_proxy(),
+    if !way.uploads {
+        builder = builder.read_timeout(config.read_timeout);
     }
+    let vouched = way.papers.as_ref().is_some_and(|(_, papers)| papers.vouch());
+    builder = match way.trust {
+        Trust::Loopback => builder.tls_danger_accept_invalid_certs(!vouched).no_proxy(),
+        Trust::Insecure => through(builder.tls_danger_accept_invalid_certs(true), config.proxies.as_ref())?,
+        Trust::Verified => through(builder, config.proxies.as_ref())?,
+    };
+    if let Some((_, papers)) = &way.papers {
+        builder = papers.apply(builder)?;
+    }
+    builder.build().map_err(|e| Error::Tls(root_cause(&e)))
+}
+
+/// The settings' proxies instead of the environment's, where there are some.
+fn through(builder: reqwest::ClientBuilder, proxies: Option<&Proxies>) -> Result<reqwest::ClientBuilder> {
+    let Some(proxies) = proxies else { return Ok(builder) };
+    let bad = |text: &str| {
+        // It may hold a password.
+        let shown = text.rsplit('@').next().unwrap_or_default().to_owned();
+        move |e: reqwest::Error| Error::Config(format!("proxy \"{shown}\": {}", root_cause(&e)))
+    };
+    let none = || NoProxy::from_string(&proxies.none);
+    let mut builder = builder.no_proxy();
+    if !proxies.http.is_empty() {
+        let proxy = Proxy::http(&proxies.http).map_err(bad(&proxies.http))?;
+        builder = builder.proxy(proxy.no_proxy(none()));
+    }
+    if !proxies.https.is_empty() {
+        let proxy = Proxy::https(&proxies.https).map_err(bad(&proxies.https))?;
+        builder = builder.proxy(proxy.no_proxy(none()));
+    }
+    Ok(builder)
 }
 
 /// The innermost cause of an error: "connection refused" rather than "error sending request".
@@ -165,4 +256,16 @@ pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         cause = deeper;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_proxies_are_refused_without_showing_their_passwords() {
+        let proxies = Proxies { https: "http://ada:s3cret@".into(), ..Proxies::default() };
+        let error = new(Config { proxies: Some(proxies), ..Config::default() }).unwrap_err().to_string();
+        assert!(error.contains("proxy") && !error.contains("s3cret"), "{error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Which addresses stand behind a registry's name, and how far each is trusted. Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use reqwest::Url;
@@ -32,7 +33,8 @@ pub(crate) struct Endpoint {
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     insecure: Vec<Rule>,
-    mirrors: Vec<Endpoint>,
+    /// By the registry's name.
+    mirrors: BTreeMap<String, Vec<Endpoint>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -48,20 +50,32 @@ const HUB_HOST: &str = "registry-1.docker.io";
 
 impl Directory {
     pub(crate) fn new(config: &Config) -> Result<Self> {
-        let insecure = config.insecure.iter().map(|text| rule(text)).collect::<Result<_>>()?;
-        let mut directory = Self { insecure, mirrors: Vec::new() };
-        directory.mirrors =
-            config.mirrors.iter().map(|text| directory.mirror(text)).collect::<Result<_>>()?;
+        let listed = config.registries.iter().filter(|(_, host)| host.insecure).map(|(name, _)| name);
+        let insecure = config.insecure.iter().chain(listed).map(|text| rule(text)).collect::<Result<_>>()?;
+        let mut directory = Self { insecure, mirrors: BTreeMap::new() };
+        let of_hub = config.mirrors.iter().map(|text| (HUB, text));
+        let of_others = config.registries.iter().map(|(name, host)| (registry_name(name), &host.mirrors));
+        let mut all: Vec<(&str, &String)> = of_hub.collect();
+        for (name, mirrors) in of_others {
+            let name = name?;
+            all.extend(mirrors.iter().map(|mirror| (name, mirror)));
+        }
+        for (name, mirror) in all {
+            let mirror = directory.mirror(mirror)?;
+            directory.mirrors.entry(name.to_owned()).or_default().push(mirror);
+        }
         Ok(directory)
     }
 
     /// The addresses to ask for a registry's images, in order.
     pub(crate) fn endpoints(&self, domain: &str) -> Vec<Endpoint> {
-        if domain == HUB {
-            let hub = Endpoint { authority: HUB_HOST.into(), trust: Trust::Verified, mirror: false };
-            return self.mirrors.iter().cloned().chain([hub]).collect();
-        }
-        vec![Endpoint { authority: domain.to_owned(), trust: self.trust(domain), mirror: false }]
+        let mirrors = self.mirrors.get(domain).into_iter().flatten().cloned();
+        let own = if domain == HUB {
+            Endpoint { authority: HUB_HOST.into(), trust: Trust::Verified, mirror: false }
+        } else {
+            Endpoint { authority: domain.to_owned(), trust: self.trust(domain), mirror: false }
+        };
+        mirrors.chain([own]).collect()
     }
 
     /// How far `host` or `host:port` is trusted.
@@ -98,10 +112,11 @@ impl Directory {
 
 /// The registry itself, never one of its mirrors.
 pub(crate) fn own(registry: &Registry, domain: &str) -> Endpoint {
-    let mut endpoints = registry.directory.endpoints(domain);
+    let directory = &registry.rules().directory;
+    let mut endpoints = directory.endpoints(domain);
     endpoints.pop().unwrap_or_else(|| Endpoint {
         authority: domain.to_owned(),
-        trust: registry.directory.trust(domain),
+        trust: directory.trust(domain),
         mirror: false,
     })
 }
@@ -123,6 +138,15 @@ fn host_of(authority: &str) -> &str {
         return rest.split(']').next().unwrap_or(rest);
     }
     authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+/// The name of a registry as it stands in references.
+fn registry_name(text: &str) -> Result<&str> {
+    let reference = format!("{text}/x/x").parse::<tare_model::Reference>();
+    let is_host = reference.is_ok_and(|reference| reference.domain() == text);
+    is_host.then_some(text).ok_or_else(|| {
+        Error::Config(format!("registry \"{text}\": a name as in references is wanted, host or host:port"))
+    })
 }
 
 fn rule(text: &str) -> Result<Rule> {
@@ -195,6 +219,31 @@ mod tests {
         let expected = [("mirror.example", true), ("127.0.0.1:5001", true), ("registry-1.docker.io", false)];
         assert_eq!(names, expected.map(|(name, mirror)| (name.to_owned(), mirror)));
         assert_eq!(directory.endpoints("quay.io").len(), 1);
+    }
+
+    #[test]
+    fn every_registry_can_have_mirrors() {
+        let host = |mirrors: &[&str], insecure| crate::HostConfig {
+            mirrors: mirrors.iter().map(ToString::to_string).collect(),
+            insecure,
+        };
+        let with = |name: &str, host: crate::HostConfig| {
+            let registries = BTreeMap::from([(name.to_owned(), host)]);
+            Directory::new(&Config { registries, mirrors: vec!["https://first".into()], ..Config::default() })
+        };
+        let names = |directory: &Directory, domain: &str| {
+            directory.endpoints(domain).into_iter().map(|e| e.authority).collect::<Vec<_>>()
+        };
+        let quay = with("quay.io", host(&["https://a.lan:1", "http://localhost:2"], false)).unwrap();
+        assert_eq!(names(&quay, "quay.io"), ["a.lan:1", "localhost:2", "quay.io"]);
+        assert_eq!(names(&quay, "ghcr.io"), ["ghcr.io"]);
+        let hub = with("docker.io", host(&["https://second"], false)).unwrap();
+        assert_eq!(names(&hub, "docker.io"), ["first", "second", "registry-1.docker.io"]);
+        assert_eq!(with("old.lan:1", host(&[], true)).unwrap().trust("old.lan:1"), Trust::Insecure);
+        for bad in ["", "a/b", "https://quay.io", "a b.c", "quay"] {
+            assert!(matches!(with(bad, host(&["https://a"], false)), Err(Error::Config(_))), "{bad}");
+        }
+        assert!(with("quay.io", host(&["http://a.lan"], false)).is_err());
     }
 
     #[test]

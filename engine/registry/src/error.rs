@@ -189,9 +189,11 @@ pub enum Error {
         /// What it has.
         media_type: String,
     },
-    /// Comes later.
-    #[error("not supported yet: {0}")]
-    NotSupported(&'static str),
+    /// A registry that can be neither searched nor lists what it has.
+    #[error(
+        "the registry {0} can not be searched: it has neither Docker's old search nor a list of its repositories"
+    )]
+    NoSearch(String),
     /// The TLS library cannot be set up.
     #[error("cannot set up TLS: {0}")]
     Tls(String),
@@ -213,7 +215,7 @@ impl HasKind for Error {
             Self::Stalled { .. } | Self::Interrupted { .. } | Self::Nonsense { .. } => Kind::Unavailable,
             Self::Redirect { .. } | Self::Realm { .. } => Kind::Unavailable,
             Self::Size { .. } | Self::Digest { .. } | Self::TooLarge { .. } => Kind::Corrupt,
-            Self::OldManifest { .. } | Self::NotSupported(_) => Kind::NotSupported,
+            Self::OldManifest { .. } | Self::NoSearch(_) => Kind::NotSupported,
             Self::Tls(_) | Self::Source { .. } => Kind::Internal,
         }
     }

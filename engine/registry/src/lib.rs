@@ -1,10 +1,10 @@
 //! # registry: what a registry says, believed only as far as it can be checked
 //!
-//! - **Owns**: the client side of the OCI distribution API: which addresses a name stands for, TLS or not, logging in,
-//!   redirects, retries, resumption of downloads and uploads.
+//! - **Owns**: the client side of the OCI distribution API: which addresses a name stands for, TLS or not and whose
+//!   certificates, mirrors and proxies, logging in, redirects, retries, resumption of downloads and uploads.
 //! - **In**: references, descriptors, credentials; the bytes of what is pushed.
 //! - **Out**: manifests (verified when asked for by digest, never above 4 MiB) and blobs as streams of exactly the size
-//!   that their descriptor tells.
+//!   that their descriptor tells; tags, repositories, what a search finds.
 //! - **Leans on**: model, oci; reqwest with rustls.
 //! - **Never**: writes to disk, follows the addresses of foreign layers, sends a credential to a host that it was not
 //!   given for, or speaks plain HTTP with a host that is neither on this machine nor listed as insecure.
@@ -18,13 +18,16 @@ mod client;
 mod credentials;
 mod endpoint;
 mod error;
+mod listing;
 mod login;
 mod manifest;
+mod papers;
 mod parcel;
 mod put;
 mod redirect;
 mod refusal;
 mod retry;
+mod search;
 mod token;
 mod upload;
 
@@ -35,12 +38,13 @@ use futures_util::stream::BoxStream;
 use tare_model::{Digest, Reference};
 use tare_oci::image::Descriptor;
 
-pub use client::{Config, Registry};
+pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
 pub use error::{Error, Result};
 pub use login::LoginResult;
 pub use manifest::{FetchedManifest, MANIFEST_LIMIT};
 pub use parcel::BlobSource;
+pub use search::SearchHit;
 pub use upload::{Upload, Uploaded};
 
 impl Registry {
@@ -48,6 +52,17 @@ impl Registry {
     /// A mirror or insecure entry that cannot be meant is [`Error::Config`].
     pub fn new(config: Config) -> Result<Arc<Self>> {
         client::new(config)
+    }
+
+    /// Goes on by other settings. What is under way ends by the old ones; settings that cannot be meant are
+    /// [`Error::Config`] and change nothing.
+    pub fn reload(&self, config: Config) -> Result<()> {
+        self.set(config)
+    }
+
+    /// The settings as they are now.
+    pub fn config(&self) -> Config {
+        self.rules().config.clone()
     }
 
     /// Whether `server` (`docker.io`, `https://index.docker.io/v1/`, `host:port`) takes these credentials.
@@ -81,9 +96,24 @@ impl Registry {
         blob::open(self, reference, descriptor, credentials, offset).await
     }
 
-    /// Searching a registry is not there yet.
-    pub async fn search(&self, _term: &str) -> Result<Vec<String>> {
-        Err(Error::NotSupported("searching registries"))
+    /// The tags of the reference's repository, in the registry's order.
+    pub async fn tags(
+        &self,
+        reference: &Reference,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<String>> {
+        listing::tags(self, reference, credentials).await
+    }
+
+    /// Repositories that fit a term, at most `limit`: of Docker's registry, or of the one that the term begins with
+    /// (`registry.example:5000/word`). One that cannot be searched is [`Error::NoSearch`].
+    pub async fn search(
+        &self,
+        term: &str,
+        limit: usize,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<SearchHit>> {
+        search::search(self, term, limit, credentials).await
     }
 
     /// Whether the reference's repository has this blob, asked by one who is about to push.

@@ -14,7 +14,7 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, H
 use reqwest::{Body, Response, Url};
 
 use crate::client::root_cause;
-use crate::endpoint::{Trust, authority_of};
+use crate::endpoint::authority_of;
 use crate::redirect::{Answer, bare, failure};
 use crate::{Error, Registry, Result};
 
@@ -88,8 +88,7 @@ pub(crate) async fn bring(
     if !parcel.query.is_empty() {
         url.query_pairs_mut().extend_pairs(&parcel.query);
     }
-    let trust = authority_of(&url).map_or(Trust::Verified, |authority| registry.directory.trust(&authority));
-    let mut request = registry.http_for_uploads(trust)?.request(parcel.method.clone(), url.clone());
+    let mut request = registry.rules().http_for_uploads(&url)?.request(parcel.method.clone(), url.clone());
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
@@ -165,7 +164,7 @@ async fn watched(
     content: &Content,
     watch: &Watch,
 ) -> Result<Response> {
-    let patience = registry.config.read_timeout;
+    let patience = registry.rules().config.read_timeout;
     let mut sending = std::pin::pin!(request.send());
     let (mut seen, mut quiet) = (0, 0);
     loop {

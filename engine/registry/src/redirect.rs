@@ -39,7 +39,7 @@ pub(crate) async fn follow(registry: &Registry, outgoing: Outgoing<'_>) -> Resul
         let Some(location) = location(&response) else {
             return Ok(Answer { response, at_home });
         };
-        let next = target(&registry.directory, &url, &location)?;
+        let next = target(&registry.rules().directory, &url, &location)?;
         // Once away, the credential stays away, even where a later hop leads back.
         at_home = at_home && next.origin() == home;
         url = next;
@@ -48,8 +48,7 @@ pub(crate) async fn follow(registry: &Registry, outgoing: Outgoing<'_>) -> Resul
 }
 
 async fn hop(registry: &Registry, outgoing: &Outgoing<'_>, url: &Url, at_home: bool) -> Result<Response> {
-    let trust = authority_of(url).map_or(Trust::Verified, |authority| registry.directory.trust(&authority));
-    let http = registry.http(trust)?;
+    let http = registry.rules().http(url)?;
     let mut request = if outgoing.head { http.head(url.clone()) } else { http.get(url.clone()) };
     if let Some(accept) = outgoing.accept {
         request = request.header(ACCEPT, accept);
@@ -112,7 +111,7 @@ pub(crate) fn failure(registry: &Registry, what: &str, url: &Url, error: &reqwes
     }
     let what = format!("{what} from {}", authority_of(url).unwrap_or_default());
     if error.is_timeout() {
-        return Error::Stalled { what, seconds: registry.config.read_timeout.as_secs() };
+        return Error::Stalled { what, seconds: registry.rules().config.read_timeout.as_secs() };
     }
     Error::Interrupted { what, received: 0, expected: 0, cause: root_cause(error) }
 }

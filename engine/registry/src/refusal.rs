@@ -86,13 +86,15 @@ fn meaning(subject: &Subject, what: &str, status: StatusCode, said: &Said) -> Er
             Error::Denied { repository: repository(), message: message(denied), unauthorized: true }
         }
         (401, ..) => Error::Unauthorized(message("authentication required")),
-        (403, _, Subject::Manifest(_) | Subject::Blob(..) | Subject::Upload(..)) => {
+        (403, _, Subject::Manifest(_) | Subject::Blob(..) | Subject::Upload(..) | Subject::Tags(..)) => {
             Error::Denied { repository: repository(), message: message(denied), unauthorized: false }
         }
-        (404, "NAME_UNKNOWN", Subject::Manifest(_) | Subject::Upload(..)) => Error::RepositoryUnknown {
-            repository: repository(),
-            message: message("repository name not known to registry"),
-        },
+        (404, "NAME_UNKNOWN", Subject::Manifest(_) | Subject::Upload(..) | Subject::Tags(..)) => {
+            Error::RepositoryUnknown {
+                repository: repository(),
+                message: message("repository name not known to registry"),
+            }
+        }
         (404, "MANIFEST_UNKNOWN", Subject::Manifest(reference)) => {
             Error::ManifestUnknown { reference: reference.familiar(), message: message("manifest unknown") }
         }

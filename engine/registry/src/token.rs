@@ -118,7 +118,7 @@ fn allowed_realm(registry: &Registry, ask: &Ask, scheme: Scheme, realm: &str) ->
     };
     let url = Url::parse(realm).map_err(|_| refuse("it is no address"))?;
     let authority = authority_of(&url).ok_or_else(|| refuse("it has no host"))?;
-    let trust = registry.directory.trust(&authority);
+    let trust = registry.rules().directory.trust(&authority);
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("it carries credentials of its own"));
     }
@@ -192,8 +192,7 @@ async fn exchange(
         ("refresh_token", refresh),
     ];
     let form = Url::parse_with_params("form:", pairs).ok().and_then(|url| url.query().map(str::to_owned));
-    let trust = authority_of(realm).map_or(Trust::Verified, |authority| registry.directory.trust(&authority));
-    let request = registry.http(trust)?.post(realm.clone());
+    let request = registry.rules().http(realm)?.post(realm.clone());
     let request =
         request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form.unwrap_or_default());
     request.send().await.map_err(|e| redirect::failure(registry, "token", realm, &e)).and_then(|response| {

@@ -198,7 +198,7 @@ impl Sending<'_> {
     }
 
     async fn wait(&mut self, error: &Error, wanted: Option<Duration>) -> Result<()> {
-        let Some(pause) = retry::pause(&self.registry.config, self.tries, wanted) else {
+        let Some(pause) = retry::pause(&self.registry.rules().config, self.tries, wanted) else {
             return Err(error.clone());
         };
         tracing::debug!(%error, position = self.position, "taking up an upload");

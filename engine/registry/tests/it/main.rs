@@ -4,6 +4,7 @@
 mod auth;
 mod blob;
 mod fake;
+mod hosts;
 mod manifest;
 mod push;
 

@@ -1,0 +1,115 @@
+//! What a registry lists: the tags of a repository, its repositories. Page by page, bounded.
+
+use http::header::{HeaderMap, LINK};
+use serde::Deserialize;
+use tare_model::Reference;
+
+use crate::ask::{Ask, Subject, ask};
+use crate::{Credentials, Error, Registry, Result, body};
+
+/// Asked for at a time.
+const PAGE: usize = 1000;
+/// A registry that always has another page is not asked for ever.
+const PAGES: usize = 100;
+const PAGE_BYTES: u64 = 4 << 20;
+
+#[derive(Deserialize)]
+struct Page {
+    /// `null` for none.
+    #[serde(default, alias = "repositories")]
+    tags: Option<Vec<String>>,
+}
+
+/// All tags of a repository, from the first of its addresses that answers.
+pub(crate) async fn tags(
+    registry: &Registry,
+    reference: &Reference,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<String>> {
+    let mut last = None;
+    let first = Subject::Tags(reference.clone(), query(None));
+    for question in Ask::everywhere(registry, reference, &first, credentials) {
+        let subject = |query| Subject::Tags(reference.clone(), query);
+        match pages(registry, question, subject).await {
+            Ok(tags) => return Ok(tags),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::Config(format!("{} has no address", reference.domain()))))
+}
+
+/// The repositories of a registry that lists them.
+pub(crate) async fn catalog(
+    registry: &Registry,
+    domain: &str,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<String>> {
+    let subject = |query: String| Subject::Catalog(query);
+    let question = Ask::of_host(registry, domain, subject(query(None)), credentials);
+    pages(registry, question, subject).await
+}
+
+async fn pages(
+    registry: &Registry,
+    mut question: Ask,
+    subject: impl Fn(String) -> Subject,
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for _ in 0..PAGES {
+        let response = ask(registry, &question).await?;
+        let next = next(response.headers());
+        let what = question.what();
+        let bytes = body::read(response, PAGE_BYTES, &what).await?;
+        let page: Page = serde_json::from_slice(&bytes).map_err(|e| Error::Nonsense {
+            what: what.clone(),
+            cause: format!("it is no list of names: {e}"),
+        })?;
+        let names = page.tags.unwrap_or_default();
+        // A page without names has no next one, whatever it says.
+        let empty = names.is_empty();
+        found.extend(names);
+        match next {
+            Some(query) if !empty => question.subject = subject(query),
+            _ => return Ok(found),
+        }
+    }
+    let limit = (PAGES * PAGE) as u64;
+    Err(Error::TooLarge { what: format!("{} (in names)", question.what()), limit })
+}
+
+fn query(last: Option<&str>) -> String {
+    last.map_or_else(|| format!("n={PAGE}"), |last| format!("n={PAGE}&last={last}"))
+}
+
+/// The query of the next page (RFC 8288, as the distribution specification uses it). Only the query counts: where it is
+/// asked is not for the registry to say.
+fn next(headers: &HeaderMap) -> Option<String> {
+    let link = headers.get(LINK)?.to_str().ok()?;
+    let (target, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.split(';').any(|p| p.trim().replace('"', "").eq_ignore_ascii_case("rel=next"));
+    let (_, query) = target.split_once('?').filter(|_| is_next)?;
+    Some(query.split('#').next().unwrap_or(query).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_found_wherever_it_is_said_to_be() {
+        for (link, query) in [
+            (r#"</v2/a/tags/list?n=2&last=b>; rel="next""#, Some("n=2&last=b")),
+            ("<https://other.example/x?last=b#f>; rel=next", Some("last=b")),
+            (r#"</v2/a/tags/list?n=2>; rel="prev""#, None),
+            ("</v2/a/tags/list>; rel=next", None),
+            ("nonsense", None),
+            ("<?", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(LINK, HeaderValue::from_str(link).unwrap());
+            assert_eq!(next(&headers).as_deref(), query, "{link}");
+        }
+    }
+}

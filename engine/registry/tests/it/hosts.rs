@@ -1,0 +1,146 @@
+//! Which host is asked, and how: mirrors, proxies, other settings, lists and searches.
+
+use std::collections::BTreeMap;
+
+use tare_model::{HasKind, Kind};
+use tare_oci::image::media_type;
+use tare_registry::{Config, Error, HostConfig, Proxies};
+
+use crate::fake::{Answer, Fake};
+use crate::{ADA, ada, reference, registry, registry_with};
+
+const MANIFEST: &str =
+    r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}"#;
+
+fn manifest() -> Answer {
+    Answer::new(200, MANIFEST).header("Content-Type", media_type::OCI_MANIFEST)
+}
+
+fn mirrored(of: &Fake, mirrors: &[&Fake]) -> Config {
+    let host = HostConfig { mirrors: mirrors.iter().map(|fake| fake.url("")).collect(), insecure: false };
+    Config { registries: BTreeMap::from([(of.address.to_string(), host)]), ..Config::default() }
+}
+
+#[tokio::test]
+async fn mirrors_of_any_registry_are_asked_first_and_never_get_its_credentials() {
+    let (broken, mirror, own) = (Fake::start().await, Fake::start().await, Fake::start().await);
+    broken.always("/v2/web/manifests/v1", Answer::new(404, ""));
+    mirror.always("/v2/web/manifests/v1", manifest());
+    own.always("/v2/web/manifests/v1", manifest());
+    let registry = registry_with(mirrored(&own, &[&broken, &mirror]));
+    registry.manifest(&reference(&own, "web:v1"), Some(&ada())).await.unwrap();
+    assert_eq!((broken.asked().len(), mirror.asked().len(), own.asked().len()), (1, 1, 0));
+    assert!(mirror.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
+}
+
+#[tokio::test]
+async fn a_mirror_that_asks_for_a_login_is_passed_by() {
+    let (mirror, own) = (Fake::start().await, Fake::start().await);
+    let ask = Answer::refusal(401, "UNAUTHORIZED", "who?").header("WWW-Authenticate", "Basic realm=\"m\"");
+    mirror.always("/v2/web/manifests/v1", ask.clone());
+    own.once("/v2/web/manifests/v1", ask);
+    own.always("/v2/web/manifests/v1", manifest());
+    let registry = registry_with(mirrored(&own, &[&mirror]));
+    registry.manifest(&reference(&own, "web:v1"), Some(&ada())).await.unwrap();
+    assert!(mirror.asked().iter().all(|asked| !asked.headers.contains_key("authorization")));
+    assert_eq!(own.asked().last().unwrap().headers["authorization"], ADA);
+}
+
+#[tokio::test]
+async fn a_push_goes_to_the_registry_and_not_to_its_mirror() {
+    let (mirror, own) = (Fake::start().await, Fake::start().await);
+    own.always("/v2/web/manifests/v1", Answer::new(201, ""));
+    let registry = registry_with(mirrored(&own, &[&mirror]));
+    let to = reference(&own, "web:v1");
+    registry.put_manifest(&to, media_type::OCI_MANIFEST, MANIFEST.into(), None).await.unwrap();
+    assert!(mirror.asked().is_empty());
+}
+
+#[tokio::test]
+async fn other_settings_count_from_the_next_question_on() {
+    let (mirror, own) = (Fake::start().await, Fake::start().await);
+    mirror.always("/v2/web/manifests/v1", manifest());
+    own.always("/v2/web/manifests/v1", manifest());
+    let registry = registry();
+    registry.manifest(&reference(&own, "web:v1"), None).await.unwrap();
+    registry.reload(mirrored(&own, &[&mirror])).unwrap();
+    registry.manifest(&reference(&own, "web:v1"), None).await.unwrap();
+    assert_eq!((mirror.asked().len(), own.asked().len()), (1, 1));
+    let bad = Config { mirrors: vec!["ftp://x".into()], ..Config::default() };
+    assert!(matches!(registry.reload(bad), Err(Error::Config(_))));
+    registry.manifest(&reference(&own, "web:v1"), None).await.unwrap();
+    assert_eq!(mirror.asked().len(), 2, "what cannot be meant changes nothing");
+}
+
+#[tokio::test]
+async fn hosts_elsewhere_are_reached_through_the_proxy_unless_they_are_excepted() {
+    let proxy = Fake::start().await;
+    proxy.always("http://registry.example/v2/web/manifests/v1", manifest());
+    let with = |none: &str| {
+        let url = proxy.url("");
+        let proxies = Proxies { http: url.clone(), https: url, none: none.to_owned() };
+        registry_with(Config {
+            insecure: vec!["registry.example".into()],
+            proxies: Some(proxies),
+            ..Config::default()
+        })
+    };
+    let name = "registry.example/web:v1".parse().unwrap();
+    with("").manifest(&name, None).await.unwrap();
+    let asked = proxy.asked();
+    // TLS is tried first, through the same proxy.
+    assert_eq!((asked[0].method.as_str(), asked[0].path.as_str()), ("CONNECT", "registry.example:443"));
+    assert_eq!(asked[1].path, "http://registry.example/v2/web/manifests/v1");
+    let before = proxy.asked().len();
+    assert!(with("*.other,registry.example").manifest(&name, None).await.is_err());
+    assert_eq!(proxy.asked().len(), before);
+}
+
+#[tokio::test]
+async fn tags_are_listed_page_by_page() {
+    let fake = Fake::start().await;
+    let page = |tags: &str| Answer::new(200, format!(r#"{{"name":"web","tags":{tags}}}"#));
+    let link = r#"<http://elsewhere.example/v2/other?last=b&n=2>; rel="next""#;
+    fake.once("/v2/web/tags/list", page(r#"["a","b"]"#).header("Link", link));
+    fake.once("/v2/web/tags/list", page(r#"["c"]"#));
+    assert_eq!(registry().tags(&reference(&fake, "web"), None).await.unwrap(), ["a", "b", "c"]);
+    assert_eq!(fake.asked()[1].path, "/v2/web/tags/list?last=b&n=2");
+    fake.once("/v2/web/tags/list", page("null"));
+    assert!(registry().tags(&reference(&fake, "web"), None).await.unwrap().is_empty());
+    let none = registry().tags(&reference(&fake, "none"), None).await.unwrap_err();
+    assert_eq!(none.kind(), Kind::NotFound);
+}
+
+#[tokio::test]
+async fn a_list_without_end_is_an_error() {
+    let fake = Fake::start().await;
+    let page = Answer::new(200, r#"{"tags":["a"]}"#).header("Link", "</v2/web/tags/list?last=a>; rel=next");
+    fake.always("/v2/web/tags/list", page);
+    let error = registry().tags(&reference(&fake, "web"), None).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    fake.always("/v2/big/tags/list", Answer::new(200, vec![b' '; 5 << 20]));
+    let error = registry().tags(&reference(&fake, "big"), None).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_search_asks_the_old_way_then_the_catalog_and_else_says_that_it_cannot() {
+    let fake = Fake::start().await;
+    let term = |word: &str| format!("{}/{word}", fake.address);
+    fake.once(
+        "/v1/search",
+        Answer::new(
+            200,
+            r#"{"results":[{"name":"nginx","description":"a\u001b[2J","star_count":7,"is_official":true}]}"#,
+        ),
+    );
+    let hits = registry().search(&term("ngi"), 25, None).await.unwrap();
+    assert_eq!((hits[0].name.as_str(), hits[0].star_count), (term("nginx").as_str(), 7));
+    assert_eq!(hits[0].description, "a[2J");
+    assert_eq!(fake.asked()[0].path, "/v1/search?q=ngi&n=25");
+    fake.once("/v2/_catalog", Answer::new(200, r#"{"repositories":["a/nginx","b","NGINX2"]}"#));
+    let hits = registry().search(&term("nginx"), 1, None).await.unwrap();
+    assert_eq!(hits.iter().map(|hit| hit.name.clone()).collect::<Vec<_>>(), [term("a/nginx")]);
+    let error = registry().search(&term("nginx"), 5, None).await.unwrap_err();
+    assert_eq!((error.kind(), matches!(error, Error::NoSearch(_))), (Kind::NotSupported, true));
+}
