@@ -81,6 +81,46 @@ wire! {
         pub deleted: String,
     }
 
+    /// One of `GET /images/search`.
+    pub struct SearchResult {
+        #[serde(rename = "star_count")]
+        pub star_count: u64,
+        #[serde(rename = "is_official")]
+        pub is_official: bool,
+        #[serde(rename = "name")]
+        pub name: String,
+        #[serde(rename = "is_automated")]
+        pub is_automated: bool,
+        #[serde(rename = "description")]
+        pub description: String,
+    }
+
+    /// Reply to `GET /distribution/{name}/json`.
+    pub struct DistributionInspect {
+        pub descriptor: OciDescriptor,
+        pub platforms: Vec<OciPlatform>,
+    }
+
+    /// OCI's description of content.
+    pub struct OciDescriptor {
+        #[serde(rename = "mediaType")]
+        pub media_type: String,
+        #[serde(rename = "digest")]
+        pub digest: String,
+        #[serde(rename = "size")]
+        pub size: u64,
+    }
+
+    /// OCI's description of a platform.
+    pub struct OciPlatform {
+        #[serde(rename = "architecture")]
+        pub architecture: String,
+        #[serde(rename = "os")]
+        pub os: String,
+        #[serde(rename = "variant", skip_serializing_if = "is_empty")]
+        pub variant: String,
+    }
+
     /// One line of the stream that pulling, pushing and loading answer.
     pub struct ProgressMessage {
         #[serde(rename = "stream", skip_serializing_if = "is_empty")]

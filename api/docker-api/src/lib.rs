@@ -37,8 +37,9 @@ pub use host::{
     PortBinding, PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 pub use image::{
-    ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
-    ProgressDetail, ProgressMessage, PushResult, RootFs,
+    DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
+    ImageMetadata, ImageSummary, OciDescriptor, OciPlatform, ProgressDetail, ProgressMessage, PushResult,
+    RootFs, SearchResult,
 };
 pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,

@@ -1,10 +1,12 @@
 //! Where passwords of registries are kept: Docker's `config.json`, and the helpers that it names.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,6 +21,11 @@ pub(crate) const HUB: &str = "https://index.docker.io/v1/";
 
 /// What a helper calls a user whose password is an identity token.
 const TOKEN_USER: &str = "<token>";
+
+/// A helper may have to ask a person for the key of a wallet.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Bytes of a helper's answer.
+const LONGEST: u64 = 1 << 20;
 
 /// The name under which a registry's credentials are kept.
 pub(crate) fn key_of(server: &str) -> String {
@@ -189,22 +196,47 @@ fn ask(helper: &str, verb: &str, input: &str) -> Result<Option<Value>> {
     if helper.contains('/') {
         return Err(failed("not the name of a helper".into()));
     }
-    let mut command = Command::new(&program);
-    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A helper that does not read to the end says so by its exit code.
-        let _ = stdin.write_all(input.as_bytes());
-    }
-    let output = child.wait_with_output().map_err(|error| failed(error.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() {
+    let (said, succeeded) = spoken_with(&program, verb, input, PATIENCE).map_err(&failed)?;
+    if succeeded {
         return Ok(Some(serde_json::from_str(&said).unwrap_or(Value::Null)));
     }
     match said.contains("not found") {
         true => Ok(None),
         false => Err(failed(said.trim().to_owned())),
     }
+}
+
+/// Runs a helper to its end: what it said, and whether it succeeded. One that asks a person may take its time, one that
+/// never ends or never stops talking is ended.
+fn spoken_with(program: &str, verb: &str, input: &str, patience: Duration) -> Result<(String, bool), String> {
+    let mut command = Command::new(program);
+    command.arg(verb).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (mut stdin, stdout) = (child.stdin.take(), child.stdout.take());
+    let input = input.to_owned();
+    let (done, answer) = mpsc::channel();
+    // In threads of their own, which end with the helper: it may read nothing, and say nothing.
+    std::thread::spawn(move || stdin.as_mut().map(|stdin| stdin.write_all(input.as_bytes())));
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let read = stdout.map_or(Ok(0), |stdout| stdout.take(LONGEST + 1).read_to_end(&mut said));
+        done.send(read.map(|_| said))
+    });
+    let mut give_up = |why: String| {
+        let _ = child.kill();
+        let _ = child.wait();
+        why
+    };
+    let said = match answer.recv_timeout(patience) {
+        Ok(Ok(said)) if said.len() as u64 > LONGEST => {
+            return Err(give_up(format!("it says more than {LONGEST} bytes")));
+        }
+        Ok(Ok(said)) => said,
+        Ok(Err(error)) => return Err(give_up(error.to_string())),
+        Err(_) => return Err(give_up(format!("it has not answered for {} s", patience.as_secs()))),
+    };
+    let status = child.wait().map_err(|error| error.to_string())?;
+    Ok((String::from_utf8_lossy(&said).into_owned(), status.success()))
 }
 
 #[cfg(test)]
@@ -259,6 +291,28 @@ mod tests {
             assert_eq!(key_of(name), HUB);
         }
         assert_eq!(key_of("https://r.example:5000/v2/"), "r.example:5000");
+    }
+
+    #[test]
+    fn a_helper_that_never_ends_or_never_stops_talking_is_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let helper = |name: &str, script: &str| {
+            let path = dir.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let ask = |program: &str, patience| spoken_with(program, "get", "127.0.0.1:5000", patience);
+        let long = Duration::from_secs(60);
+        let good = helper("good", "cat; test \"$1\" = get");
+        assert_eq!(ask(&good, long).unwrap(), ("127.0.0.1:5000".to_owned(), true));
+        let unknown = helper("unknown", "echo credentials not found in native keychain; exit 1");
+        assert!(!ask(&unknown, long).unwrap().1);
+        let silent = helper("silent", "exec sleep 600");
+        assert!(ask(&silent, Duration::from_millis(200)).unwrap_err().contains("not answered"));
+        let loud = helper("loud", "exec yes");
+        assert!(ask(&loud, long).unwrap_err().contains("more than"));
+        assert!(ask("/no/such/helper", long).is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod ps;
 mod pull;
 mod push;
 mod run;
+mod search;
 mod session;
 mod system;
 mod template;

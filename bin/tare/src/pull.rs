@@ -28,11 +28,11 @@ pub(crate) enum Shown {
 
 /// `tare pull`
 pub(crate) async fn pull(call: Call) -> Result<u8> {
-    if call.given.on("all-tags") {
-        return Err(Failure::not_supported("--all-tags"));
-    }
     let name = &call.given.operands[0];
     let quiet = call.given.on("quiet");
+    if call.given.on("all-tags") {
+        return pull_all(&call, name, if quiet { Shown::Nothing } else { Shown::OnStdout }).await;
+    }
     if !quiet
         && let Ok(reference) = name.parse::<Reference>()
         && reference.tag().is_none()
@@ -42,6 +42,22 @@ pub(crate) async fn pull(call: Call) -> Result<u8> {
     }
     let shown = if quiet { Shown::Nothing } else { Shown::OnStdout };
     let reference = fetch(&call, name, call.given.text("platform"), shown).await?;
+    line(reference.to_string())?;
+    Ok(0)
+}
+
+async fn pull_all(call: &Call, name: &str, shown: Shown) -> Result<u8> {
+    let reference = name.parse::<Reference>().map_err(|error| Failure::new(error.to_string()))?;
+    if reference.tag().is_some() || reference.digest().is_some() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    let options = PullOptions {
+        image: reference.familiar(),
+        tag: String::new(),
+        platform: call.given.text("platform").map(str::to_owned),
+        credentials: credentials::for_registry(call, reference.domain())?,
+    };
+    show(call.client.pull(&options).await?, Progress::new(shown)).await?;
     line(reference.to_string())?;
     Ok(0)
 }

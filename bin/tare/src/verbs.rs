@@ -4,7 +4,7 @@ use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
     archive, attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull,
-    push, run, system, volume,
+    push, run, search, system, volume,
 };
 
 /// One verb.
@@ -64,6 +64,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["ls", "list"], "images", "List images", [images::IMAGES], "[REPOSITORY[:TAG]]", (0, 1), false, images::images),
     verb!("" [], "login", "Authenticate to a registry", [login::LOGIN], "[SERVER]", (0, 1), false, login::login),
     verb!("" [], "logout", "Log out from a registry", [], "[SERVER]", (0, 1), false, login::logout),
+    verb!("" [], "search", "Search a registry for images", [search::SEARCH], "TERM", (1, 1), false, search::search),
     verb!("" [], "version", "Show the Tare version information", [system::FORMATTED], "", (0, 0), false, system::version),
     verb!("system" ["info"], "info", "Display system-wide information", [system::FORMATTED], "", (0, 0), false, system::info),
     verb!("container" ["attach"], "attach", "Attach local standard input, output, and error streams to a running container", [attach::ATTACH], "CONTAINER", (1, 1), false, attach::attach),
@@ -102,7 +103,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 35] = [
+const OTHERS: [&str; 34] = [
     "build",
     "builder",
     "buildx",
@@ -120,7 +121,6 @@ const OTHERS: [&str; 35] = [
     "node",
     "plugin",
     "prune",
-    "search",
     "secret",
     "service",
     "stack",

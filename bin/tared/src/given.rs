@@ -59,18 +59,9 @@ pub(crate) struct Given {
     #[arg(short = 'G', long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Registries spoken to without TLS: HOST[:PORT] or a network (repeatable)
-    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub insecure_registries: Vec<String>,
-    /// Mirrors of Docker's own registry, https://HOST (repeatable)
-    #[arg(long = "registry-mirror", value_name = "URL")]
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub registry_mirrors: Vec<String>,
-    /// How many layers of a pull are downloaded at a time
-    #[arg(long, value_name = "NUMBER")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_concurrent_downloads: Option<usize>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub registries: GivenRegistries,
     #[command(flatten)]
     #[serde(flatten)]
     pub network: GivenNetwork,
@@ -85,6 +76,71 @@ pub(crate) struct Given {
     #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub debug: Option<bool>,
+}
+
+/// What concerns registries.
+#[derive(Clone, Debug, Default, PartialEq, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub(crate) struct GivenRegistries {
+    /// Registries spoken to without TLS: HOST[:PORT] or a network (repeatable)
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker's own registry, https://HOST (repeatable)
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub registry_mirrors: Vec<String>,
+    /// By registry: `{"quay.io": {"mirrors": ["https://mirror.example"], "insecure": false}}`
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub registries: BTreeMap<String, GivenRegistry>,
+    #[command(flatten)]
+    #[serde(skip_serializing_if = "GivenProxies::is_empty")]
+    pub proxies: GivenProxies,
+    /// How many layers of a pull are downloaded at a time [default: 3]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_downloads: Option<usize>,
+    /// How many layers of a push are sent at a time [default: 5]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_uploads: Option<usize>,
+    /// How often a download is tried [default: 4]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_download_attempts: Option<u32>,
+}
+
+/// What is particular about one registry, in the file's form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GivenRegistry {
+    pub mirrors: Vec<String>,
+    pub insecure: bool,
+}
+
+/// Proxies for registries; those of the environment where none is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(crate) struct GivenProxies {
+    /// The proxy for plain HTTP, instead of HTTP_PROXY
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<String>,
+    /// The proxy for TLS, instead of HTTPS_PROXY
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub https_proxy: Option<String>,
+    /// Hosts that are reached without a proxy, instead of NO_PROXY
+    #[arg(long, value_name = "HOSTS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<String>,
+}
+
+impl GivenProxies {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What concerns networks.
@@ -169,6 +225,11 @@ impl CommandLine {
             line.given.containers.log_opts.insert(name.to_owned(), value.to_owned());
         }
         Ok(line)
+    }
+
+    /// Where the configuration file is, or would be.
+    pub(crate) fn file(&self) -> &Path {
+        self.config_file.as_deref().unwrap_or(Path::new(DEFAULT_FILE))
     }
 
     /// Flags and file together. What both say is an error, as nobody could know which one is meant.
@@ -271,6 +332,11 @@ mod tests {
         let given = read(text).unwrap();
         assert_eq!(given.network.bip.as_deref(), Some("10.0.0.1/24"));
         assert_eq!(given.containers.default_ulimits["nofile"].hard, 9);
+        let text = r#"{"registries":{"quay.io":{"mirrors":["https://m"]}},"proxies":{"no-proxy":"a"},"max-concurrent-uploads":2}"#;
+        let given = read(text).unwrap().registries;
+        assert_eq!(given.registries["quay.io"].mirrors, ["https://m"]);
+        assert_eq!((given.proxies.no_proxy.as_deref(), given.max_concurrent_uploads), (Some("a"), Some(2)));
+        assert!(read(r#"{"registries":{"quay.io":{"mirror":[]}}}"#).is_err());
         let error = read(r#"{"data-root":"/d","colour":"red","shade":1}"#).unwrap_err().to_string();
         assert!(error.ends_with("don't match any configuration option: colour, shade"), "{error}");
         assert!(format!("{:#}", read(r#"{"mtu":"big"}"#).unwrap_err()).contains("invalid type"));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use tare_cgroup::{Hierarchies, Version};
-use tare_container::{Config, Engine};
+use tare_container::{Config, Engine, Event, EventKind};
 use tare_image::{Images, Settings as ImageSettings};
 use tare_network::Networks;
 use tare_registry::Registry;
@@ -29,7 +29,7 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let snapshots =
         Snapshots::open(&data.join("snapshots"), store.clone()).context("cannot open the snapshots")?;
     let mut image_settings = ImageSettings::default();
-    image_settings.downloads = settings.downloads.unwrap_or(image_settings.downloads).max(1);
+    (image_settings.downloads, image_settings.uploads) = (settings.lanes.downloads, settings.lanes.uploads);
     let content = data.join("content");
     let images =
         Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), image_settings);
@@ -65,14 +65,29 @@ pub(crate) fn for_clients(rooms: &Rooms, settings: &Settings) -> Result<tare_doc
         built: option_env!("TARE_BUILT").unwrap_or_default().to_owned(),
         data_root: settings.data_root.clone(),
         cgroup_version: if unified { "2" } else { "1" }.to_owned(),
-        insecure_registries: settings.registry.insecure.clone(),
-        mirrors: settings.registry.mirrors.clone(),
         warnings: rooms.engine.networks().notices(),
     };
     let engine = rooms.engine.clone();
     let (images, networks, volumes) =
         (engine.images().clone(), engine.networks().clone(), engine.volumes().clone());
     Ok(tare_docker::Rooms { engine, images, networks, volumes, registry: rooms.registry.clone(), daemon })
+}
+
+/// Reads the settings again, as at the start, and goes on by those that can change while the daemon runs: what concerns
+/// registries. Settings that cannot be meant change nothing.
+pub(crate) fn reload(rooms: &Rooms) {
+    let applied = Settings::read(std::env::args_os()).and_then(|settings| {
+        rooms.registry.reload(settings.registry)?;
+        rooms.engine.images().set_lanes(settings.lanes.downloads, settings.lanes.uploads);
+        Ok(())
+    });
+    match applied {
+        Ok(()) => {
+            rooms.engine.publish(Event::now(EventKind::Daemon, "reload", "tare"));
+            tracing::info!("the configuration was read again: what concerns registries counts from now on");
+        }
+        Err(error) => tracing::warn!("the configuration is not read again: {error:#}"),
+    }
 }
 
 /// Writes what is still to be written. With no container left, the machine gets back what the daemon changed on it.

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use tare_container::{Defaults, LogSpec, Ulimit};
+use tare_registry::{HostConfig, Proxies};
 use tracing::level_filters::LevelFilter;
 
-use crate::given::{CommandLine, Given, GivenContainers};
+use crate::given::{CommandLine, Given, GivenContainers, GivenProxies, GivenRegistries, GivenRegistry};
 
 /// What the daemon works by.
 #[derive(Clone, Debug)]
@@ -20,11 +21,21 @@ pub(crate) struct Settings {
     pub group: Option<String>,
     pub network: tare_network::Config,
     pub registry: tare_registry::Config,
-    pub downloads: Option<usize>,
+    pub lanes: Lanes,
     pub containers: Containers,
     pub log_level: LevelFilter,
     pub validate_only: bool,
 }
+
+/// Layers that are under way at a time, of one pull and of one push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lanes {
+    pub downloads: usize,
+    pub uploads: usize,
+}
+
+/// Where Docker looks for registries' certificates; second to the directory `certs.d` beside the configuration file.
+const DOCKERS_CERTIFICATES: &str = "/etc/docker/certs.d";
 
 /// What containers are run with.
 #[derive(Clone, Debug)]
@@ -55,6 +66,8 @@ impl Settings {
         let line = CommandLine::read(arguments)?;
         let given = line.merge_file()?;
         let mut settings = check(given, &places())?;
+        let directory = absolute(line.file())?.parent().map(Path::to_path_buf).unwrap_or_default();
+        settings.registry.certificates = vec![directory.join("certs.d"), DOCKERS_CERTIFICATES.into()];
         settings.validate_only = line.validate;
         Ok(settings)
     }
@@ -89,11 +102,6 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         .as_deref()
         .map(|bip| bip.parse().with_context(|| format!("--bip {bip}")))
         .transpose()?;
-    let registry = tare_registry::Config {
-        insecure: given.insecure_registries.clone(),
-        mirrors: given.registry_mirrors.clone(),
-        ..tare_registry::Config::default()
-    };
     let network = tare_network::Config {
         instance,
         bridge: given.network.bridge.clone(),
@@ -109,10 +117,49 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         pidfile,
         group: given.group,
         network,
-        registry,
-        downloads: given.max_concurrent_downloads,
+        registry: registry(&given.registries)?,
+        lanes: lanes(&given.registries)?,
         validate_only: false,
     })
+}
+
+fn registry(given: &GivenRegistries) -> Result<tare_registry::Config> {
+    let host = |(name, given): (&String, &GivenRegistry)| {
+        let host = HostConfig { mirrors: given.mirrors.clone(), insecure: given.insecure };
+        (name.clone(), host)
+    };
+    let GivenProxies { http_proxy, https_proxy, no_proxy } = given.proxies.clone();
+    let some = http_proxy.is_some() || https_proxy.is_some() || no_proxy.is_some();
+    // As for dockerd: what is not said is the environment's.
+    let or_environment = |given: Option<String>, name: &str| {
+        let from = |name: String| std::env::var(name).ok().filter(|value| !value.is_empty());
+        given.or_else(|| from(name.to_owned())).or_else(|| from(name.to_lowercase())).unwrap_or_default()
+    };
+    let proxies = some.then(|| Proxies {
+        http: or_environment(http_proxy, "HTTP_PROXY"),
+        https: or_environment(https_proxy, "HTTPS_PROXY"),
+        none: or_environment(no_proxy, "NO_PROXY"),
+    });
+    let mut config = tare_registry::Config {
+        insecure: given.insecure_registries.clone(),
+        mirrors: given.registry_mirrors.clone(),
+        registries: given.registries.iter().map(host).collect(),
+        proxies,
+        ..tare_registry::Config::default()
+    };
+    if let Some(attempts) = given.max_download_attempts {
+        ensure!(attempts > 0, "max-download-attempts: {attempts} is not enough to download anything");
+        config.retries = attempts - 1;
+    }
+    Ok(config)
+}
+
+fn lanes(given: &GivenRegistries) -> Result<Lanes> {
+    let usual = tare_image::Settings::default();
+    let downloads = given.max_concurrent_downloads.unwrap_or(usual.downloads);
+    let uploads = given.max_concurrent_uploads.unwrap_or(usual.uploads);
+    ensure!(downloads > 0 && uploads > 0, "max-concurrent-downloads and max-concurrent-uploads: 1 at least");
+    Ok(Lanes { downloads, uploads })
 }
 
 fn absolute(path: impl AsRef<Path>) -> Result<PathBuf> {
@@ -264,6 +311,24 @@ mod tests {
         assert_eq!(instance(Path::new("/var/lib/tare"), &root()), "");
         let (one, two) = (instance(Path::new("/a"), &root()), instance(Path::new("/b"), &root()));
         assert!(one != two && one.len() == 8, "{one} {two}");
+    }
+
+    #[test]
+    fn registries_are_spoken_to_as_dockerd_is_told() {
+        let given = GivenRegistries {
+            max_download_attempts: Some(1),
+            max_concurrent_uploads: Some(2),
+            proxies: GivenProxies { http_proxy: Some("http://p:1".into()), ..GivenProxies::default() },
+            ..GivenRegistries::default()
+        };
+        let config = registry(&given).unwrap();
+        assert_eq!((config.retries, config.proxies.unwrap().http.as_str()), (0, "http://p:1"));
+        assert_eq!(lanes(&given).unwrap(), Lanes { downloads: 3, uploads: 2 });
+        assert_eq!(registry(&GivenRegistries::default()).unwrap().proxies, None);
+        let none = GivenRegistries { max_concurrent_downloads: Some(0), ..GivenRegistries::default() };
+        assert!(lanes(&none).is_err());
+        let never = GivenRegistries { max_download_attempts: Some(0), ..GivenRegistries::default() };
+        assert!(registry(&never).is_err());
     }
 
     #[test]

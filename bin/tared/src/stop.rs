@@ -21,13 +21,13 @@ impl Stop {
         })
     }
 
-    /// Returns with the first of them.
-    pub(crate) async fn wait(mut self) {
+    /// Returns with the first of them. `reload` is what a hangup asks for.
+    pub(crate) async fn wait(mut self, reload: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => break,
                 _ = self.interrupt.recv() => break,
-                _ = self.hangup.recv() => tracing::warn!("reloading the configuration is not supported yet: restart tared, containers go on"),
+                _ = self.hangup.recv() => reload(),
             }
         }
         tracing::info!("ending; containers go on");

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method};
-use tare_docker_api::{AuthConfig, ImageDeleted, ImageHistoryItem, ImageSummary};
+use tare_docker_api::{AuthConfig, ImageDeleted, ImageHistoryItem, ImageSummary, SearchResult};
 use tokio::sync::mpsc::Receiver;
 
 use crate::address::Address;
@@ -16,7 +16,7 @@ use crate::transport::{Answer, Client, Messages};
 pub struct PullOptions {
     /// The name without tag and digest.
     pub image: String,
-    /// The tag or digest.
+    /// The tag or digest; empty for all tags.
     pub tag: String,
     /// `os/architecture[/variant]`
     pub platform: Option<String>,
@@ -41,6 +41,22 @@ impl Client {
         let headers = options.credentials.as_ref().map(registry_auth).transpose()?;
         let headers: Vec<_> = headers.into_iter().map(|value| (REGISTRY_AUTH, value)).collect();
         Ok(self.send_with(Method::POST, &address, &headers).await?.messages())
+    }
+
+    /// `GET /images/search`
+    pub async fn search(
+        &self,
+        term: &str,
+        limit: Option<u32>,
+        filters: Option<&str>,
+        credentials: Option<&AuthConfig>,
+    ) -> Result<Vec<SearchResult>> {
+        let address = Address::new("images").word("search").query("term", term);
+        let address = address.query_some("limit", limit.map(|limit| limit.to_string()).as_deref());
+        let address = address.query_some("filters", filters);
+        let headers = credentials.map(registry_auth).transpose()?;
+        let headers: Vec<_> = headers.into_iter().map(|value| (REGISTRY_AUTH, value)).collect();
+        self.send_with(Method::GET, &address, &headers).await?.json().await
     }
 
     /// `POST /images/{name}/push`: the stream of progress messages. Without a tag all tags of the repository are pushed.

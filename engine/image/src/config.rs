@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tare_registry::MANIFEST_LIMIT;
 
 /// How images are fetched and stored.
@@ -5,13 +7,35 @@ use tare_registry::MANIFEST_LIMIT;
 pub struct Settings {
     /// Layers of one pull that are downloaded at a time.
     pub downloads: usize,
+    /// Layers of one push that are sent at a time.
+    pub uploads: usize,
     /// What is accepted from a registry.
     pub limits: Limits,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { downloads: 3, limits: Limits::default() }
+        Self { downloads: 3, uploads: 5, limits: Limits::default() }
+    }
+}
+
+/// Layers under way at a time, of one pull and of one push; can change while work goes on.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    pub(crate) downloads: AtomicUsize,
+    pub(crate) uploads: AtomicUsize,
+}
+
+impl Lanes {
+    pub(crate) fn new(downloads: usize, uploads: usize) -> Self {
+        let lanes = Self { downloads: AtomicUsize::new(1), uploads: AtomicUsize::new(1) };
+        lanes.set(downloads, uploads);
+        lanes
+    }
+
+    pub(crate) fn set(&self, downloads: usize, uploads: usize) {
+        self.downloads.store(downloads.max(1), Ordering::Relaxed);
+        self.uploads.store(uploads.max(1), Ordering::Relaxed);
     }
 }
 

@@ -96,6 +96,11 @@ impl Content {
         Ok(Partial { path, file, length })
     }
 
+    /// Whether an earlier download of a blob left a part of it.
+    pub(crate) fn has_partial(&self, digest: &Digest) -> bool {
+        fs::metadata(self.ingest.join(digest.hex())).is_ok_and(|found| found.len() > 0)
+    }
+
     /// A new file for something whose digest is not known yet.
     pub(crate) fn scratch(&self) -> Result<(PathBuf, File)> {
         static NEXT: AtomicU64 = AtomicU64::new(0);

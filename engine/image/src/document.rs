@@ -49,12 +49,16 @@ pub(crate) fn is_manifest(kind: &str) -> bool {
     matches!(kind, media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST)
 }
 
+/// Whether a manifest is one of an image and of nothing else.
+pub(crate) fn is_image(manifest: &Manifest) -> bool {
+    matches!(manifest.config.media_type.as_str(), media_type::OCI_CONFIG | media_type::DOCKER_CONFIG)
+}
+
 /// Checks that a manifest is one of an image with layers that can be unpacked.
 pub(crate) fn check(reference: &str, manifest: &Manifest, limits: &Limits) -> Result<()> {
     let not = |kind: &str| Error::NotAnImage { reference: reference.to_owned(), media_type: kind.to_owned() };
-    let config = manifest.config.media_type.as_str();
-    if !matches!(config, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
-        return Err(not(config));
+    if !is_image(manifest) {
+        return Err(not(&manifest.config.media_type));
     }
     if manifest.layers.len() > limits.layers {
         let cause = format!("it has {} layers, more than {}", manifest.layers.len(), limits.layers);

@@ -17,6 +17,9 @@ pub enum Error {
     /// Nothing here has this name, so nothing can be pushed.
     #[error("An image does not exist locally with the tag: {0}")]
     NotHere(String),
+    /// A repository of a registry that has nothing in it.
+    #[error("{0} has no tags in the registry")]
+    NoTags(String),
     /// An archive that cannot be loaded.
     #[error("invalid archive: {0}")]
     Archive(String),
@@ -187,7 +190,11 @@ impl Error {
 impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotFound(_) | Self::NotHere(_) | Self::NoMatch(_) | Self::Platform { .. } => Kind::NotFound,
+            Self::NotFound(_)
+            | Self::NotHere(_)
+            | Self::NoTags(_)
+            | Self::NoMatch(_)
+            | Self::Platform { .. } => Kind::NotFound,
             Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) => Kind::InvalidInput,
             Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
             Self::Registry(e) => e.kind(),

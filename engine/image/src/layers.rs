@@ -1,9 +1,11 @@
 //! All layers of an image side by side: each downloaded and unpacked at the same time, committed after its parent.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tare_model::{HasKind, Kind};
 use tare_oci::image::Descriptor;
 use tare_snapshot::Unpacked;
 use tokio::runtime::Handle;
@@ -56,7 +58,7 @@ pub(crate) async fn bring(
     planned: &[Planned],
     listener: &Listener,
 ) -> Result<()> {
-    let permits = Semaphore::new(images.settings.downloads.max(1));
+    let permits = Semaphore::new(images.lanes.downloads.load(Ordering::Relaxed));
     let (alive, mut ended) = mpsc::channel(1);
     let work = Arc::new(Work { images: images.clone(), request: request.clone(), permits, alive });
     let mut tasks = JoinSet::new();
@@ -104,7 +106,15 @@ async fn one(
     }
     reporter.tell(LayerState::PullingFsLayer);
     let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
-    let ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await?;
+    let resumed = images.content.has_partial(&layer.blob.digest);
+    let mut ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await;
+    // What an earlier download left may be at fault, and was removed with this error: then all of it is fetched once more.
+    if resumed && matches!(&ready, Err(error) if error.kind() == Kind::Corrupt) {
+        let chain_claim = images.layer_claims.claim(&layer.chain).await;
+        let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
+        ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await;
+    }
+    let ready = ready?;
     if let Some(mut below) = below {
         below.wait_for(|done| *done).await.map_err(|_| Error::Cancelled)?;
     }

@@ -17,6 +17,7 @@ mod claim;
 mod commit;
 mod config;
 mod content;
+mod distribution;
 mod document;
 mod error;
 mod fetch;
@@ -55,12 +56,13 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::Descriptor;
-use tare_registry::Registry;
+use tare_registry::{Credentials, Registry};
 use tare_snapshot::Snapshots;
 use tare_store::{Batch, Store};
 
 pub use commit::{CommitRequest, LayerRequest, LayerUse};
 pub use config::{Limits, Settings};
+pub use distribution::Distribution;
 pub use error::{Error, Result};
 pub use history::HistoryEntry;
 pub use image::Image;
@@ -71,6 +73,7 @@ pub use push::{PushRequest, Pushed};
 pub use reconcile::Swept;
 pub use remove::Removed;
 
+use config::Lanes;
 use content::Content;
 use index::Index;
 
@@ -81,6 +84,7 @@ pub struct Images {
     snapshots: Arc<Snapshots>,
     registry: Arc<Registry>,
     settings: Settings,
+    lanes: Lanes,
     /// What the store holds, kept at hand: resolving an image is part of every start.
     index: RwLock<Index>,
     /// Held while records are changed, from looking at the index to the end of the commit.
@@ -120,6 +124,7 @@ impl Images {
             snapshots,
             registry,
             settings,
+            lanes: Lanes::new(settings.downloads, settings.uploads),
             index: RwLock::new(index),
             writing: Mutex::new(()),
             layer_claims: claim::Claims::default(),
@@ -127,6 +132,11 @@ impl Images {
             pins: pin::Pins::default(),
             sweep: Arc::default(),
         }))
+    }
+
+    /// How many layers of one pull and of one push are under way at a time from now on; one at least.
+    pub fn set_lanes(&self, downloads: usize, uploads: usize) {
+        self.lanes.set(downloads, uploads);
     }
 
     /// Fetches an image, unpacks its layers and gives it its name. Dropping the future stops the work; what has come
@@ -137,6 +147,24 @@ impl Images {
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Pulled> {
         pull::pull(self, request, Arc::new(progress)).await
+    }
+
+    /// [`Images::pull`] of every tag that the reference's repository has.
+    pub async fn pull_all(
+        self: &Arc<Self>,
+        request: PullRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Pulled>> {
+        pull::pull_all(self, request, Arc::new(progress)).await
+    }
+
+    /// What a registry has under a name; nothing is fetched but its description.
+    pub async fn distribution(
+        self: &Arc<Self>,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+    ) -> Result<Distribution> {
+        distribution::distribution(self, reference, credentials).await
     }
 
     /// Brings the image with this name to its registry, byte by byte as it is kept here; all tags of the repository where

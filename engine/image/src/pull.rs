@@ -77,6 +77,34 @@ pub(crate) async fn pull(
     Ok(pulled)
 }
 
+/// All tags of a repository, one after the other; they share most of their layers. What is no image for this machine is
+/// passed over and said, the first other error ends it.
+pub(crate) async fn pull_all(
+    images: &Arc<Images>,
+    request: PullRequest,
+    listener: Listener,
+) -> Result<Vec<Pulled>> {
+    let tags = images.registry.tags(&request.reference, request.credentials.as_ref()).await?;
+    let mut pulled = Vec::new();
+    let mut passed = None;
+    for tag in &tags {
+        let reference = request.reference.repository().with_tag(tag)?;
+        match pull(images, PullRequest { reference, ..request.clone() }, listener.clone()).await {
+            Ok(one) => pulled.push(one),
+            Err(error @ (Error::NotAnImage { .. } | Error::NoMatch(_) | Error::Platform { .. })) => {
+                listener(Progress::Status { id: Some(tag.clone()), text: format!("Skipped: {error}") });
+                passed = Some(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match passed {
+        Some(error) if pulled.is_empty() => Err(error),
+        _ if pulled.is_empty() => Err(Error::NoTags(request.reference.repository().familiar())),
+        _ => Ok(pulled),
+    }
+}
+
 async fn describe(
     images: &Arc<Images>,
     request: &PullRequest,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use tare_model::{Digest, Platform, Reference};
@@ -16,9 +17,6 @@ use crate::index::Index;
 use crate::progress::{LayerState, Listener, Progress, Reporter};
 use crate::shipment::{Shipment, pack};
 use crate::{Error, Images, Result, reading};
-
-/// Layers of one push that are sent at a time.
-const UPLOADS: usize = 5;
 
 /// What to push.
 #[derive(Clone, Debug)]
@@ -95,7 +93,7 @@ async fn push_one(
         images: images.clone(),
         reference: reference.clone(),
         credentials: request.credentials.clone(),
-        permits: Arc::new(Semaphore::new(UPLOADS)),
+        permits: Arc::new(Semaphore::new(images.lanes.uploads.load(Ordering::Relaxed))),
     };
     layers(&work, &shipment, listener).await?;
     let config = &shipment.manifest.config;

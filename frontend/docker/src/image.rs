@@ -5,6 +5,8 @@ mod list;
 mod progress;
 mod pull;
 mod push;
+mod remote;
+mod told;
 mod wire;
 mod work;
 
@@ -20,6 +22,7 @@ pub(crate) use archive::{load, save, save_one};
 pub(crate) use list::list;
 pub(crate) use pull::pull;
 pub(crate) use push::push;
+pub(crate) use remote::{distribution, search};
 
 use crate::version::Version;
 use crate::{Error, Result, Rooms, parameter};

@@ -70,10 +70,6 @@ pub struct Daemon {
     pub data_root: PathBuf,
     /// The version of the control groups it uses: `1` or `2`.
     pub cgroup_version: String,
-    /// Registries spoken to without TLS.
-    pub insecure_registries: Vec<String>,
-    /// Mirrors of docker.io.
-    pub mirrors: Vec<String>,
     /// What the administrator should know, one sentence each.
     pub warnings: Vec<String>,
 }

@@ -26,6 +26,8 @@ fn images(table: &mut Table) {
     table.post("/images/create", image::pull);
     table.post("/images/load", image::load);
     table.get("/images/get", image::save);
+    table.get("/images/search", image::search);
+    table.get("/distribution/{name...}/json", image::distribution);
     table.get("/images/{name...}/get", image::save_one);
     table.get("/images/{name...}/json", image::inspect);
     table.get("/images/{name...}/history", image::history);

@@ -10,6 +10,7 @@ use tare_docker_api::{
 };
 use tare_http::{HeaderName, HeaderValue, Reply, Request, StatusCode};
 use tare_model::{Platform, Timestamp};
+use tare_registry::Config;
 
 use crate::{Daemon, Result, Rooms, machine};
 
@@ -85,6 +86,7 @@ fn with_counts(rooms: &Rooms, info: SystemInfo, images: usize) -> SystemInfo {
     let warnings: Vec<String> =
         rooms.daemon.warnings.iter().cloned().chain(rooms.networks.notices()).collect();
     SystemInfo {
+        registry_config: registries(&rooms.registry.config()),
         containers: counts.total as u64,
         containers_running: counts.running as u64,
         containers_paused: counts.paused as u64,
@@ -138,7 +140,7 @@ fn of_daemon(daemon: &Daemon) -> SystemInfo {
         cgroup_driver: "cgroupfs".to_owned(),
         cgroup_version: daemon.cgroup_version.clone(),
         index_server_address: "https://index.docker.io/v1/".to_owned(),
-        registry_config: registries(daemon),
+        registry_config: RegistryServiceConfig::default(),
         docker_root_dir: daemon.data_root.display().to_string(),
         server_version: daemon.version.clone(),
         runtimes: ["tare", "runc", "io.containerd.runc.v2"].map(runtime).into(),
@@ -167,19 +169,21 @@ fn security_options(daemon: &Daemon) -> Vec<String> {
     options
 }
 
-fn registries(daemon: &Daemon) -> RegistryServiceConfig {
+fn registries(config: &Config) -> RegistryServiceConfig {
+    let own = config.registries.iter().filter(|(_, host)| host.insecure).map(|(name, _)| name);
+    let insecure = config.insecure.iter().chain(own);
     let (ranges, hosts): (Vec<String>, Vec<String>) =
-        daemon.insecure_registries.iter().cloned().partition(|entry| entry.contains('/'));
+        insecure.cloned().partition(|entry| entry.contains('/'));
     let loopback = ["127.0.0.0/8", "::1/128"].map(str::to_owned);
     let index = |name: &str, secure, mirrors: &[String]| {
         let official = name == HUB;
         (name.to_owned(), IndexInfo { name: name.to_owned(), mirrors: mirrors.to_vec(), secure, official })
     };
-    let hub = index(HUB, true, &daemon.mirrors);
+    let hub = index(HUB, true, &config.mirrors);
     RegistryServiceConfig {
         insecure_registry_cidrs: loopback.into_iter().chain(ranges).collect(),
         index_configs: hosts.iter().map(|host| index(host, false, &[])).chain([hub]).collect(),
-        mirrors: (!daemon.mirrors.is_empty()).then(|| daemon.mirrors.clone()),
+        mirrors: (!config.mirrors.is_empty()).then(|| config.mirrors.clone()),
     }
 }
 
@@ -189,9 +193,8 @@ mod tests {
 
     #[test]
     fn registries_are_sorted_into_ranges_and_hosts() {
-        let daemon =
-            Daemon { insecure_registries: vec!["10.0.0.0/8".into(), "reg:5000".into()], ..Daemon::default() };
-        let config = registries(&daemon);
+        let insecure = vec!["10.0.0.0/8".into(), "reg:5000".into()];
+        let config = registries(&Config { insecure, ..Config::default() });
         assert_eq!(config.insecure_registry_cidrs.len(), 3);
         assert!(!config.index_configs["reg:5000"].secure && config.index_configs["docker.io"].official);
     }

@@ -6,7 +6,7 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 39] = [
+const NOT_YET: [(Method, &str, &str); 37] = [
     (Method::GET, "/containers/{id}/changes", "changes in a container's files (diff)"),
     (Method::GET, "/containers/{id}/export", "exporting a container"),
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
@@ -22,7 +22,6 @@ const NOT_YET: [(Method, &str, &str); 39] = [
     (Method::POST, "/build", "building images (build)"),
     (Method::POST, "/build/prune", "removing build caches (builder prune)"),
     (Method::POST, "/build/cancel", "building images (build)"),
-    (Method::GET, "/images/search", "searching registries (search)"),
     (Method::POST, "/images/prune", "removing unused images (image prune)"),
     (Method::POST, "/commit", "making an image of a container (commit)"),
     (Method::GET, "/system/df", "disk usage (system df)"),
@@ -47,7 +46,6 @@ const NOT_YET: [(Method, &str, &str); 39] = [
     (Method::POST, "/plugins/{name...}/upgrade", "plugins"),
     (Method::POST, "/plugins/{name...}/push", "plugins"),
     (Method::POST, "/plugins/{name...}/set", "plugins"),
-    (Method::GET, "/distribution/{name...}/json", "asking a registry about an image (distribution)"),
     (Method::POST, "/session", "building images with BuildKit (session)"),
     (Method::POST, "/grpc", "building images with BuildKit (grpc)"),
 ];

@@ -19,16 +19,24 @@ pub(crate) async fn pull(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let platform = platform.map_err(|why| Error::invalid(why.to_string()))?;
     let wanted = PullRequest { reference, platform, credentials: auth::of_header(&request)? };
     let images = Arc::clone(&rooms.images);
-    let work = Work::begin(|listener| async move { images.pull(wanted, listener).await });
+    let all = wanted.reference.tag().is_none() && wanted.reference.digest().is_none();
+    let work = Work::begin(|listener| async move {
+        match all {
+            true => images.pull_all(wanted, listener).await,
+            false => images.pull(wanted, listener).await.map(|pulled| vec![pulled]),
+        }
+    });
     work.reply(move |pulled| {
-        let name = pulled.reference.repository().familiar();
-        publish(&rooms, "pull", &pulled.reference.familiar(), &name);
+        for one in &pulled {
+            let name = one.reference.repository().familiar();
+            publish(&rooms, "pull", &one.reference.familiar(), &name);
+        }
         Vec::new()
     })
     .await
 }
 
-/// `fromImage` with the tag or digest that stands beside it.
+/// `fromImage` with the tag or digest that stands beside it; without either all tags are meant, as for dockerd.
 fn reference(query: &Query) -> Result<Reference> {
     let name = parameter::text(query, "fromImage")
         .ok_or_else(|| Error::invalid("the parameter fromImage is missing"))?;
@@ -38,7 +46,7 @@ fn reference(query: &Query) -> Result<Reference> {
         Some(tag) => format!("{name}:{tag}"),
     };
     let parsed: std::result::Result<Reference, _> = text.parse();
-    Ok(parsed.map_err(|why| Error::invalid(why.to_string()))?.or_latest())
+    parsed.map_err(|why| Error::invalid(why.to_string()))
 }
 
 #[cfg(test)]
@@ -49,7 +57,7 @@ mod tests {
     fn name_and_tag_become_a_reference() {
         let read = |query: &str| reference(&Query::parse(query)).map(|reference| reference.to_string());
         assert_eq!(read("fromImage=debian&tag=12").unwrap(), "docker.io/library/debian:12");
-        assert_eq!(read("fromImage=127.0.0.1:5000/a").unwrap(), "127.0.0.1:5000/a:latest");
+        assert_eq!(read("fromImage=127.0.0.1:5000/a").unwrap(), "127.0.0.1:5000/a");
         let digest = format!("sha256:{}", "ab".repeat(32));
         assert_eq!(
             read(&format!("fromImage=a&tag={digest}")).unwrap(),

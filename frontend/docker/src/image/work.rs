@@ -2,24 +2,26 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tare_docker_api::ProgressMessage;
 use tare_http::{Reply, StatusCode};
 use tare_image::{Error as ImageError, Progress};
-use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::progress::{failure, line, message};
+use super::told::Told;
 use crate::Result;
 
 type Outcome<T> = std::result::Result<T, ImageError>;
 
-/// Work under way. Dropping it stops it, so it ends with the client that asked for it.
+/// Work under way, in a task of its own: it goes on whether its client reads or not, and ends with the client that asked for
+/// it, as dropping this stops it.
 pub(super) struct Work<T> {
-    work: Pin<Box<dyn Future<Output = Outcome<T>> + Send>>,
-    told: mpsc::UnboundedReceiver<Progress>,
+    work: JoinSet<Outcome<T>>,
+    told: Arc<Told>,
     outcome: Option<Outcome<T>>,
 }
 
@@ -36,10 +38,11 @@ impl<T: Send + 'static> Work<T> {
     where
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
-        // Without a bound: the engine tells a bounded number of steps per layer.
-        let (tell, told) = mpsc::unbounded_channel();
-        let listener = move |progress| drop(tell.send(progress)); // nobody listens any more: the client has gone
-        Self { work: Box::pin(work(Box::new(listener))), told, outcome: None }
+        let told = Arc::<Told>::default();
+        let to = Arc::clone(&told);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work(Box::new(move |progress| to.put(progress))));
+        Self { work: tasks, told, outcome: None }
     }
 
     /// What is answered. What cannot even be begun is an error with a status of its own; once something was told, an error
@@ -61,20 +64,21 @@ impl<T: Send + 'static> Work<T> {
 
     /// What is told next; the end comes after all that was told before it.
     async fn next(&mut self) -> Step<T> {
-        while self.outcome.is_none() {
+        loop {
+            if let Some(progress) = self.told.take() {
+                return Step::Told(progress);
+            }
+            if let Some(outcome) = self.outcome.take() {
+                return Step::Ended(outcome);
+            }
             tokio::select! {
                 biased;
-                Some(progress) = self.told.recv() => return Step::Told(progress),
-                outcome = &mut self.work => self.outcome = Some(outcome),
+                () = self.told.news() => {}
+                ended = self.work.join_next() => {
+                    let outcome = ended.and_then(|joined| joined.ok());
+                    self.outcome = Some(outcome.unwrap_or(Err(ImageError::Cancelled)));
+                }
             }
-        }
-        match (self.told.try_recv(), self.outcome.take()) {
-            (Ok(progress), outcome) => {
-                self.outcome = outcome;
-                Step::Told(progress)
-            }
-            (Err(_), Some(outcome)) => Step::Ended(outcome),
-            (Err(_), None) => Step::Ended(Err(ImageError::Cancelled)),
         }
     }
 
