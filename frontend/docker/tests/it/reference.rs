@@ -14,6 +14,9 @@ async fn every_operation_of_the_reference_is_answered() {
         if path == "/events" {
             continue; // it never ends; its own test looks at it
         }
+        if path.starts_with("/distribution/") {
+            continue; // it asks a registry elsewhere; the end-to-end tests have one
+        }
         let answer = api.ask(method, path, None).await;
         assert!(answer.status < 500 || [501, 503].contains(&answer.status), "{operation}: {}", answer.body);
         assert!(
