@@ -42,7 +42,7 @@ pub(crate) async fn search(
     }
     let address = if domain == HUB { "index.docker.io" } else { domain };
     match old(registry, address, words, limit, credentials).await {
-        Ok(hits) => Ok(hits.into_iter().take(limit).map(|hit| printable(domain, hit)).collect()),
+        Ok(hits) => Ok(hits.into_iter().take(limit).map(|hit| printable(domain, &hit)).collect()),
         Err(Error::NotFound { .. } | Error::Status { status: 400..=499, .. }) if domain != HUB => {
             among_all(registry, domain, words, limit, credentials).await
         }
@@ -91,15 +91,15 @@ async fn among_all(
     })?;
     let words = words.to_ascii_lowercase();
     let fitting = names.into_iter().filter(|name| name.to_ascii_lowercase().contains(&words));
-    let hit = |name| printable(domain, SearchHit { name, ..SearchHit::default() });
+    let hit = |name| printable(domain, &SearchHit { name, ..SearchHit::default() });
     Ok(fitting.take(limit).map(hit).collect())
 }
 
 /// One line of printable text each: it goes to a terminal.
-fn printable(domain: &str, hit: SearchHit) -> SearchHit {
+fn printable(domain: &str, hit: &SearchHit) -> SearchHit {
     let name = refusal::shown(&hit.name);
     let name = if domain == HUB { name } else { format!("{domain}/{name}") };
-    SearchHit { name, description: refusal::shown(&hit.description), ..hit }
+    SearchHit { name, description: refusal::shown(&hit.description), ..hit.clone() }
 }
 
 #[cfg(test)]
