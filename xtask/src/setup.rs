@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tare_tests::{docker_cli, unpacked_docker};
 
-const PACKAGES: [&str; 12] = [
+const PACKAGES: [&str; 16] = [
     "mmdebstrap",
     "umoci",
     "skopeo",
@@ -18,6 +18,10 @@ const PACKAGES: [&str; 12] = [
     "procps",
     "libseccomp-dev",
     "apache2-utils",
+    "uidmap",
+    "containerd",
+    "runc",
+    "podman",
 ];
 
 pub(crate) fn run() -> Result<()> {
