@@ -2,6 +2,7 @@
 
 mod api;
 mod daemons;
+mod difference;
 mod image;
 mod life;
 mod limits;
@@ -9,3 +10,4 @@ mod network;
 mod ship;
 mod storage;
 mod streams;
+mod usage;

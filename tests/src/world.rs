@@ -117,6 +117,11 @@ impl World {
         capture(self.docker_command()?.args(words))
     }
 
+    /// Waits until a shell command succeeds inside a container.
+    pub fn until_inside(&self, container: &str, command: &str) -> Result<()> {
+        crate::until(command, || Ok(self.tare(&["exec", container, "sh", "-c", command])?.code == 0))
+    }
+
     /// Both command lines, by name.
     pub fn clients(&self) -> [(&'static str, Client<'_>); 2] {
         [("tare", Box::new(|words| self.tare(words))), ("docker", Box::new(|words| self.docker(words)))]

@@ -59,6 +59,12 @@ pub struct ContainerConfig {
 }
 
 wire! {
+    /// One of `GET /containers/{id}/changes`.
+    pub struct FileChange {
+        pub path: String,
+        pub kind: u8,
+    }
+
     /// How health is probed; times in nanoseconds, 0 = inherit.
     pub struct HealthConfig {
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,6 +19,7 @@ mod host;
 mod image;
 mod network;
 mod system;
+mod usage;
 mod volume;
 
 pub use build::{
@@ -28,7 +29,7 @@ pub use build::{
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,
     ContainerSummary, ContainerSummaryHost, ContainerSummaryNetworks, ContainerTop, ContainerWait,
-    ContainerWaitError, HealthConfig, MountPoint, NetworkSettings, Port,
+    ContainerWaitError, FileChange, HealthConfig, MountPoint, NetworkSettings, Port,
 };
 pub use event::{Event, EventActor};
 pub use exec::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest};
@@ -49,6 +50,7 @@ pub use system::{
     AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName,
     PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,
 };
+pub use usage::{CacheUsage, ContainerPrune, DiskUsage, ImagePrune};
 pub use volume::{Volume, VolumeCreateRequest, VolumeList, VolumePrune, VolumeUsage};
 pub use wire::Empty;
 

@@ -37,20 +37,25 @@ pub(crate) async fn save(call: Call) -> Result<u8> {
         return Err(Failure::new("cowardly refusing to save to a terminal")
             .hint("name a file with -o, or redirect the output"));
     }
-    if let Some(file) = file.filter(|file| file.is_dir()) {
-        return Err(Failure::new(format!("invalid output path: {} is a directory", file.display())));
-    }
     let archive = call.client.save(&given.operands, given.text("platform")).await?;
+    to_file_or_stdout(file, archive).await?;
+    Ok(0)
+}
+
+/// Writes an archive to the file that was asked for, or to standard output.
+pub(crate) async fn to_file_or_stdout(file: Option<&Path>, archive: Answer) -> Result<()> {
     match file {
-        None => write(archive, &mut io::stdout().lock()).await?,
+        None => write(archive, &mut io::stdout().lock()).await,
+        Some(file) if file.is_dir() => {
+            Err(Failure::new(format!("invalid output path: {} is a directory", file.display())))
+        }
         // A pipe or a device is written to as it is.
         Some(file) if file.exists() && !file.is_file() => {
             let mut out = OpenOptions::new().write(true).open(file).map_err(|e| at(file, &e))?;
-            write(archive, &mut out).await?;
+            write(archive, &mut out).await
         }
-        Some(file) => write_file(archive, file).await?,
+        Some(file) => write_file(archive, file).await,
     }
-    Ok(0)
 }
 
 async fn write(mut archive: Answer, out: &mut impl Write) -> Result<()> {
@@ -84,7 +89,7 @@ fn partial(file: &Path) -> PathBuf {
     file.with_file_name(format!(".{name}.{}", std::process::id()))
 }
 
-fn at(file: &Path, error: &io::Error) -> Failure {
+pub(crate) fn at(file: &Path, error: &io::Error) -> Failure {
     Failure::new(format!("{}: {error}", file.display()))
 }
 
@@ -106,7 +111,7 @@ pub(crate) async fn load(call: Call) -> Result<u8> {
 }
 
 /// Reads in a thread of its own, which ends with who takes the pieces.
-fn pieces(mut from: impl Read + Send + 'static) -> Receiver<io::Result<bytes::Bytes>> {
+pub(crate) fn pieces(mut from: impl Read + Send + 'static) -> Receiver<io::Result<bytes::Bytes>> {
     let (to, pieces) = mpsc::channel(AHEAD);
     std::thread::spawn(move || {
         loop {

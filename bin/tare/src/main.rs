@@ -9,6 +9,7 @@ mod call;
 mod create;
 mod credentials;
 mod daemon;
+mod difference;
 mod events;
 mod failure;
 mod flags;
@@ -32,6 +33,7 @@ mod session;
 mod system;
 mod template;
 mod time;
+mod usage;
 mod verbs;
 mod volume;
 

@@ -3,8 +3,8 @@
 use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
-    archive, attach, create, daemon, events, images, inspect, lifecycle, login, logs, manual, port, ps, pull,
-    push, run, search, system, volume,
+    archive, attach, create, daemon, difference, events, images, inspect, lifecycle, login, logs, manual,
+    port, ps, pull, push, run, search, system, usage, volume,
 };
 
 /// One verb.
@@ -86,6 +86,10 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["save"], "save", "Save one or more images to a tar archive (streamed to STDOUT by default)", [archive::SAVE], "IMAGE [IMAGE...]", (1, ANY), false, archive::save),
     verb!("image" ["load"], "load", "Load images from a tar archive or STDIN", [archive::LOAD], "", (0, 0), false, archive::load),
     verb!("image" ["tag"], "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", [], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, 2), false, images::tag),
+    verb!("container" ["commit"], "commit", "Create a new image from a container's changes", [difference::COMMIT], "CONTAINER [REPOSITORY[:TAG]]", (1, 2), false, difference::commit),
+    verb!("container" ["diff"], "diff", "Inspect changes to files or directories on a container's filesystem", [], "CONTAINER", (1, 1), false, difference::diff),
+    verb!("container" ["export"], "export", "Export a container's filesystem as a tar archive", [difference::EXPORT], "CONTAINER", (1, 1), false, difference::export),
+    verb!("image" ["import"], "import", "Import the contents from a tarball to create a filesystem image", [difference::IMPORT], "FILE|URL|- [REPOSITORY[:TAG]]", (1, 2), false, difference::import),
     verb!("container" ["top"], "top", "Display the running processes of a container", [], "CONTAINER [ps OPTIONS]", (1, ANY), true, logs::top),
     verb!("container" ["unpause"], "unpause", "Unpause all processes within one or more containers", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::unpause),
     verb!("container" ["wait"], "wait", "Block until one or more containers stop, then print their exit codes", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::wait),
@@ -98,25 +102,25 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("volume" ["ls", "list"], "", "List volumes", [volume::LIST], "", (0, 0), false, volume::list_volumes),
     verb!("volume" ["prune"], "", "Remove unused local volumes", [volume::PRUNE], "", (0, 0), false, volume::prune),
     verb!("volume" ["rm", "remove"], "", "Remove one or more volumes", [volume::REMOVE], "VOLUME [VOLUME...]", (1, ANY), false, volume::remove),
+    verb!("container" ["prune"], "", "Remove all stopped containers", [usage::CONTAINERS], "", (0, 0), false, usage::containers),
+    verb!("image" ["prune"], "", "Remove unused images", [usage::IMAGES], "", (0, 0), false, usage::images),
+    verb!("system" ["df"], "", "Show disk usage", [usage::DF], "", (0, 0), false, usage::df),
+    verb!("system" ["prune"], "", "Remove unused data", [usage::SYSTEM], "", (0, 0), false, usage::system),
     verb!("" [], "completion", "Print the completions of a shell (bash, zsh, fish, elvish, powershell)", [], "SHELL", (1, 1), false, manual::completion),
     verb!("" [], "man", "Write the manual pages into a directory", [], "DIRECTORY", (1, 1), false, manual::man),
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 34] = [
+const OTHERS: [&str; 30] = [
     "build",
     "builder",
     "buildx",
     "bake",
     "checkpoint",
-    "commit",
     "compose",
     "config",
     "context",
     "cp",
-    "diff",
-    "export",
-    "import",
     "manifest",
     "node",
     "plugin",

@@ -24,6 +24,23 @@ pub struct PullOptions {
     pub credentials: Option<AuthConfig>,
 }
 
+/// How an archive of a tree becomes an image.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// `-` where the archive is sent, or a URL that the daemon fetches.
+    pub source: String,
+    /// The image's name without the tag; may be empty.
+    pub repository: String,
+    /// Its tag; may be empty.
+    pub tag: String,
+    /// A remark for the history.
+    pub message: String,
+    /// Instructions of a Dockerfile.
+    pub changes: Vec<String>,
+    /// `os/architecture[/variant]`
+    pub platform: Option<String>,
+}
+
 const REGISTRY_AUTH: HeaderName = HeaderName::from_static("x-registry-auth");
 
 fn image(name: &str, verb: &str) -> Address {
@@ -90,6 +107,29 @@ impl Client {
         let address = Address::new("images").word("load").query("quiet", if quiet { "1" } else { "0" });
         let address = address.query_some("platform", platform);
         Ok(self.send_pieces(Method::POST, &address, "application/x-tar", pieces).await?.messages())
+    }
+
+    /// `POST /images/create` with an archive: the stream of progress messages. The archive is what comes out of `pieces`,
+    /// unless the daemon fetches it.
+    pub async fn import(
+        &self,
+        options: &ImportOptions,
+        pieces: Option<Receiver<io::Result<Bytes>>>,
+    ) -> Result<Messages> {
+        let address = Address::new("images")
+            .word("create")
+            .query("fromSrc", &options.source)
+            .query("repo", &options.repository)
+            .query("tag", &options.tag)
+            .query("message", &options.message)
+            .query_some("platform", options.platform.as_deref());
+        let address =
+            options.changes.iter().fold(address, |address, change| address.query("changes", change));
+        let answer = match pieces {
+            Some(pieces) => self.send_pieces(Method::POST, &address, "application/x-tar", pieces).await?,
+            None => self.send(Method::POST, &address).await?,
+        };
+        Ok(answer.messages())
     }
 
     /// `GET /images/json`

@@ -12,6 +12,7 @@
 
 mod address;
 mod containers;
+mod difference;
 mod error;
 mod exec;
 mod frames;
@@ -21,14 +22,16 @@ mod lines;
 mod start;
 mod system;
 mod transport;
+mod usage;
 mod volumes;
 
 pub use address::Address;
 pub use containers::{AttachOptions, ListOptions, LogOptions, PendingExit, WaitFor};
+pub use difference::CommitOptions;
 pub use error::{Error, Result};
 pub use frames::{FrameError, Frames, Stream};
 pub use host::{Host, Target};
-pub use images::PullOptions;
+pub use images::{ImportOptions, PullOptions};
 pub use lines::Lines;
 pub use system::EventOptions;
 pub use transport::{Answer, Client, Hijacked, Messages};

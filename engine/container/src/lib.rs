@@ -11,6 +11,7 @@
 mod accounts;
 mod attachment;
 mod check;
+mod commit;
 mod container;
 mod create;
 mod engine;
@@ -25,6 +26,7 @@ mod name;
 mod options;
 mod plan;
 mod prepare;
+mod prune;
 mod readiness;
 mod reconcile;
 mod remove;
@@ -40,6 +42,7 @@ mod top;
 mod user;
 
 pub use attachment::Attachment;
+pub use commit::CommitOptions;
 pub use container::{Container, ImageUse, MountKind, MountPoint, State, Status};
 pub use engine::{Config, Defaults, Engine, Rooms};
 pub use error::{Error, Result};
@@ -48,6 +51,7 @@ pub use options::{
     AttachOptions, Counts, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream, RemoveOptions,
     StopOptions, StopTimeout, Top, WaitCondition, WaitResult,
 };
+pub use prune::Pruned;
 pub use spec::{
     BindPropagation, BlockIoLimits, CommandSpec, ContainerSpec, CpuLimits, DeviceAccessRule, DeviceRate,
     DeviceSpec, DeviceWeight, IdentitySpec, IpcMode, LifecycleSpec, Limits, LogSpec, MINIMUM_MEMORY,

@@ -1,5 +1,6 @@
 //! Making: a layer out of what a container wrote, and an image out of layers.
 
+use std::io;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,7 +13,7 @@ use crate::change::{Change, change};
 use crate::content::sha256;
 use crate::document::chain_ids;
 use crate::image::{Layer, Source, Target};
-use crate::package::{Package, package};
+use crate::package::{Package, package, package_tar};
 use crate::pin::Pinned;
 use crate::pull::{arrived, plan};
 use crate::shipment::{descriptor, known_manifest};
@@ -66,6 +67,26 @@ pub(crate) async fn layer(images: &Arc<Images>, request: LayerRequest) -> Result
         let work = move || package(&images, &request);
         spawn_blocking(work).await.map_err(|_| Error::Cancelled)??
     };
+    settle(images, request, package).await
+}
+
+/// The layer of a tar that somebody sends, upon nothing.
+pub(crate) async fn layer_of_tar(
+    images: &Arc<Images>,
+    tar: impl io::Read + Send + 'static,
+) -> Result<LayerUse> {
+    let package = {
+        let images = images.clone();
+        let work = move || package_tar(&images, tar);
+        spawn_blocking(work).await.map_err(|_| Error::Cancelled)??
+    };
+    let request =
+        LayerRequest { key: String::new(), parent: None, take: false, pack: PackOptions::default() };
+    settle(images, request, package).await
+}
+
+/// Gives a package its place, where nothing removes it until its use ends.
+async fn settle(images: &Arc<Images>, request: LayerRequest, package: Package) -> Result<LayerUse> {
     let (diff, digest) = (package.diff, package.blob.digest);
     let chain = request.parent.map_or(diff, |parent| sha256(format!("{parent} {diff}").as_bytes()));
     let pinned = {

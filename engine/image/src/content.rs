@@ -64,6 +64,11 @@ impl Content {
         File::open(&path).map_err(Error::io("open", &path))
     }
 
+    /// A blob's bytes; 0 where it is not here.
+    pub(crate) fn size(&self, digest: &Digest) -> u64 {
+        fs::metadata(self.path(digest)).map_or(0, |metadata| metadata.len())
+    }
+
     /// A small blob, checked again; `None` when it is not here or no longer what it should be.
     pub(crate) fn read(&self, descriptor: &Descriptor) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();

@@ -24,6 +24,7 @@ mod fetch;
 mod garbage;
 mod history;
 mod image;
+mod import;
 mod index;
 mod inflate;
 mod intake;
@@ -37,6 +38,7 @@ mod pin;
 mod platform;
 mod progress;
 mod proof;
+mod prune;
 mod pull;
 mod push;
 mod reading;
@@ -47,6 +49,7 @@ mod save;
 mod shelf;
 mod shipment;
 mod tag;
+mod usage;
 
 use std::io;
 use std::path::Path;
@@ -66,12 +69,15 @@ pub use distribution::Distribution;
 pub use error::{Error, Result};
 pub use history::HistoryEntry;
 pub use image::Image;
+pub use import::ImportRequest;
 pub use load::Loaded;
 pub use progress::{LayerState, Progress};
+pub use prune::Pruned;
 pub use pull::{PullRequest, Pulled};
 pub use push::{PushRequest, Pushed};
 pub use reconcile::Swept;
 pub use remove::Removed;
+pub use usage::{ImageUsage, Usage};
 
 use config::Lanes;
 use content::Content;
@@ -204,6 +210,16 @@ impl Images {
         commit::layer(self, request).await
     }
 
+    /// Makes an image of one layer out of a tar of a whole tree, plain or compressed by gzip or zstd. Dropping the future
+    /// stops the work.
+    pub async fn import(
+        self: &Arc<Self>,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        request: ImportRequest,
+    ) -> Result<Image> {
+        import::import(self, archive, request).await
+    }
+
     /// The layers of an image, for images that are made upon it.
     pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
         commit::layers_of(self, image).await
@@ -264,6 +280,17 @@ impl Images {
         running: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Removed>> {
         remove::remove(self, name_or_id.to_owned(), force, running).await
+    }
+
+    /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that
+    /// is leased or named between the look and the removal stays.
+    pub async fn prune(self: &Arc<Self>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {
+        prune::prune(self, doomed).await
+    }
+
+    /// What images take up on the disk.
+    pub async fn usage(self: &Arc<Self>) -> Result<Usage> {
+        usage::usage(self).await
     }
 
     /// Adds to `batch` that `holder` uses the image. The commit fails with the store's `Missing` when the image is removed

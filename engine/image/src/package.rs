@@ -44,27 +44,55 @@ impl Drop for Package {
 
 /// Packs one writable layer. The file is complete and its digest known; nothing is durable yet.
 pub(crate) fn package(images: &Images, request: &LayerRequest) -> Result<Package> {
-    let (path, file) = images.content.scratch()?;
-    packed(images, request, &path, file).inspect_err(|_| discard(&path))
+    let (snapshots, key) = (&images.snapshots, &request.key);
+    let name: String = key.chars().take(12).collect();
+    let package = from(images, &name, !request.take, |out| Ok(snapshots.pack(key, out, &request.pack)?))?;
+    // Of a container that was removed meanwhile some files may be missing.
+    snapshots.upper(key)?;
+    Ok(package)
 }
 
-fn packed(images: &Images, request: &LayerRequest, path: &std::path::Path, file: File) -> Result<Package> {
+/// Makes a layer of a tar that somebody sends.
+pub(crate) fn package_tar(images: &Images, mut tar: impl io::Read) -> Result<Package> {
+    let copy = |out: &mut Out| match io::copy(&mut tar, out) {
+        Ok(_) => Ok(Packed::default()),
+        Err(error) => Err(Error::Archive(error.to_string())),
+    };
+    from(images, "of the archive", true, copy)
+}
+
+fn from(
+    images: &Images,
+    name: &str,
+    copied: bool,
+    pack: impl FnOnce(&mut Out) -> Result<Packed>,
+) -> Result<Package> {
+    let (path, file) = images.content.scratch()?;
+    packed(images, name, copied, pack, (&path, file)).inspect_err(|_| discard(&path))
+}
+
+fn packed(
+    images: &Images,
+    name: &str,
+    copied: bool,
+    pack: impl FnOnce(&mut Out) -> Result<Packed>,
+    (path, file): (&std::path::Path, File),
+) -> Result<Package> {
     let snapshots = &images.snapshots;
-    let (mut out, compressing, unpacking) = Out::new(!request.take);
+    let (mut out, compressing, unpacking) = Out::new(copied);
     let (packed, compressed, copy) = thread::scope(|scope| {
         let compressed = scope.spawn(move || compress(&compressing, file));
         let limits = bounds(images.settings.limits);
         let copy = unpacking.map(|mut tar| scope.spawn(move || snapshots.unpack(&mut tar, &limits)));
-        let packed = snapshots.pack(&request.key, &mut out, &request.pack);
+        let packed = pack(&mut out);
         let diff = packed.is_ok().then(|| out.finish());
         // The others see the end of the stream.
         drop(out);
         (packed.map(|packed| (packed, diff)), joined(compressed), copy.map(joined))
     });
     // Whoever stopped first is at the root of the others' complaints: unpacking, compressing, packing.
-    let layer = || request.key.chars().take(12).collect::<String>();
     let copy = copy.transpose()?.transpose();
-    let copy = copy.map_err(|source| Error::Layer { layer: layer(), source })?;
+    let copy = copy.map_err(|source| Error::Layer { layer: name.to_owned(), source })?;
     let (digest, size) = compressed?.map_err(Error::io("write", path))?;
     let (packed, diff) = packed?;
     let diff = diff.flatten().ok_or(Error::Cancelled)?;

@@ -236,7 +236,7 @@ fn linked(name_of_link: &str, target: &[u8], hard: bool) -> Result<String> {
 }
 
 /// The archive's tar, whatever it is wrapped in.
-fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Bounded> {
+pub(crate) fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Bounded> {
     let taken = Arc::<AtomicU64>::default();
     let arriving = Arriving { from: archive, chunk: Bytes::new(), taken: taken.clone() };
     let mut input = BufReader::with_capacity(BUFFER, arriving);
@@ -254,7 +254,7 @@ fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Boun
         }
         magic => Compression::of(magic),
     };
-    let decoder: Box<dyn Read> = match compression {
+    let decoder: Box<dyn Read + Send> = match compression {
         Compression::Plain => Box::new(input),
         Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
         Compression::Zstd => {
@@ -289,8 +289,8 @@ impl Read for Arriving {
 }
 
 /// A decoder that is no bomb.
-struct Bounded {
-    decoder: Box<dyn Read>,
+pub(crate) struct Bounded {
+    decoder: Box<dyn Read + Send>,
     taken: Arc<AtomicU64>,
     bytes: u64,
     ratio: u64,

@@ -18,7 +18,7 @@ use crate::metadata::{Metadata, Time};
 use crate::name::{Name, refused};
 use crate::walk::{Found, Go, failed, walk};
 use crate::way::kind;
-use crate::{Error, Result, Snapshots};
+use crate::{Error, LayeredRoot, Result, Snapshots};
 
 const BUFFER: usize = 256 << 10;
 /// A file is written as a sparse one when this many bytes of it are holes: the specification advises against sparse
@@ -61,16 +61,37 @@ impl Snapshots {
         let (upper, bare) = self.delta(key, &options.mounted)?;
         let latest = options.latest.map(|seconds| Time { seconds, nanoseconds: 0 });
         let packed = Packed { latest, ..Packed::default() };
-        let mut packer = Packer { to, bare, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
+        let marked = true;
+        let mut packer = Packer { to, bare, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
         walk(&upper, &mut |name, found| packer.take(name, found))?;
         emit::end(packer.to).map_err(Error::Read)?;
         Ok(packer.packed)
     }
 }
 
+impl LayeredRoot {
+    /// Writes the whole merged tree as an uncompressed tar. Sockets, which no archive can hold, are left out.
+    ///
+    /// # Errors
+    /// [`Error::Read`] with what `to` said.
+    pub fn export(&self, to: &mut dyn Write) -> Result<()> {
+        if let Some(root) = self.as_fd() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
+            let (bare, packed) = (Bare::new(&[], None), Packed::default());
+            let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
+            let mut packer = Packer { to: &mut *to, bare, marked, links, packed, buffer };
+            walk(&root, &mut |name, found| packer.take(name, found))?;
+        }
+        emit::end(to).map_err(Error::Read)
+    }
+}
+
 struct Packer<'a> {
     to: &'a mut dyn Write,
     bare: Bare,
+    /// Whether names that begin with `.wh.` mean something.
+    marked: bool,
     /// The first name of everything that has several.
     links: HashMap<(u64, u64), Name>,
     packed: Packed,
@@ -79,7 +100,7 @@ struct Packer<'a> {
 
 impl Packer<'_> {
     fn take(&mut self, name: &Name, found: &Found<'_>) -> Result<Go> {
-        if !matches!(found, Found::Whiteout) && name.last().starts_with(b".wh.") {
+        if self.marked && !matches!(found, Found::Whiteout) && name.last().starts_with(b".wh.") {
             let rule = "begins with \".wh.\", which in a layer marks what is deleted; rename or remove it";
             return Err(refused(name.as_bytes(), rule));
         }

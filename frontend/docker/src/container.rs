@@ -2,6 +2,7 @@
 
 mod attach;
 mod create;
+mod difference;
 mod filter;
 mod inspect;
 mod life;
@@ -13,9 +14,10 @@ mod wait;
 
 pub(crate) use attach::attach;
 pub(crate) use create::create;
+pub(crate) use difference::{changes, commit, export, image_name};
 pub(crate) use inspect::inspect;
 pub(crate) use life::{kill, pause, remove, rename, resize, restart, size, start, stop, top, unpause};
-pub(crate) use list::list;
+pub(crate) use list::{list, sizes, summary};
 pub(crate) use logs::logs;
 pub(crate) use ports::endpoint_of;
 pub(crate) use wait::wait;

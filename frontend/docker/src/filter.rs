@@ -1,9 +1,11 @@
 //! The `filters` parameter: which objects of a list a client wants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use tare_http::Query;
+use tare_model::Timestamp;
 
 use crate::{Error, Result};
 
@@ -62,6 +64,24 @@ impl Filters {
     pub(crate) fn labels(&self, labels: &BTreeMap<String, String>) -> bool {
         self.values("label").all(|wanted| has_label(labels, wanted))
             && !self.values("label!").any(|unwanted| has_label(labels, unwanted))
+    }
+
+    /// The moment `until`, before which things must have been made: a time, or how long ago it was.
+    pub(crate) fn until(&self) -> Result<Option<Timestamp>> {
+        let mut values = self.values("until");
+        let Some(text) = values.next() else { return Ok(None) };
+        let invalid = || Error::invalid(format!("invalid filter 'until={text}'"));
+        if values.next().is_some() {
+            return Err(Error::invalid("more than one until filter specified"));
+        }
+        if let Ok(ago) = tare_model::parse_duration(text) {
+            return Ok(Some(SystemTime::now().checked_sub(ago).ok_or_else(invalid)?.into()));
+        }
+        let day = format!("{text}T00:00:00Z");
+        let zoned = format!("{text}Z");
+        let parsed = Timestamp::from_unix_text(text).or_else(|_| text.parse());
+        let parsed = parsed.or_else(|_| day.parse()).or_else(|_| zoned.parse());
+        parsed.map(Some).map_err(|_| invalid())
     }
 
     /// A switch such as `dangling`; `None` where it is not filtered by.

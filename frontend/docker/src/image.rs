@@ -1,6 +1,7 @@
 //! Images: what there is, where it comes from and how it goes.
 
 mod archive;
+mod import;
 mod list;
 mod progress;
 mod pull;
@@ -23,6 +24,7 @@ pub(crate) use list::list;
 pub(crate) use pull::pull;
 pub(crate) use push::push;
 pub(crate) use remote::{distribution, search};
+pub(crate) use wire::summary;
 
 use crate::version::Version;
 use crate::{Error, Result, Rooms, parameter};
@@ -94,13 +96,13 @@ pub(crate) async fn remove(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
     Ok(Reply::json(StatusCode::OK, &removed.into_iter().map(deleted).collect::<Vec<_>>()))
 }
 
-fn deleted(removed: Removed) -> ImageDeleted {
+pub(crate) fn deleted(removed: Removed) -> ImageDeleted {
     match removed {
         Removed::Untagged(untagged) => ImageDeleted { untagged, ..ImageDeleted::default() },
         Removed::Deleted(deleted) => ImageDeleted { deleted, ..ImageDeleted::default() },
     }
 }
 
-fn publish(rooms: &Rooms, action: &str, actor: &str, name: &str) {
+pub(crate) fn publish(rooms: &Rooms, action: &str, actor: &str, name: &str) {
     rooms.engine.publish(Event::now(EventKind::Image, action, actor).with("name", name));
 }

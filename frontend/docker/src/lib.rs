@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod change;
 mod check;
 mod container;
 mod error;
@@ -20,10 +21,12 @@ mod image;
 mod machine;
 mod network;
 mod parameter;
+mod prune;
 mod routes;
 mod stream;
 mod system;
 mod unsupported;
+mod usage;
 mod version;
 mod volume;
 

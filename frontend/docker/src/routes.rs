@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use tare_http::{Method, Reply, Request, Router};
 
-use crate::{Error, Result, Rooms, auth, container, event, exec, image, network, system, volume};
+use crate::{
+    Error, Result, Rooms, auth, container, event, exec, image, network, prune, system, usage, volume,
+};
 
 /// Adds every endpoint that has a handler. Literal patterns come before those with names.
 pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
@@ -15,6 +17,7 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
     table.get("/info", system::info);
     table.post("/auth", auth::login);
     table.get("/events", event::events);
+    table.get("/system/df", usage::disk_usage);
     images(&mut table);
     containers(&mut table);
     execs(&mut table);
@@ -25,6 +28,7 @@ fn images(table: &mut Table) {
     table.get("/images/json", image::list);
     table.post("/images/create", image::pull);
     table.post("/images/load", image::load);
+    table.post("/images/prune", prune::images);
     table.get("/images/get", image::save);
     table.get("/images/search", image::search);
     table.get("/distribution/{name...}/json", image::distribution);
@@ -39,8 +43,12 @@ fn images(table: &mut Table) {
 fn containers(table: &mut Table) {
     table.get("/containers/json", container::list);
     table.post("/containers/create", container::create);
+    table.post("/containers/prune", prune::containers);
     table.get("/containers/{id}/json", container::inspect);
     table.get("/containers/{id}/top", container::top);
+    table.get("/containers/{id}/changes", container::changes);
+    table.get("/containers/{id}/export", container::export);
+    table.post("/commit", container::commit);
     table.get("/containers/{id}/logs", container::logs);
     table.post("/containers/{id}/start", container::start);
     table.post("/containers/{id}/stop", container::stop);

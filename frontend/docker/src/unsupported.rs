@@ -6,25 +6,19 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 37] = [
-    (Method::GET, "/containers/{id}/changes", "changes in a container's files (diff)"),
-    (Method::GET, "/containers/{id}/export", "exporting a container"),
+const NOT_YET: [(Method, &str, &str); 31] = [
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
     (Method::POST, "/containers/{id}/update", "changing a container's limits (update)"),
     (Method::GET, "/containers/{id}/attach/ws", "attaching through a WebSocket"),
     (Method::HEAD, "/containers/{id}/archive", "copying files from and to a container (cp)"),
     (Method::GET, "/containers/{id}/archive", "copying files from and to a container (cp)"),
     (Method::PUT, "/containers/{id}/archive", "copying files from and to a container (cp)"),
-    (Method::POST, "/containers/prune", "removing stopped containers (container prune)"),
     (Method::GET, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::POST, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", "checkpoints"),
     (Method::POST, "/build", "building images (build)"),
     (Method::POST, "/build/prune", "removing build caches (builder prune)"),
     (Method::POST, "/build/cancel", "building images (build)"),
-    (Method::POST, "/images/prune", "removing unused images (image prune)"),
-    (Method::POST, "/commit", "making an image of a container (commit)"),
-    (Method::GET, "/system/df", "disk usage (system df)"),
     (Method::PUT, "/volumes/{name}", "changing a cluster volume"),
     (Method::DELETE, "/networks/{id}", "removing networks (network rm)"),
     (Method::POST, "/networks/create", "creating networks (network create)"),

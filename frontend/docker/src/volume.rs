@@ -80,7 +80,7 @@ pub(crate) async fn prune(rooms: Arc<Rooms>, request: Request) -> Result<Reply> 
     ))
 }
 
-fn wire(rooms: &Rooms, volume: &Volume) -> Wire {
+pub(crate) fn wire(rooms: &Rooms, volume: &Volume) -> Wire {
     let some = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
     Wire {
         created_at: volume.created.to_string(),

@@ -7,7 +7,7 @@ use tare_docker_api::{
 use tare_http::{Reply, Request, StatusCode};
 use tare_oci::image::ExecutionConfig;
 
-use super::{labels, list::sizes, origin, ports};
+use super::{labels, origin, ports, sizes};
 use crate::{Result, Rooms, parameter};
 
 /// `/dev/shm` where nothing else is asked for.
@@ -95,9 +95,23 @@ fn host_config(mut host: HostConfig, container: &Container) -> HostConfig {
     host
 }
 
+/// How a container is run, whoever said it: the client or the image.
+pub(super) fn effective_config(container: &Container) -> ContainerConfig {
+    config(origin(container).config, container)
+}
+
 /// What the client gave, over what the image says.
-fn config(mut config: ContainerConfig, container: &Container) -> ContainerConfig {
-    let image = &container.image.config;
+fn config(given: ContainerConfig, container: &Container) -> ContainerConfig {
+    let mut config = over(given, &container.image.config);
+    if config.hostname.is_empty() {
+        config.hostname = container.id.short().to_owned();
+    }
+    config.labels = Some(labels(container));
+    config
+}
+
+/// One configuration over another: what the first leaves open is the second's.
+pub(super) fn over(mut config: ContainerConfig, image: &ExecutionConfig) -> ContainerConfig {
     let own_entrypoint = config.entrypoint.as_ref().is_some_and(|words| !words.is_empty());
     if !own_entrypoint {
         config.entrypoint.clone_from(&image.entrypoint);
@@ -112,13 +126,12 @@ fn config(mut config: ContainerConfig, container: &Container) -> ContainerConfig
             field.clone_from(of_image);
         }
     }
-    if config.hostname.is_empty() {
-        config.hostname = container.id.short().to_owned();
-    }
     if config.stop_signal.is_empty() {
         config.stop_signal = image.stop_signal.clone().unwrap_or_default();
     }
-    config.labels = Some(labels(container));
+    for (key, value) in image.labels.iter().flatten() {
+        config.labels.get_or_insert_default().entry(key.clone()).or_insert_with(|| value.clone());
+    }
     add_keys(&mut config.exposed_ports, image.exposed_ports.as_ref());
     add_keys(&mut config.volumes, image.volumes.as_ref());
     config

@@ -34,7 +34,7 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     Ok(Reply::json(StatusCode::OK, &summaries))
 }
 
-fn summary(rooms: &Rooms, container: &Container) -> ContainerSummary {
+pub(crate) fn summary(rooms: &Rooms, container: &Container) -> ContainerSummary {
     let endpoint = ports::endpoint_of(rooms, container);
     ContainerSummary {
         id: container.id.to_string(),
@@ -79,7 +79,7 @@ fn command_text(words: &[String]) -> String {
 }
 
 /// What the container has written, and that together with its image, in bytes. Unknown sizes are left out.
-pub(super) async fn sizes(rooms: &Rooms, container: &Container) -> (Option<i64>, Option<i64>) {
+pub(crate) async fn sizes(rooms: &Rooms, container: &Container) -> (Option<i64>, Option<i64>) {
     let (snapshots, key) = (Arc::clone(rooms.engine.snapshots()), container.id.to_string());
     let usage = tokio::task::spawn_blocking(move || snapshots.usage(&key));
     let Ok(Ok(written)) = usage.await else { return (None, None) };

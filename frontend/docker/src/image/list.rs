@@ -8,7 +8,7 @@ use tare_model::{Reference, Timestamp};
 use super::wire;
 use crate::filter::{Filters, glob_fits};
 use crate::version::Version;
-use crate::{Error, Result, Rooms, parameter};
+use crate::{Result, Rooms, parameter};
 
 const KNOWN: [&str; 6] = ["before", "dangling", "label", "reference", "since", "until"];
 
@@ -62,11 +62,7 @@ impl Bounds {
                 .map(|name| rooms.images.resolve(name).map(|image| created(&image)))
                 .transpose()
         };
-        let moment = |text: &str| {
-            let parsed = Timestamp::from_unix_text(text).or_else(|_| text.parse());
-            parsed.map_err(|_| Error::invalid(format!("invalid filter 'until={text}'")))
-        };
-        let until = filters.values("until").next().map(moment).transpose()?;
+        let until = filters.until()?;
         Ok(Self { after: of_image("since")?, before: of_image("before")?.into_iter().chain(until).min() })
     }
 

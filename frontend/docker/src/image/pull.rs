@@ -12,7 +12,7 @@ use crate::{Error, Result, Rooms, auth, parameter};
 /// told, an error is the last line of the stream.
 pub(crate) async fn pull(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     if parameter::text(&request.query, "fromSrc").is_some() {
-        return Err(Error::unsupported("importing an image from an archive"));
+        return super::import::import(rooms, request).await;
     }
     let reference = reference(&request.query)?;
     let platform = parameter::text(&request.query, "platform").map(str::parse::<Platform>).transpose();

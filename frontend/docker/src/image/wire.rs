@@ -10,11 +10,11 @@ use tare_oci::image::ExecutionConfig;
 use crate::version::{Change, Version};
 
 /// What a list shows of an image.
-pub(super) fn summary(image: &Image, version: Version) -> ImageSummary {
+pub(crate) fn summary(image: &Image, version: Version) -> ImageSummary {
     let size = signed(image.size);
     ImageSummary {
         id: image.id.to_string(),
-        parent_id: String::new(),
+        parent_id: image.parent.map(|parent| parent.to_string()).unwrap_or_default(),
         repo_tags: familiar(&image.tags),
         repo_digests: familiar(&image.digests),
         created: image.config.created.map_or(0, |created| created.seconds),

@@ -1,0 +1,154 @@
+//! A container seen as a difference to its image: told, exported, made an image of.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tare_image::{CommitRequest, Image, LayerRequest};
+use tare_model::Reference;
+use tare_oci::image::{ExecutionConfig, History};
+use tare_snapshot::{Change, PackOptions};
+use tokio::sync::mpsc;
+
+use crate::container::{Container, Status};
+use crate::engine::{Engine, blocking};
+use crate::start::now;
+use crate::{Error, Result};
+
+/// What the runtime makes in every container's tree so that there is something to mount upon.
+const MOUNT_POINTS: [&str; 12] = [
+    "/dev",
+    "/dev/console",
+    "/dev/mqueue",
+    "/dev/pts",
+    "/dev/shm",
+    "/etc/hostname",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/proc",
+    "/sbin/docker-init",
+    "/sys",
+    "/sys/fs/cgroup",
+];
+/// Pieces between the disk and who takes an export.
+const AHEAD: usize = 8;
+const PIECE: usize = 256 << 10;
+
+/// How a container becomes an image.
+#[derive(Clone, Debug, Default)]
+pub struct CommitOptions {
+    /// How the image is run.
+    pub config: ExecutionConfig,
+    /// Who made it.
+    pub author: String,
+    /// A remark.
+    pub comment: String,
+    /// Whether a running container stands still meanwhile, so that its files are of one moment.
+    pub pause: bool,
+    /// The image's names.
+    pub names: Vec<Reference>,
+}
+
+impl Engine {
+    /// What the container's tree has otherwise than its image, by path.
+    pub async fn changes(self: &Arc<Self>, id: &str) -> Result<Vec<Change>> {
+        let (engine, container) = (self.clone(), self.inspect(id)?);
+        blocking(move || {
+            Ok(engine.rooms.snapshots.changes(container.id.as_str(), &mount_points(&container))?)
+        })
+        .await
+    }
+
+    /// Makes an image of what the container has written upon its own. A container that was paused for it goes on also
+    /// when the asker goes away.
+    pub async fn commit(self: &Arc<Self>, id: &str, options: CommitOptions) -> Result<Image> {
+        let (engine, container) = (self.clone(), self.inspect(id)?);
+        let work = async move {
+            let id = container.id.to_string();
+            let paused = options.pause && container.state.status == Status::Running;
+            let paused = paused && engine.pause(&id).await.is_ok();
+            let image = commit(&engine, &container, options).await;
+            if paused && let Err(error) = engine.unpause(&id).await {
+                tracing::warn!(container = %container.id, "cannot go on after a commit: {error}");
+            }
+            image
+        };
+        tokio::spawn(work).await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// The container's whole tree as a tar, without what is mounted in it. Dropping the stream ends the work.
+    pub async fn export(self: &Arc<Self>, id: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        let (engine, container) = (self.clone(), self.inspect(id)?);
+        let root =
+            blocking(move || Ok(engine.rooms.snapshots.open_writable_root(container.id.as_str())?)).await?;
+        let (to, from) = mpsc::channel(AHEAD);
+        tokio::task::spawn_blocking(move || {
+            let mut pieces = Pieces { piece: Vec::with_capacity(PIECE), to };
+            let exported = root.export(&mut pieces).map_err(io::Error::other);
+            if let Err(error) = exported.and_then(|()| pieces.send()) {
+                let _ = pieces.to.blocking_send(Err(error));
+            }
+        });
+        Ok(stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed())
+    }
+}
+
+async fn commit(engine: &Engine, container: &Container, options: CommitOptions) -> Result<Image> {
+    let images = &engine.rooms.images;
+    let base = images.resolve(&container.image.id.to_string())?;
+    let mut layers = images.layers_of(&base).await?;
+    let pack = PackOptions { latest: None, mounted: mount_points(container) };
+    let parent = container.image.top;
+    let request = LayerRequest { key: container.id.to_string(), parent, take: false, pack };
+    layers.push(images.commit_layer(request).await?);
+    let mut config = (*base.config).clone();
+    let created = Some(now());
+    config.history.push(History {
+        created,
+        created_by: container.command_line().join(" "),
+        author: options.author.clone(),
+        comment: options.comment,
+        empty_layer: false,
+    });
+    config.created = created;
+    config.author = options.author;
+    config.config = options.config;
+    let request = CommitRequest { layers, config, parent: Some(base.id), names: options.names };
+    Ok(images.commit(request).await?)
+}
+
+fn mount_points(container: &Container) -> Vec<PathBuf> {
+    let own = container.mounts.iter().map(|mount| mount.target.clone());
+    own.chain(MOUNT_POINTS.map(PathBuf::from)).collect()
+}
+
+/// What is written, in pieces for a stream.
+struct Pieces {
+    piece: Vec<u8>,
+    to: mpsc::Sender<io::Result<Bytes>>,
+}
+
+impl Pieces {
+    fn send(&mut self) -> io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        self.to.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..length]);
+        if self.piece.len() == PIECE {
+            self.send()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Two merged trees beside each other.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::io::Errno;
+use tare_sys::path::open_without_links;
+
+use crate::changes::ChangeKind;
+use crate::name::Name;
+use crate::walk::failed;
+use crate::way::kind;
+use crate::{LayeredRoot, Result, error::io};
+
+const BUFFER: usize = 64 << 10;
+
+/// Something that two trees do not have alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Difference {
+    /// Absolute, as a process inside sees it.
+    pub path: PathBuf,
+    /// What became of it. A directory is changed only when its own owner, mode or kind is.
+    pub kind: ChangeKind,
+    /// Bytes of the file in the first tree; 0 for what is no file.
+    pub before: u64,
+    /// Bytes of the file in the second tree.
+    pub after: u64,
+}
+
+impl LayeredRoot {
+    /// What becomes of this tree to be the other one, by path. Times alone are no difference: what was rebuilt with the
+    /// same bytes is the same.
+    pub fn compare(&self, other: &LayeredRoot) -> Result<Vec<Difference>> {
+        let mut comparison =
+            Comparison { roots: [self, other], found: Vec::new(), left: vec![(Name::ROOT, [true, true])] };
+        while let Some((name, there)) = comparison.left.pop() {
+            comparison.directory(&name, there)?;
+        }
+        comparison.found.sort();
+        Ok(comparison.found)
+    }
+}
+
+struct Comparison<'a> {
+    roots: [&'a LayeredRoot; 2],
+    found: Vec<Difference>,
+    /// Directories to be entered, and which of the trees have them.
+    left: Vec<(Name, [bool; 2])>,
+}
+
+impl Comparison<'_> {
+    fn directory(&mut self, name: &Name, there: [bool; 2]) -> Result<()> {
+        let open = |side: usize| self.open(side, name, there[side]);
+        let open = [open(0)?, open(1)?];
+        let mut names = BTreeSet::new();
+        for directory in open.iter().flatten() {
+            for entry in Dir::read_from(directory).map_err(failed("list", name))? {
+                let entry = entry.map_err(failed("list", name))?;
+                let last = entry.file_name().to_bytes();
+                if !matches!(last, b"." | b"..") {
+                    names.insert(last.to_owned());
+                }
+            }
+        }
+        for last in names {
+            self.entry(name, &open, &last)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, side: usize, name: &Name, there: bool) -> Result<Option<OwnedFd>> {
+        let Some(root) = self.roots[side].as_fd().filter(|_| there) else { return Ok(None) };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let open = open_without_links(root, name.as_path(), flags);
+        open.map(Some).map_err(io("open", name.as_path()))
+    }
+
+    fn entry(&mut self, directory: &Name, open: &[Option<OwnedFd>; 2], last: &[u8]) -> Result<()> {
+        let name = directory.join(last);
+        let look = |side: usize| -> Result<Option<Stat>> {
+            let Some(open) = &open[side] else { return Ok(None) };
+            match statat(open, last, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => Ok(None),
+                stat => stat.map(Some).map_err(failed("look at", &name)),
+            }
+        };
+        let stats = [look(0)?, look(1)?];
+        let is_directory = |stat: &Option<Stat>| stat.is_some_and(|stat| kind(&stat) == FileType::Directory);
+        let change = match &stats {
+            [Some(before), Some(after)] => {
+                (!self.same([before, after], open, &name)?).then_some(ChangeKind::Modified)
+            }
+            [None, Some(_)] => Some(ChangeKind::Added),
+            [Some(_), None] => Some(ChangeKind::Deleted),
+            [None, None] => None,
+        };
+        if let Some(kind) = change {
+            let path = PathBuf::from(OsStr::from_bytes(&[b"/", name.as_bytes()].concat()));
+            let [before, after] = stats.map(|stat| stat.as_ref().map_or(0, bytes));
+            self.found.push(Difference { path, kind, before, after });
+        }
+        let there = [is_directory(&stats[0]), is_directory(&stats[1])];
+        if there != [false, false] {
+            self.left.push((name, there));
+        }
+        Ok(())
+    }
+
+    fn same(&self, stats: [&Stat; 2], open: &[Option<OwnedFd>; 2], name: &Name) -> Result<bool> {
+        let [before, after] = stats;
+        let described = |stat: &Stat| (stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev);
+        if described(before) != described(after) {
+            return Ok(false);
+        }
+        let [Some(first), Some(second)] = open else { return Ok(false) };
+        match kind(before) {
+            FileType::Symlink => {
+                let target = |open: &OwnedFd| {
+                    readlinkat(open, name.last(), Vec::new()).map_err(failed("read", name))
+                };
+                Ok(target(first)? == target(second)?)
+            }
+            FileType::RegularFile if before.st_size != after.st_size => Ok(false),
+            // Both trees show the same file of a layer that they share.
+            FileType::RegularFile if before.st_ino == after.st_ino && before.st_ctime == after.st_ctime => {
+                Ok(true)
+            }
+            FileType::RegularFile => same_bytes([first, second], name),
+            _ => Ok(true),
+        }
+    }
+}
+
+fn bytes(stat: &Stat) -> u64 {
+    if kind(stat) == FileType::RegularFile { stat.st_size.unsigned_abs() } else { 0 }
+}
+
+fn same_bytes(parents: [&OwnedFd; 2], name: &Name) -> Result<bool> {
+    let open = |parent: &OwnedFd| {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(parent.as_fd(), name.last(), flags, Mode::empty());
+        file.map(File::from).map_err(failed("open", name))
+    };
+    let files = [open(parents[0])?, open(parents[1])?];
+    let (mut left, mut right, mut at) = (vec![0; BUFFER], vec![0; BUFFER], 0);
+    loop {
+        let read = files[0].read_at(&mut left, at).map_err(io("read", name.as_path()))?;
+        if read == 0 {
+            return Ok(true);
+        }
+        if files[1].read_exact_at(&mut right[..read], at).is_err() || left[..read] != right[..read] {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+}
