@@ -1,6 +1,7 @@
 //! What unchanged clients see: the docker command line and tare side by side, on real images.
 
 mod api;
+mod build;
 mod daemons;
 mod difference;
 mod image;

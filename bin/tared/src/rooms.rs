@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use tare_build::Builder;
 use tare_cgroup::{Hierarchies, Version};
 use tare_container::{Config, Engine, Event, EventKind};
 use tare_image::{Images, Settings as ImageSettings};
@@ -17,6 +18,7 @@ use crate::settings::Settings;
 /// Everything that is open.
 pub(crate) struct Rooms {
     pub engine: Arc<Engine>,
+    builder: Arc<Builder>,
     registry: Arc<Registry>,
     store: Arc<Store>,
 }
@@ -52,7 +54,8 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
         defaults: containers.defaults.clone(),
     };
     let engine = Engine::open(config, rooms).await.context("cannot open the containers")?;
-    Ok(Rooms { engine, registry, store })
+    let builder = Builder::open(engine.clone(), store.clone()).context("cannot open the builds")?;
+    Ok(Rooms { engine, builder, registry, store })
 }
 
 /// What the handlers of requests need.
@@ -70,7 +73,15 @@ pub(crate) fn for_clients(rooms: &Rooms, settings: &Settings) -> Result<tare_doc
     let engine = rooms.engine.clone();
     let (images, networks, volumes) =
         (engine.images().clone(), engine.networks().clone(), engine.volumes().clone());
-    Ok(tare_docker::Rooms { engine, images, networks, volumes, registry: rooms.registry.clone(), daemon })
+    Ok(tare_docker::Rooms {
+        engine,
+        builder: rooms.builder.clone(),
+        images,
+        networks,
+        volumes,
+        registry: rooms.registry.clone(),
+        daemon,
+    })
 }
 
 /// Reads the settings again, as at the start, and goes on by those that can change while the daemon runs: what concerns

@@ -306,6 +306,11 @@ impl Images {
         reconcile::reconcile(self).await
     }
 
+    /// Removes what no image, no lease and no work under way needs; the bytes that were freed.
+    pub async fn sweep(self: &Arc<Self>) -> Result<u64> {
+        Ok(garbage::collect(self, Vec::new()).await?.bytes)
+    }
+
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! Logins: `POST /auth` and the header `X-Registry-Auth`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -49,6 +50,27 @@ pub(crate) fn of_header(request: &Request) -> Result<Option<Credentials>> {
     }
 }
 
+/// The credentials for registries that a build may pull from, by the host that image names have.
+pub(crate) fn of_build_header(request: &Request) -> Result<BTreeMap<String, Credentials>> {
+    let Some(text) = request.header("x-registry-config").filter(|text| !text.is_empty()) else {
+        return Ok(BTreeMap::new());
+    };
+    let unreadable = || Error::invalid("invalid X-Registry-Config header: base64url-coded JSON is wanted");
+    let json = URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).map_err(|_| unreadable())?;
+    let given: Option<BTreeMap<String, AuthConfig>> =
+        serde_json::from_slice(&json).map_err(|_| unreadable())?;
+    let all = given.unwrap_or_default().into_iter();
+    let all = all.map(|(server, given)| (host(&server), credentials(given)));
+    Ok(all.filter(|(_, credentials)| !credentials.is_empty()).collect())
+}
+
+/// `https://index.docker.io/v1/` → `docker.io`: as image names have it.
+fn host(server: &str) -> String {
+    let server = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let host = server.split('/').next().unwrap_or_default();
+    if host == "index.docker.io" { "docker.io".to_owned() } else { host.to_owned() }
+}
+
 fn decode(text: &str) -> Result<Option<Credentials>> {
     let unreadable = || Error::invalid("invalid X-Registry-Auth header: base64url-coded JSON is wanted");
     let json = URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).map_err(|_| unreadable())?;
@@ -68,6 +90,17 @@ fn credentials(given: AuthConfig) -> Credentials {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn registries_of_a_build_are_found_by_host() {
+        for (server, expected) in [
+            ("https://index.docker.io/v1/", "docker.io"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("http://registry.example/v2/", "registry.example"),
+        ] {
+            assert_eq!(host(server), expected);
+        }
+    }
 
     #[test]
     fn the_header_is_read_in_every_coding() {

@@ -92,6 +92,7 @@ macro_rules! from_room {
 }
 from_room!(
     tare_http::Error,
+    tare_build::Error,
     tare_container::Error,
     tare_image::Error,
     tare_network::Error,

@@ -10,6 +10,7 @@
 
 mod auth;
 mod body;
+mod build;
 mod change;
 mod check;
 mod container;
@@ -33,6 +34,7 @@ mod volume;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tare_build::Builder;
 use tare_container::Engine;
 use tare_http::Router;
 use tare_image::Images;
@@ -46,6 +48,8 @@ pub use error::{Error, Result};
 pub struct Rooms {
     /// Containers.
     pub engine: Arc<Engine>,
+    /// Builds.
+    pub builder: Arc<Builder>,
     /// Images.
     pub images: Arc<Images>,
     /// Networks.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tare_http::{Method, Reply, Request, Router};
 
 use crate::{
-    Error, Result, Rooms, auth, container, event, exec, image, network, prune, system, usage, volume,
+    Error, Result, Rooms, auth, build, container, event, exec, image, network, prune, system, usage, volume,
 };
 
 /// Adds every endpoint that has a handler. Literal patterns come before those with names.
@@ -25,6 +25,8 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
 }
 
 fn images(table: &mut Table) {
+    table.post("/build", build::build);
+    table.post("/build/prune", build::prune);
     table.get("/images/json", image::list);
     table.post("/images/create", image::pull);
     table.post("/images/load", image::load);

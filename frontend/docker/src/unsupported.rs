@@ -6,7 +6,7 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 31] = [
+const NOT_YET: [(Method, &str, &str); 29] = [
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
     (Method::POST, "/containers/{id}/update", "changing a container's limits (update)"),
     (Method::GET, "/containers/{id}/attach/ws", "attaching through a WebSocket"),
@@ -16,8 +16,6 @@ const NOT_YET: [(Method, &str, &str); 31] = [
     (Method::GET, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::POST, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", "checkpoints"),
-    (Method::POST, "/build", "building images (build)"),
-    (Method::POST, "/build/prune", "removing build caches (builder prune)"),
     (Method::POST, "/build/cancel", "building images (build)"),
     (Method::PUT, "/volumes/{name}", "changing a cluster volume"),
     (Method::DELETE, "/networks/{id}", "removing networks (network rm)"),

@@ -23,6 +23,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("network", &["store"]),
     ("volume", &["store"]),
     ("container", &["image", "snapshot", "network", "volume", "store"]),
+    ("build", &["container", "image", "snapshot", "registry", "store"]),
     ("docker", &["http"]),
 ];
 

@@ -1,7 +1,7 @@
 //! The lines that pulling, pushing and loading print.
 
 use bytes::Bytes;
-use tare_docker_api::{ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
+use tare_docker_api::{BuildMessage, ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
 use tare_image::Progress;
 use tare_model::format_bytes;
 
@@ -29,6 +29,12 @@ pub(super) fn message(progress: Progress) -> ProgressMessage {
             ..ProgressMessage::default()
         },
     }
+}
+
+/// The same as a line of a build.
+pub(crate) fn build_message(progress: Progress) -> BuildMessage {
+    let ProgressMessage { status, id, progress, progress_detail, .. } = message(progress);
+    BuildMessage { status, id, progress, progress_detail, ..BuildMessage::default() }
 }
 
 /// What ends work that has begun.

@@ -95,7 +95,7 @@ async fn rooms(directory: &Path) -> Rooms {
         defaults: Defaults::default(),
     };
     let below = tare_container::Rooms {
-        store,
+        store: Arc::clone(&store),
         snapshots,
         images: Arc::clone(&images),
         networks: Arc::clone(&networks),
@@ -104,5 +104,6 @@ async fn rooms(directory: &Path) -> Rooms {
     let engine = Engine::open(config, below).await.unwrap();
     let daemon =
         Daemon { version: "0.1.0".into(), data_root, cgroup_version: "1".into(), ..Daemon::default() };
-    Rooms { engine, images, networks, volumes, registry, daemon }
+    let builder = tare_build::Builder::open(Arc::clone(&engine), store).unwrap();
+    Rooms { engine, builder, images, networks, volumes, registry, daemon }
 }

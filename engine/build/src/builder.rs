@@ -1,0 +1,96 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tare_container::Engine;
+use tare_image::CommitRequest;
+use tare_store::Store;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::cache::Cache;
+use crate::context::Context;
+use crate::job::Job;
+use crate::keep::Keeps;
+use crate::progress::{Built, Listener};
+use crate::request::BuildRequest;
+use crate::scratch::Scratch;
+use crate::{Error, Result, stage};
+
+/// How many steps run at a time, over all builds.
+const STEPS: usize = 8;
+
+/// Builds images. One a daemon.
+pub struct Builder {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) cache: Cache,
+    pub(crate) keeps: Keeps,
+    pub(crate) on_disk: Scratch,
+    pub(crate) in_memory: Scratch,
+    pub(crate) steps: Semaphore,
+}
+
+impl Builder {
+    /// Opens the builder of a daemon, and removes what builds of an earlier one left. Blocking.
+    pub fn open(engine: Arc<Engine>, store: Arc<Store>) -> Result<Arc<Self>> {
+        let config = engine.config();
+        let home = config.data_root.join("build");
+        let keeps = Keeps::open(home.join("mounts"), store.clone())?;
+        let (on_disk, in_memory) = (Scratch::open(home.join("tmp"))?, Scratch::in_memory(&config.exec_root)?);
+        let steps = Semaphore::new(STEPS);
+        Ok(Arc::new(Self { engine, cache: Cache { store }, keeps, on_disk, in_memory, steps }))
+    }
+
+    /// Builds an image and gives it its names. `listener` is told what happens. Dropping the future ends the build: its
+    /// containers are killed, and nothing of it stays but finished steps in the cache.
+    ///
+    /// # Errors
+    /// [`Error::Step`] with the place in the Dockerfile.
+    pub async fn build(self: &Arc<Self>, mut request: BuildRequest, listener: Listener) -> Result<Built> {
+        let source = std::mem::take(&mut request.source);
+        let context = Context::take(self.engine.snapshots(), source).await?;
+        let (names, labels) = (std::mem::take(&mut request.names), std::mem::take(&mut request.labels));
+        let (job, target) = Job::new(self.clone(), request, context, listener)?;
+        let job = Arc::new(job);
+        stages(&job, target).await?;
+        let built = finish(&job, target, names, &labels).await?;
+        let builder = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = builder.bound().await {
+                tracing::warn!("cannot keep the build cache within bounds: {error}");
+            }
+        });
+        Ok(built)
+    }
+}
+
+/// Builds every stage that the target needs, side by side where they do not wait for each other.
+async fn stages(job: &Arc<Job>, target: usize) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    for at in job.stages.order(target) {
+        tasks.spawn(stage::build(job.clone(), at));
+    }
+    let mut result = Ok(());
+    while let Some(done) = tasks.join_next().await {
+        result = done.unwrap_or(Err(Error::Cancelled));
+        if result.is_err() {
+            break;
+        }
+    }
+    tasks.shutdown().await;
+    result
+}
+
+async fn finish(
+    job: &Arc<Job>,
+    target: usize,
+    names: Vec<tare_model::Reference>,
+    labels: &BTreeMap<String, String>,
+) -> Result<Built> {
+    let state = job.rest.finished[target].borrow().clone().ok_or(Error::Cancelled)?;
+    let names: Vec<_> = names.into_iter().map(tare_model::Reference::or_latest).collect();
+    let config = state.image_config(labels, job.epoch);
+    let layers = state.layers.clone();
+    let request = CommitRequest { layers, config, parent: None, names: names.clone() };
+    let image = job.builder.engine.images().commit(request).await?;
+    Ok(Built { image, names: names.iter().map(tare_model::Reference::familiar).collect() })
+}

@@ -1,0 +1,258 @@
+//! COPY and ADD: what is taken is found and hashed first, and copied only when the cache does not have it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::Stat;
+use tare_model::Digest;
+use tare_snapshot::{Limits, Snapshots, Unpacked};
+
+use crate::error::io;
+use crate::files::{Files, Picked, hash, walk_picked};
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::place::{Owner, Place, is_directory};
+use crate::walk::walk;
+use crate::{Error, Result, context, glob};
+
+/// What unpacked archives may come to.
+const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
+
+/// What COPY or ADD shall do, all variables replaced.
+#[derive(Clone, Debug)]
+pub(crate) struct CopySpec {
+    /// Paths with wildcards, from the root of the tree they are taken from.
+    pub sources: Vec<String>,
+    /// Files that stand in the Dockerfile itself: name and content.
+    pub texts: Vec<(String, String)>,
+    /// In the stage, from its root.
+    pub destination: PathBuf,
+    /// Whether it is a directory by its spelling.
+    pub to_directory: bool,
+    pub chown: Option<String>,
+    pub chmod: Option<Mode>,
+    pub exclude: Vec<String>,
+    pub parents: bool,
+    /// Whether owners stay what they are where the files come from.
+    pub keep_owners: bool,
+    /// Whether archives are unpacked.
+    pub unpack: bool,
+}
+
+/// What was found, ready to be copied.
+pub(crate) struct Selection {
+    picked: Vec<Picked>,
+    /// Stands for all of it.
+    pub digest: Digest,
+}
+
+impl CopySpec {
+    /// Finds and hashes what is to be copied. Blocking.
+    pub(crate) fn select(&self, files: &Files) -> Result<Selection> {
+        let mut picked = Vec::new();
+        for source in &self.sources {
+            picked.extend(files.pick(source)?);
+        }
+        if picked.len() + self.texts.len() > 1 && !self.to_directory && !self.parents {
+            let message = "When using COPY with more than one source file, the destination must be a directory and end with a /";
+            return Err(Error::Request(message.to_owned()));
+        }
+        let mut key = Key::new("files");
+        for one in &picked {
+            if self.parents {
+                key.add(one.path.as_os_str().as_encoded_bytes());
+            }
+            hash(
+                &mut key,
+                one,
+                &|path, _| glob::excludes(&self.exclude, path),
+                self.keep_owners || self.unpack,
+            )?;
+        }
+        for (name, body) in &self.texts {
+            key.list([name, body]);
+        }
+        Ok(Selection { picked, digest: key.finish() })
+    }
+
+    /// What makes a difference beside the files and the tree they go to.
+    pub(crate) fn describe(&self, key: &mut Key) {
+        key.add(self.destination.as_os_str().as_encoded_bytes());
+        key.maybe(self.chown.as_ref()).maybe(self.chmod.as_ref().map(|mode| format!("{mode:?}")));
+        key.list(&self.exclude);
+        let flags = [self.to_directory, self.parents, self.keep_owners, self.unpack];
+        key.add(flags.map(u8::from));
+    }
+
+    /// Copies what was selected into the tree below `root`. Blocking.
+    pub(crate) fn copy(
+        &self,
+        snapshots: &Arc<Snapshots>,
+        root: BorrowedFd,
+        selection: &Selection,
+        owner: Option<(u32, u32)>,
+    ) -> Result<()> {
+        let into =
+            Into { spec: self, snapshots, root, owner: owner.map(|(uid, gid)| Owner::Is { uid, gid }) };
+        selection.picked.iter().try_for_each(|picked| into.one(picked))?;
+        self.texts.iter().try_for_each(|(name, body)| into.text(name, body))
+    }
+}
+
+struct Into<'a> {
+    spec: &'a CopySpec,
+    snapshots: &'a Arc<Snapshots>,
+    root: BorrowedFd<'a>,
+    /// `--chown`
+    owner: Option<Owner>,
+}
+
+impl<'a> Into<'a> {
+    fn place(&self, path: &Path, owner: Owner) -> Result<Place<'a>> {
+        Place::open(self.root, path, owner, self.spec.chmod.as_ref())
+    }
+
+    fn plain_owner(&self) -> Owner {
+        let kept = if self.spec.keep_owners { Owner::Kept } else { Owner::Is { uid: 0, gid: 0 } };
+        self.owner.unwrap_or(kept)
+    }
+
+    fn one(&self, picked: &Picked) -> Result<()> {
+        if picked.is_directory() {
+            return self.directory(picked);
+        }
+        if self.spec.unpack && is_archive(picked.file()?)? {
+            return self.archive(picked);
+        }
+        if glob::excludes(&self.spec.exclude, Path::new(&picked.name())) {
+            return Ok(());
+        }
+        let (directory, name) = self.target(picked);
+        let place = self.place(&directory, self.plain_owner())?;
+        place.file_from(picked.file()?, &name, &picked.stat, &picked.path)?;
+        place.finish()
+    }
+
+    /// Where a file goes and what it is called there.
+    fn target(&self, picked: &Picked) -> (PathBuf, OsString) {
+        if self.spec.parents {
+            let above = picked.path.parent().unwrap_or(Path::new("/"));
+            let below = above.strip_prefix("/").unwrap_or(above);
+            return (self.spec.destination.join(below), picked.name());
+        }
+        self.named(picked.name())
+    }
+
+    fn named(&self, name: OsString) -> (PathBuf, OsString) {
+        let destination = &self.spec.destination;
+        match (destination.parent(), destination.file_name()) {
+            (Some(above), Some(last)) if !self.spec.to_directory && !is_directory(self.root, destination) => {
+                (above.to_owned(), last.to_owned())
+            }
+            _ => (destination.clone(), name),
+        }
+    }
+
+    fn directory(&self, picked: &Picked) -> Result<()> {
+        let below = picked.path.strip_prefix("/").unwrap_or(&picked.path);
+        let destination =
+            if self.spec.parents { self.spec.destination.join(below) } else { self.spec.destination.clone() };
+        let mut place = self.place(&destination, self.plain_owner())?;
+        let excluded = |path: &Path, _| glob::excludes(&self.spec.exclude, path);
+        // A directory whose pattern excludes it is made only for what is taken back in it.
+        let mut waiting: Vec<PathBuf> = Vec::new();
+        let top = picked.open.as_fd();
+        walk_picked(picked, &|_, _| false, &mut |found| {
+            waiting.retain(|above| found.path.starts_with(above));
+            if excluded(found.path, found.is_directory()) {
+                if found.is_directory() {
+                    waiting.push(found.path.to_owned());
+                }
+                return Ok(());
+            }
+            for above in waiting.drain(..) {
+                put_directory(&mut place, top, &above)?;
+            }
+            place.put(found)
+        })?;
+        place.finish()
+    }
+
+    /// What an archive holds keeps its owners.
+    fn archive(&self, picked: &Picked) -> Result<()> {
+        let unpacked = unpack(self.snapshots, picked.file()?)?;
+        let mut place = self.place(&self.spec.destination, self.owner.unwrap_or(Owner::Kept))?;
+        let top = rustix::fs::openat(unpacked.root(), ".", DIRECTORY, rustix::fs::Mode::empty());
+        walk(top.map_err(io("open what was unpacked"))?, &mut |found| {
+            place.put(found)?;
+            Ok(true)
+        })?;
+        place.finish()
+    }
+
+    fn text(&self, name: &str, body: &str) -> Result<()> {
+        let (directory, name) = self.named(OsString::from(name));
+        let place = self.place(&directory, self.plain_owner())?;
+        let mut file = place.new_file(&name)?;
+        file.write_all(body.as_bytes()).map_err(io(format!("write {}", Path::new(&name).display())))?;
+        let mut stat = rustix::fs::fstat(&file).map_err(io("look at a new file"))?;
+        stat.st_mode = 0o100_644;
+        (stat.st_uid, stat.st_gid) = (0, 0);
+        place.describe(&file, &stat, false).map_err(io("describe a new file"))?;
+        place.finish()
+    }
+}
+
+const DIRECTORY: rustix::fs::OFlags =
+    rustix::fs::OFlags::RDONLY.union(rustix::fs::OFlags::DIRECTORY).union(rustix::fs::OFlags::CLOEXEC);
+
+fn put_directory(place: &mut Place, top: BorrowedFd, path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let above = if parent == Path::new("") { Path::new(".") } else { parent };
+    let open = tare_sys::path::open_without_links(top, above, DIRECTORY).map_err(io("open a directory"))?;
+    let name = path.file_name().unwrap_or(OsStr::new("."));
+    let stat: Stat = rustix::fs::statat(&open, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(io("look at a directory"))?;
+    place.put(&crate::walk::Found { path, parent: open.as_fd(), name, stat: &stat })
+}
+
+/// Whether a file is a tar, plain or compressed in a way that we read.
+fn is_archive(file: File) -> Result<bool> {
+    let mut input = BufReader::new(file);
+    if input.fill_buf().map_err(io("read a file"))?.is_empty() {
+        return Ok(false);
+    }
+    let mut block = Vec::new();
+    let read = context::decoder(input)?.take(512).read_to_end(&mut block);
+    Ok(read.is_ok() && is_header(&block))
+}
+
+/// Whether a block's checksum is that of a header (POSIX.1-2017, pax, "ustar Interchange Format").
+fn is_header(block: &[u8]) -> bool {
+    let Some(stored) = block.get(148..156).filter(|_| block.len() == 512) else { return false };
+    let digits: String = stored
+        .iter()
+        .map(|byte| char::from(*byte))
+        .skip_while(|c| *c == ' ')
+        .take_while(|c| c.is_digit(8))
+        .collect();
+    let sum: u32 = block
+        .iter()
+        .enumerate()
+        .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
+        .sum();
+    block[0] != 0 && u32::from_str_radix(&digits, 8) == Ok(sum)
+}
+
+fn unpack(snapshots: &Arc<Snapshots>, mut file: File) -> Result<Unpacked> {
+    file.rewind().map_err(io("read an archive"))?;
+    let input =
+        BufReader::with_capacity(256 << 10, context::decoder(BufReader::with_capacity(256 << 10, file))?);
+    // No name of an archive is taken for a secret: a top name that cannot be written at all.
+    let (unpacked, _) = snapshots.unpack_files(input, &LIMITS, "\u{1}")?;
+    Ok(unpacked)
+}

@@ -1,0 +1,55 @@
+//! # build: from a Dockerfile and files to an image
+//!
+//! - **Owns**: `<data-root>/build` (directories of cache mounts, what a step needs while it runs), the cache of steps.
+//! - **In**: a context as a tar that nobody trusts, a Dockerfile in it, arguments, secrets.
+//! - **Out**: an image with its names; progress, step by step.
+//! - **Leans on**: container to run steps, image and snapshot for layers, store for the cache; dockerfile for the language.
+//! - **Never**: resolves a path of a context, an image or a stage but inside its root, writes a secret to a disk, a log, the
+//!   history or the cache.
+//! - **Invariant**: the key of a step holds everything that can make a difference to what it does, so that what the cache
+//!   gives is what the step would have made; an image appears whole, with its names, or not at all.
+//!
+//! ```text
+//! tar ─context→ Dockerfile ─dockerfile→ stages ─job→ steps, each: key → cache, or run / copy → layer ─→ image
+//! ```
+
+mod builder;
+mod cache;
+mod context;
+mod copy;
+mod error;
+mod files;
+mod glob;
+mod job;
+mod keep;
+mod key;
+mod mode;
+mod mounts;
+mod place;
+mod progress;
+mod prune;
+mod request;
+mod run;
+mod scratch;
+mod stage;
+mod state;
+mod walk;
+mod xattr;
+
+pub use builder::Builder;
+pub use error::{Error, Result};
+pub use progress::{Built, Listener, Progress};
+pub use prune::{PruneRequest, Pruned};
+pub use request::{BuildRequest, NamedContext, Reuse, RunSettings, Source};
+
+/// This moment.
+pub(crate) fn now() -> tare_model::Timestamp {
+    std::time::SystemTime::now().into()
+}
+
+/// Runs what blocks on a thread that may.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Cancelled))
+}

@@ -1,0 +1,126 @@
+//! Making room: what is oldest goes first.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use tare_model::Timestamp;
+
+use crate::{Builder, Result};
+
+/// The share of the data root's file system that the cache may take before what was not used for longest goes.
+const SHARE: u64 = 10;
+/// Less is not worth the trouble.
+const LEAST: u64 = 2 << 30;
+
+/// What is to be forgotten. Without any condition: all that no build uses at the moment.
+#[derive(Clone, Debug, Default)]
+pub struct PruneRequest {
+    /// So many bytes may stay, the latest used first.
+    pub keep: Option<u64>,
+    /// Only what was not used since then.
+    pub before: Option<Timestamp>,
+    /// Only what has one of these ids, or ids that begin so.
+    pub ids: Vec<String>,
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Ids of entries and of cache mounts.
+    pub removed: Vec<String>,
+    /// Bytes that the disk got back.
+    pub bytes: u64,
+}
+
+/// Something that can be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    id: String,
+    used: Timestamp,
+    bytes: u64,
+    mount: bool,
+}
+
+impl Builder {
+    /// Forgets results of steps and directories of cache mounts, and removes the layers that only they needed.
+    pub async fn prune(self: &Arc<Self>, request: PruneRequest) -> Result<Pruned> {
+        let builder = self.clone();
+        let doomed = crate::blocking(move || Ok(choose(builder.candidates()?, &request))).await?;
+        let entries: Vec<String> = doomed.iter().filter(|one| !one.mount).map(|one| one.id.clone()).collect();
+        self.cache.forget(&entries).await?;
+        let (builder, mounts) = (self.clone(), doomed.clone());
+        crate::blocking(move || {
+            mounts.iter().filter(|one| one.mount).try_for_each(|one| builder.keeps.remove(&one.id))
+        })
+        .await?;
+        let mounts: u64 = doomed.iter().filter(|one| one.mount).map(|one| one.bytes).sum();
+        let bytes = mounts + self.engine.images().sweep().await?;
+        Ok(Pruned { removed: doomed.into_iter().map(|one| one.id).collect(), bytes })
+    }
+
+    fn candidates(&self) -> Result<Vec<Candidate>> {
+        let entries = self.cache.list()?.into_iter().map(|(id, entry)| Candidate {
+            id,
+            used: entry.used,
+            bytes: entry.layer.map_or(0, |layer| layer.size),
+            mount: false,
+        });
+        let mounts = self.keeps.idle()?.into_iter();
+        let mounts =
+            mounts.map(|(id, record, bytes)| Candidate { id, used: record.used, bytes, mount: true });
+        Ok(entries.chain(mounts).collect())
+    }
+
+    /// Keeps the cache within its share of the disk.
+    pub(crate) async fn bound(self: &Arc<Self>) -> Result<()> {
+        let found = rustix::fs::statvfs(&self.engine.config().data_root);
+        let size = found.map_or(u64::MAX, |found| found.f_blocks.saturating_mul(found.f_frsize));
+        let limit = (size / SHARE).max(LEAST);
+        let builder = self.clone();
+        let bytes =
+            crate::blocking(move || Ok(builder.candidates()?.iter().map(|one| one.bytes).sum::<u64>()));
+        if bytes.await? > limit {
+            self.prune(PruneRequest { keep: Some(limit), ..PruneRequest::default() }).await?;
+        }
+        Ok(())
+    }
+}
+
+fn choose(mut candidates: Vec<Candidate>, request: &PruneRequest) -> Vec<Candidate> {
+    candidates.sort_by_key(|one| Reverse(one.used));
+    let mut kept = 0_u64;
+    candidates.retain(|one| {
+        let named = request.ids.is_empty() || request.ids.iter().any(|id| one.id.starts_with(id.as_str()));
+        let old = request.before.is_none_or(|before| one.used < before);
+        let over = request.keep.is_none_or(|keep| {
+            kept = kept.saturating_add(one.bytes);
+            kept > keep
+        });
+        named && old && over
+    });
+    candidates
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(id: &str, seconds: i64, bytes: u64) -> Candidate {
+        let used = Timestamp { seconds, nanoseconds: 0 };
+        Candidate { id: id.to_owned(), used, bytes, mount: false }
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let all = vec![candidate("old", 1, 10), candidate("new", 3, 10), candidate("mid", 2, 10)];
+        let chosen = |request: PruneRequest| -> Vec<String> {
+            choose(all.clone(), &request).into_iter().map(|one| one.id).collect()
+        };
+        assert_eq!(chosen(PruneRequest::default()), ["new", "mid", "old"]);
+        assert_eq!(chosen(PruneRequest { keep: Some(20), ..PruneRequest::default() }), ["old"]);
+        assert_eq!(chosen(PruneRequest { keep: Some(u64::MAX), ..PruneRequest::default() }).len(), 0);
+        let before = Some(Timestamp { seconds: 2, nanoseconds: 0 });
+        assert_eq!(chosen(PruneRequest { before, ..PruneRequest::default() }), ["old"]);
+        assert_eq!(chosen(PruneRequest { ids: vec!["mi".into()], ..PruneRequest::default() }), ["mid"]);
+    }
+}

@@ -1,0 +1,86 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use tare_container::{Limits, NetworkMode};
+use tare_model::{Platform, Reference};
+use tare_registry::Credentials;
+
+/// What is to be built.
+#[derive(Default)]
+pub struct BuildRequest {
+    /// Where the Dockerfile lies in the context; empty = `Dockerfile`.
+    pub dockerfile: String,
+    /// Where the context comes from.
+    pub source: Source,
+    /// Names with tags that the image gets.
+    pub names: Vec<Reference>,
+    /// The stage that is wanted, by name or number; absent = the last one.
+    pub target: Option<String>,
+    /// What the image is for; absent = this machine.
+    pub platform: Option<Platform>,
+    /// `--build-arg`
+    pub args: BTreeMap<String, String>,
+    /// Added to the image.
+    pub labels: BTreeMap<String, String>,
+    /// What may be reused.
+    pub reuse: Reuse,
+    /// How RUN runs.
+    pub run: RunSettings,
+    /// For registries, by host.
+    pub credentials: BTreeMap<String, Credentials>,
+    /// `--build-context`: a name and what it stands for.
+    pub contexts: BTreeMap<String, NamedContext>,
+}
+
+/// Where a context comes from.
+#[derive(Default)]
+pub enum Source {
+    /// Nowhere: the build has no files.
+    #[default]
+    Nothing,
+    /// A tar, plain or compressed by gzip or zstd.
+    Archive(BoxStream<'static, io::Result<Bytes>>),
+    /// A Dockerfile alone.
+    Dockerfile(Vec<u8>),
+}
+
+/// What may be reused.
+#[derive(Clone, Debug, Default)]
+pub struct Reuse {
+    /// No step is taken from the cache.
+    pub no_cache: bool,
+    /// Images of FROM are asked for at their registry even if they are here.
+    pub pull: bool,
+}
+
+/// How RUN runs.
+#[derive(Clone, Debug)]
+pub struct RunSettings {
+    /// The network of steps that do not say otherwise.
+    pub network: NetworkMode,
+    /// `host:ip` for /etc/hosts.
+    pub extra_hosts: Vec<String>,
+    /// What each step may use.
+    pub limits: Limits,
+    /// Sockets of ssh agents on this machine, by id.
+    pub ssh: BTreeMap<String, PathBuf>,
+}
+
+impl Default for RunSettings {
+    fn default() -> Self {
+        let (extra_hosts, limits, ssh) = (Vec::new(), Limits::default(), BTreeMap::new());
+        Self { network: NetworkMode::Bridge, extra_hosts, limits, ssh }
+    }
+}
+
+/// What a name given by `--build-context` stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamedContext {
+    /// An image.
+    Image(String),
+    /// Files that came with the context.
+    Directory(String),
+}

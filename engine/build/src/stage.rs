@@ -1,0 +1,361 @@
+//! One stage: its base, then its instructions, each taken from the cache or carried out.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tare_dockerfile::{AddFiles, CopyFiles, Instruction, Run, Scope, Source, Step, Word, parse_trigger};
+use tare_image::{LayerRequest, LayerUse};
+use tare_model::{Digest, Id, Timestamp};
+use tare_snapshot::PackOptions;
+
+use crate::cache::{Entry, Layer};
+use crate::copy::CopySpec;
+use crate::job::Job;
+use crate::key::Key;
+use crate::mode::Mode;
+use crate::run::RunStep;
+use crate::state::State;
+use crate::{Error, Progress, Result, now};
+
+/// The most bytes of a user or group list that are read for `--chown`.
+const LISTS: u64 = 4 << 20;
+
+/// A stage under way.
+struct Work<'g> {
+    job: Arc<Job>,
+    state: State,
+    scope: Scope<'g>,
+    /// The step that is being done.
+    step: usize,
+}
+
+/// Builds a stage and tells those that wait for it.
+pub(crate) async fn build(job: Arc<Job>, at: usize) -> Result<()> {
+    let stage = &job.file.stages[at];
+    let step = job.rest.first[&at];
+    started(&job, at, step, 1, &format!("FROM {}{}", stage.base, named(&job, at)));
+    let based = job.base(at, step).await;
+    let (_, mut state) = based.map_err(|error| failed(&job, step, job.at(stage.span, error)))?;
+    job.tell(Progress::Done(step, state.position));
+    let triggers = state.config.on_build.take().unwrap_or_default();
+    let scope = Scope::new(&job.globals, state.env());
+    let mut work = Work { job: job.clone(), state, scope, step };
+    if !triggers.is_empty() {
+        job.tell(Progress::Triggers(step, triggers.len()));
+    }
+    for text in triggers {
+        let trigger = parse_trigger(&text).map_err(Error::from);
+        let done = match trigger {
+            Ok(trigger) => work.one(&trigger).await,
+            Err(error) => Err(error),
+        };
+        done.map_err(|error| failed(&job, work.step, job.at(stage.span, error)))?;
+    }
+    for (number, instruction) in stage.steps.iter().enumerate() {
+        work.step = step + 1 + number;
+        started(&job, at, work.step, number + 2, &instruction.text);
+        let done = work.one(instruction).await;
+        done.map_err(|error| failed(&job, work.step, job.at(instruction.span, error)))?;
+        job.tell(Progress::Done(work.step, work.state.position));
+    }
+    job.rest.finished[at].send_replace(Some(Arc::new(work.state)));
+    Ok(())
+}
+
+fn named(job: &Job, at: usize) -> String {
+    job.file.stages[at].name.as_ref().map_or_else(String::new, |name| format!(" AS {name}"))
+}
+
+fn started(job: &Job, at: usize, step: usize, number: usize, text: &str) {
+    let of = job.file.stages[at].steps.len() + 1;
+    let stage = if job.rest.first.len() > 1 { format!("{} ", job.stages.title(at)) } else { String::new() };
+    let title = format!("[{stage}{number}/{of}] {text}");
+    job.tell(Progress::Started { step, total: job.rest.total, title, text: text.to_owned() });
+}
+
+fn failed(job: &Job, step: usize, error: Error) -> Error {
+    job.tell(Progress::Failed(step, error.to_string()));
+    error
+}
+
+impl Work<'_> {
+    async fn one(&mut self, step: &Step) -> Result<()> {
+        let instruction = self.scope.expand(step)?;
+        match &instruction {
+            Instruction::Run(run) => self.run(run).await?,
+            Instruction::Copy(copy) => {
+                let spec = self.copy_spec(copy)?;
+                self.copy(spec, copy.from.as_ref(), &step.text).await?;
+            }
+            Instruction::Add(add) => {
+                let spec = self.add_spec(add)?;
+                self.copy(spec, None, &step.text).await?;
+            }
+            Instruction::Workdir(path) => {
+                let path = self.state.absolute(path);
+                self.state.apply(&instruction, &[])?;
+                self.workdir(&path, &step.text).await?;
+            }
+            other => {
+                self.scope.admit(other);
+                self.state.apply(other, self.scope.env())?;
+                self.note(step.text.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An instruction that makes no layer. That it was met before gives it its time, so that the same file gives the same
+    /// image again.
+    async fn note(&mut self, text: String) -> Result<()> {
+        let mut key = Key::new("note");
+        key.add(self.state.position.to_string()).add(&text);
+        key.add(serde_json::to_vec(&self.state.config).unwrap_or_default());
+        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        let key = key.finish();
+        let known = self.find(&key).await?;
+        let created = match known {
+            Some((entry, _)) => entry.created,
+            None => self.keep(&key, &text, None),
+        };
+        self.state.passed(text, created, None);
+        Ok(())
+    }
+
+    async fn run(&mut self, run: &Run<String>) -> Result<()> {
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let step = RunStep {
+            job: &self.job,
+            step: self.step,
+            state: &self.state,
+            run,
+            args: self.scope.args().map(owned).collect(),
+            proxies: self.scope.proxies().map(owned).collect(),
+        };
+        let (key, created_by) = (step.key().await?, step.created_by());
+        let (created, layer) = match self.find(&key).await? {
+            Some((entry, Some(layer))) => (entry.created, layer),
+            _ => {
+                let layer = step.execute().await?;
+                (self.keep(&key, &created_by, Some(&layer)), layer)
+            }
+        };
+        self.state.passed(created_by, created, Some(layer));
+        Ok(())
+    }
+
+    async fn copy(&mut self, spec: CopySpec, from: Option<&Word>, text: &str) -> Result<()> {
+        let (spec, job) = (Arc::new(spec), self.job.clone());
+        let selection = if spec.sources.is_empty() {
+            let spec = spec.clone();
+            let nothing = crate::files::Files { root: None, what: String::new() };
+            crate::blocking(move || spec.select(&nothing)).await?
+        } else {
+            let (tree, what) = job.tree(from).await?;
+            let spec = spec.clone();
+            crate::blocking(move || spec.select(&tree.files(&job, what)?)).await?
+        };
+        let mut key = Key::new("copy");
+        key.maybe(self.state.top().map(|top| top.to_string())).add(selection.digest.to_string());
+        spec.describe(&mut key);
+        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        let key = key.finish();
+        let (created, layer) = match self.find(&key).await? {
+            Some((entry, Some(layer))) => (entry.created, layer),
+            _ => {
+                let owner = self.owner(spec.chown.as_deref()).await?;
+                let snapshots = self.job.builder.engine.snapshots().clone();
+                let layer = self
+                    .layer(move |root| {
+                        spec.copy(&snapshots, std::os::fd::AsFd::as_fd(&root), &selection, owner)
+                    })
+                    .await?;
+                (self.keep(&key, text, Some(&layer)), layer)
+            }
+        };
+        self.state.passed(text.to_owned(), created, Some(layer));
+        Ok(())
+    }
+
+    /// WORKDIR makes the directory where it is missing.
+    async fn workdir(&mut self, path: &Path, text: &str) -> Result<()> {
+        let mut key = Key::new("workdir");
+        key.maybe(self.state.top().map(|top| top.to_string())).add(path.as_os_str().as_encoded_bytes());
+        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        let key = key.finish();
+        let (created, layer) = match self.find(&key).await? {
+            Some((entry, layer)) => (entry.created, layer),
+            None => {
+                let layer = self.make_directory(path).await?;
+                (self.keep(&key, text, layer.as_ref()), layer)
+            }
+        };
+        self.state.passed(text.to_owned(), created, layer);
+        Ok(())
+    }
+
+    async fn make_directory(&self, path: &Path) -> Result<Option<LayerUse>> {
+        let (top, snapshots) = (self.state.top(), self.job.builder.engine.snapshots().clone());
+        let wanted = path.to_owned();
+        let there = crate::blocking(move || {
+            let root = snapshots.open_root(top.as_ref())?;
+            Ok(root.as_fd().is_some_and(|root| crate::place::is_directory(root, &wanted)))
+        });
+        if there.await? {
+            return Ok(None);
+        }
+        let path = path.to_owned();
+        let make = move |root: std::os::fd::OwnedFd| {
+            let owner = crate::place::Owner::Is { uid: 0, gid: 0 };
+            crate::place::make_directories(std::os::fd::AsFd::as_fd(&root), &path, owner).map(drop)
+        };
+        self.layer(make).await.map(Some)
+    }
+
+    /// Makes a layer of what `work` writes into the tree.
+    async fn layer(
+        &self,
+        work: impl FnOnce(std::os::fd::OwnedFd) -> Result<()> + Send + 'static,
+    ) -> Result<LayerUse> {
+        let engine = self.job.builder.engine.clone();
+        let (key, parent) = (fresh_key()?, self.state.top());
+        let snapshots = engine.snapshots().clone();
+        let writable = Writable { snapshots: snapshots.clone(), key: key.clone() };
+        let name = key.clone();
+        let writable = crate::blocking(move || {
+            snapshots.prepare(&name, parent.as_ref())?;
+            work(snapshots.open_to_write(&name)?)?;
+            Ok(writable)
+        })
+        .await?;
+        let pack = PackOptions { latest: self.job.epoch, mounted: Vec::new() };
+        let layer = engine.images().commit_layer(LayerRequest { key, parent, take: true, pack }).await?;
+        drop(writable);
+        Ok(layer)
+    }
+
+    /// Who `--chown` means, by the lists of the stage itself.
+    async fn owner(&self, chown: Option<&str>) -> Result<Option<(u32, u32)>> {
+        let Some(chown) = chown.map(str::to_owned) else { return Ok(None) };
+        let (top, snapshots) = (self.state.top(), self.job.builder.engine.snapshots().clone());
+        crate::blocking(move || {
+            let root = snapshots.open_root(top.as_ref())?;
+            let read = |path: &str| root.read_file(Path::new(path), LISTS).map(Option::unwrap_or_default);
+            Ok(Some(tare_container::resolve_owner(&chown, &read("/etc/passwd")?, &read("/etc/group")?)?))
+        })
+        .await
+    }
+
+    async fn find(&self, key: &Digest) -> Result<Option<(Entry, Option<LayerUse>)>> {
+        let builder = &self.job.builder;
+        if self.job.reuse.no_cache {
+            return Ok(None);
+        }
+        let found = builder.cache.find(builder.engine.images(), key).await?;
+        if let Some((entry, _)) = &found {
+            builder.cache.touch(key, entry, now());
+            self.job.tell(Progress::Cached(self.step));
+        }
+        Ok(found)
+    }
+
+    /// Remembers a step that was just done; when that was.
+    fn keep(&self, key: &Digest, text: &str, layer: Option<&LayerUse>) -> Timestamp {
+        let epoch = self.job.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+        let created = epoch.unwrap_or_else(now);
+        let layer = layer.map(|layer| Layer {
+            diff: layer.diff,
+            chain: layer.chain,
+            blob: layer.blob.clone(),
+            size: layer.size,
+        });
+        let entry = Entry { created, used: now(), text: text.to_owned(), layer };
+        self.job.builder.cache.keep(key, &entry);
+        created
+    }
+
+    fn copy_spec(&self, copy: &CopyFiles<String>) -> Result<CopySpec> {
+        let (sources, texts) = split(&copy.sources);
+        Ok(CopySpec {
+            sources,
+            texts,
+            destination: self.state.absolute(&copy.destination),
+            to_directory: is_directory(&copy.destination),
+            chown: copy.chown.clone(),
+            chmod: copy.chmod.as_deref().map(Mode::parse).transpose()?,
+            exclude: copy.exclude.clone(),
+            parents: copy.parents,
+            keep_owners: copy.from.is_some(),
+            unpack: false,
+        })
+    }
+
+    fn add_spec(&self, add: &AddFiles<String>) -> Result<CopySpec> {
+        let (sources, texts) = split(&add.sources);
+        if let Some(url) = sources.iter().find(|source| is_remote(source)) {
+            return Err(Error::NotSupported(format!("ADD {url}: fetch it in a RUN, or add a local file")));
+        }
+        if add.checksum.is_some() {
+            return Err(Error::Request("ADD --checksum is for addresses, not for local files".to_owned()));
+        }
+        Ok(CopySpec {
+            sources,
+            texts,
+            destination: self.state.absolute(&add.destination),
+            to_directory: is_directory(&add.destination),
+            chown: add.chown.clone(),
+            chmod: add.chmod.as_deref().map(Mode::parse).transpose()?,
+            exclude: add.exclude.clone(),
+            parents: false,
+            keep_owners: false,
+            unpack: add.unpack.unwrap_or(true),
+        })
+    }
+}
+
+fn split(sources: &[Source<String>]) -> (Vec<String>, Vec<(String, String)>) {
+    let (mut paths, mut texts) = (Vec::new(), Vec::new());
+    for source in sources {
+        match source {
+            Source::Path(path) => paths.push(path.clone()),
+            Source::Heredoc(text) => texts.push((text.name.clone(), text.body.clone())),
+        }
+    }
+    (paths, texts)
+}
+
+fn is_directory(destination: &str) -> bool {
+    destination.ends_with('/') || matches!(destination, "." | "..") || destination.ends_with("/.")
+}
+
+fn is_remote(source: &str) -> bool {
+    let web = source.starts_with("http://") || source.starts_with("https://");
+    web || source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://")
+}
+
+/// A writable layer that goes with this value, unless it has become a read-only one.
+struct Writable {
+    snapshots: Arc<tare_snapshot::Snapshots>,
+    key: String,
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        let (snapshots, key) = (self.snapshots.clone(), std::mem::take(&mut self.key));
+        let remove = move || match snapshots.remove(&key) {
+            Ok(()) | Err(tare_snapshot::Error::NoWritable(_)) => {}
+            Err(error) => tracing::warn!("left for the next start to remove: {error}"),
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
+            Err(_) => remove(),
+        }
+    }
+}
+
+fn fresh_key() -> Result<String> {
+    let mut bytes = [0; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(crate::error::io("get random bytes"))?;
+    Ok(Id::from_random(bytes).to_string())
+}

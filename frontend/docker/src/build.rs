@@ -1,0 +1,233 @@
+//! `POST /build` and `POST /build/prune`.
+
+mod request;
+mod steps;
+mod transcript;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tare_build::{Built, Error as BuildError, Progress, PruneRequest};
+use tare_docker_api::{BuildAux, BuildMessage, BuildPrune, BuildResult, ErrorDetail};
+use tare_http::{Reply, Request, StatusCode};
+use tare_model::Timestamp;
+use tokio::sync::mpsc;
+
+use crate::filter::Filters;
+use crate::{Error, Result, Rooms, parameter};
+use steps::Steps;
+use transcript::Transcript;
+
+/// `POST /build`. A build that cannot even begin is an error with a status of its own; once something was told, an error is
+/// the last line of the stream. The build ends with the client.
+pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Reply> {
+    let wanted = request::read(&mut request)?;
+    let quiet = parameter::flag(&request.query, "q");
+    let steps = parameter::flag(&request.query, "tareprogress").then(Steps::default);
+    let (tell, told) = mpsc::unbounded_channel();
+    let listener = Arc::new(move |progress| drop(tell.send(progress))); // nobody listens any more: the client has gone
+    let builder = Arc::clone(&rooms.builder);
+    let work = Box::pin(async move { builder.build(wanted, listener).await.map(Box::new) });
+    let remove = request.query.get("rm").is_none() || parameter::flag(&request.query, "rm");
+    let transcript = Transcript::new(remove);
+    let work = Work {
+        work,
+        told,
+        outcome: None,
+        transcript,
+        steps,
+        quiet,
+        unsaid: Vec::new(),
+        lines: VecDeque::new(),
+        rooms,
+    };
+    work.reply().await
+}
+
+/// The most lines that are kept of a quiet build.
+const UNSAID: usize = 10_000;
+
+/// A build under way. Dropping it ends the build.
+struct Work {
+    work: Pin<Box<dyn Future<Output = Outcome> + Send>>,
+    told: mpsc::UnboundedReceiver<Progress>,
+    outcome: Option<Outcome>,
+    transcript: Transcript,
+    steps: Option<Steps>,
+    quiet: bool,
+    /// What a quiet build would have said.
+    unsaid: Vec<BuildMessage>,
+    /// What is to be sent.
+    lines: VecDeque<BuildMessage>,
+    rooms: Arc<Rooms>,
+}
+
+type Outcome = std::result::Result<Box<Built>, BuildError>;
+
+enum Step {
+    Told(Progress),
+    Ended(Outcome),
+}
+
+impl Work {
+    async fn reply(mut self) -> Result<Reply> {
+        while self.transcript.is_silent() {
+            match self.next().await {
+                Step::Told(progress) => self.tell(progress),
+                Step::Ended(Err(why)) => return Err(why.into()),
+                Step::Ended(outcome) => {
+                    self.end(outcome);
+                    let lines: Vec<u8> = self.lines.iter().flat_map(line).collect();
+                    return Ok(Reply::bytes(StatusCode::OK, "application/json", lines));
+                }
+            }
+        }
+        Ok(Reply::stream(StatusCode::OK, "application/json", self.rest()))
+    }
+
+    /// What is told next; the end comes after all that was told before it.
+    async fn next(&mut self) -> Step {
+        while self.outcome.is_none() {
+            tokio::select! {
+                biased;
+                Some(progress) = self.told.recv() => return Step::Told(progress),
+                outcome = &mut self.work => self.outcome = Some(outcome),
+            }
+        }
+        match (self.told.try_recv(), self.outcome.take()) {
+            (Ok(progress), outcome) => {
+                self.outcome = outcome;
+                Step::Told(progress)
+            }
+            (Err(_), outcome) => Step::Ended(outcome.unwrap_or(Err(BuildError::Cancelled))),
+        }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        if let Some(steps) = &mut self.steps {
+            self.lines.extend(steps.message(&progress));
+        }
+        let shown = self.transcript.take(progress);
+        if !self.quiet {
+            self.lines.extend(shown);
+        } else if self.unsaid.len() < UNSAID {
+            self.unsaid.extend(shown);
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        match outcome {
+            Ok(built) => {
+                let shown = self.transcript.rest();
+                if !self.quiet {
+                    self.lines.extend(shown);
+                }
+                self.built(&built);
+            }
+            Err(why) => {
+                // Who wanted to hear nothing of a build that goes well hears all of one that does not.
+                let shown = std::mem::take(&mut self.unsaid);
+                self.lines.extend(shown);
+                let shown = self.transcript.rest();
+                self.lines.extend(shown);
+                let message = why.to_string();
+                let code = why.exit_code().map_or(0, i64::from);
+                let error_detail = Some(ErrorDetail { code, message: message.clone() });
+                self.lines.push_back(BuildMessage {
+                    error_detail,
+                    error: message,
+                    ..BuildMessage::default()
+                });
+            }
+        }
+    }
+
+    fn built(&mut self, built: &Built) {
+        let id = built.image.id.to_string();
+        let said = |stream: String| BuildMessage { stream, ..BuildMessage::default() };
+        if self.steps.is_some() {
+            let result = BuildResult {
+                digest: built.image.manifest.to_string(),
+                config_digest: id.clone(),
+                names: built.names.clone(),
+            };
+            let aux = Some(BuildAux { result: Some(result), ..BuildAux::default() });
+            self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+        }
+        let aux = Some(BuildAux { id: id.clone(), ..BuildAux::default() });
+        self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+        if self.quiet {
+            self.lines.push_back(said(format!("{id}\n")));
+        } else {
+            self.lines.push_back(said(format!("Successfully built {}\n", built.image.id.short())));
+            for name in &built.names {
+                self.lines.push_back(said(format!("Successfully tagged {name}\n")));
+            }
+        }
+        for name in &built.names {
+            crate::image::publish(&self.rooms, "tag", &id, name);
+        }
+    }
+
+    fn rest(self) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
+        let pieces = futures_util::stream::unfold((self, false), |(mut work, ended)| async move {
+            let mut ended = ended;
+            while work.lines.is_empty() && !ended {
+                match work.next().await {
+                    Step::Told(progress) => work.tell(progress),
+                    Step::Ended(outcome) => {
+                        work.end(outcome);
+                        ended = true;
+                    }
+                }
+            }
+            let piece: Vec<u8> = work.lines.drain(..).flat_map(|message| line(&message)).collect();
+            (!piece.is_empty()).then(|| (Bytes::from(piece), (work, ended)))
+        });
+        pieces.map(Ok)
+    }
+}
+
+fn line(message: &BuildMessage) -> Vec<u8> {
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+/// `POST /build/prune`.
+pub(crate) async fn prune(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let known = ["until", "unused-for", "id", "parent", "type", "description", "inuse", "shared", "private"];
+    let filters = Filters::of(&request.query, &known)?;
+    let keep = ["reserved-space", "keep-storage"];
+    let keep = keep.iter().find_map(|name| parameter::number::<i64>(&request.query, name).transpose());
+    let mut before = None;
+    for text in filters.values("until").chain(filters.values("unused-for")) {
+        before = Some(since(text)?);
+    }
+    let request = PruneRequest {
+        keep: keep.transpose()?.and_then(|bytes| u64::try_from(bytes).ok()).filter(|bytes| *bytes > 0),
+        before,
+        ids: filters.values("id").map(str::to_owned).collect(),
+    };
+    let pruned = rooms.builder.prune(request).await?;
+    let reply = BuildPrune {
+        caches_deleted: Some(pruned.removed),
+        space_reclaimed: i64::try_from(pruned.bytes).unwrap_or(i64::MAX),
+    };
+    Ok(Reply::json(StatusCode::OK, &reply))
+}
+
+/// A moment, or how long ago it was (`24h`).
+fn since(text: &str) -> Result<Timestamp> {
+    let invalid =
+        || Error::invalid(format!("invalid filter 'until={text}': write a duration such as 24h, or a time"));
+    if let Ok(ago) = tare_model::parse_duration(text) {
+        let moment = std::time::SystemTime::now().checked_sub(ago).ok_or_else(invalid)?;
+        return Ok(moment.into());
+    }
+    Timestamp::from_unix_text(text).or_else(|_| text.parse()).map_err(|_| invalid())
+}

@@ -1,0 +1,175 @@
+//! From the query, the headers and the body of `POST /build` to what the engine builds.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use tare_build::{BuildRequest, NamedContext, Reuse, RunSettings, Source};
+use tare_container::{Limits, NetworkMode};
+use tare_docker_api::{BuildExport, BuildSsh};
+use tare_http::{Query, Request};
+use tare_model::Reference;
+
+use crate::{Error, Result, auth, parameter};
+
+pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
+    let query = &request.query;
+    refuse(query)?;
+    let mut wanted = BuildRequest {
+        dockerfile: parameter::text(query, "dockerfile").unwrap_or_default().to_owned(),
+        source: Source::Nothing,
+        names: query.all("t").filter(|name| !name.is_empty()).map(name).collect::<Result<_>>()?,
+        target: parameter::text(query, "target").map(str::to_owned),
+        platform: parameter::platform(query)?,
+        args: args(query)?,
+        labels: json(query, "labels")?,
+        reuse: Reuse { no_cache: parameter::flag(query, "nocache"), pull: parameter::flag(query, "pull") },
+        run: run(query)?,
+        credentials: auth::of_build_header(request)?,
+        contexts: contexts(query)?,
+    };
+    if request.has_body() {
+        wanted.source = Source::Archive(request.body_stream());
+    }
+    Ok(wanted)
+}
+
+/// What other builders can and this one cannot.
+fn refuse(query: &Query) -> Result<()> {
+    if parameter::text(query, "version").is_some_and(|version| version != "1") {
+        return Err(Error::unsupported(
+            "building with BuildKit's protocol (version=2); use tare build, or DOCKER_BUILDKIT=0 docker build",
+        ));
+    }
+    if let Some(address) = parameter::text(query, "remote").filter(|address| *address != "client-session") {
+        return Err(Error::unsupported(format!(
+            "fetching the build context from {address}; send it as a tar"
+        )));
+    }
+    if parameter::flag(query, "squash") {
+        return Err(Error::unsupported("squashing layers (squash); use a second stage and COPY --from"));
+    }
+    if let Some(option) = query.all("securityopt").find(|option| !option.is_empty()) {
+        return Err(Error::unsupported(format!("the security option {option} in builds")));
+    }
+    let exports: Vec<BuildExport> = json(query, "outputs")?;
+    match exports.iter().find(|export| !matches!(export.kind.as_str(), "moby" | "image" | "")) {
+        Some(export) => Err(Error::unsupported(format!("--output type={}; use save or export", export.kind))),
+        None => Ok(()),
+    }
+}
+
+fn name(text: &str) -> Result<Reference> {
+    let parsed: std::result::Result<Reference, _> = text.parse();
+    let reference = parsed.map_err(|why| Error::invalid(format!("invalid tag \"{text}\": {why}")))?;
+    if reference.digest().is_some() {
+        return Err(Error::invalid(format!(
+            "invalid tag \"{text}\": a new image cannot be named by a digest"
+        )));
+    }
+    Ok(reference.or_latest())
+}
+
+/// Arguments; one that is null was not given.
+fn args(query: &Query) -> Result<BTreeMap<String, String>> {
+    let given: BTreeMap<String, Option<String>> = json(query, "buildargs")?;
+    Ok(given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+}
+
+fn run(query: &Query) -> Result<RunSettings> {
+    let network = parameter::text(query, "networkmode").unwrap_or("default");
+    let network = network.parse::<NetworkMode>().map_err(|why| Error::invalid(why.to_string()))?;
+    let ssh: Vec<BuildSsh> = json(query, "ssh")?;
+    Ok(RunSettings {
+        network,
+        extra_hosts: query.all("extrahosts").filter(|host| !host.is_empty()).map(str::to_owned).collect(),
+        limits: limits(query)?,
+        ssh: ssh.into_iter().map(|agent| (agent.id, PathBuf::from(agent.socket))).collect(),
+    })
+}
+
+fn limits(query: &Query) -> Result<Limits> {
+    let number = |name: &str| Ok::<_, Error>(parameter::number::<i64>(query, name)?.unwrap_or_default());
+    let text = |name: &str| parameter::text(query, name).unwrap_or_default().to_owned();
+    let mut limits = Limits::default();
+    limits.memory.limit = number("memory")?;
+    limits.memory.swap = number("memswap")?;
+    limits.cpu.shares = number("cpushares")?;
+    limits.cpu.quota = number("cpuquota")?;
+    limits.cpu.period = number("cpuperiod")?;
+    limits.cpu.cpuset_cpus = text("cpusetcpus");
+    limits.cpu.cpuset_mems = text("cpusetmems");
+    limits.shm_size = parameter::number(query, "shmsize")?.filter(|size| *size > 0);
+    limits.cgroup_parent = parameter::text(query, "cgroupparent").map(str::to_owned);
+    let ulimits: Vec<tare_docker_api::Ulimit> = json(query, "ulimits")?;
+    limits.ulimits = ulimits
+        .into_iter()
+        .map(|limit| tare_container::Ulimit { name: limit.name, soft: limit.soft, hard: limit.hard })
+        .collect();
+    Ok(limits)
+}
+
+fn contexts(query: &Query) -> Result<BTreeMap<String, NamedContext>> {
+    let given: BTreeMap<String, String> = json(query, "contexts")?;
+    let read = |(name, text): (String, String)| {
+        let context = if let Some(image) = text.strip_prefix("docker-image://") {
+            NamedContext::Image(image.to_owned())
+        } else if let Some(directory) = text.strip_prefix("tar:") {
+            NamedContext::Directory(directory.to_owned())
+        } else {
+            return Err(Error::unsupported(format!(
+                "the build context {name}={text}; use docker-image:// or a directory"
+            )));
+        };
+        Ok((name, context))
+    };
+    given.into_iter().map(read).collect()
+}
+
+/// A parameter that is a JSON document; absent and null are the same as empty.
+fn json<T: DeserializeOwned + Default>(query: &Query, name: &str) -> Result<T> {
+    let Some(text) = parameter::text(query, name) else { return Ok(T::default()) };
+    let parsed: std::result::Result<Option<T>, _> = serde_json::from_str(text);
+    let parsed = parsed.map_err(|why| Error::invalid(format!("invalid value for {name}: {why}")))?;
+    Ok(parsed.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_as_clients_write_it() {
+        let target = "/build?t=a&t=b:1&buildargs=%7B%22A%22%3A%221%22%2C%22B%22%3Anull%7D&labels=%7B%22l%22%3A%22m%22%7D\
+                      &nocache=1&networkmode=none&extrahosts=h%3A1.2.3.4&memory=8388608&rm=1&version=1";
+        let mut request = Request::test(tare_http::Method::POST, target).unwrap();
+        let read = read(&mut request).unwrap();
+        let names: Vec<String> = read.names.iter().map(Reference::familiar).collect();
+        assert_eq!(names, ["a:latest", "b:1"]);
+        assert_eq!(read.args, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
+        assert_eq!((read.labels["l"].as_str(), read.reuse.no_cache), ("m", true));
+        assert_eq!(
+            (read.run.network, read.run.extra_hosts),
+            (NetworkMode::None, vec!["h:1.2.3.4".to_owned()])
+        );
+        assert_eq!(read.run.limits.memory.limit, 8_388_608);
+    }
+
+    #[test]
+    fn what_cannot_be_is_said() {
+        for (query, words) in [
+            ("version=2", "not supported yet: building with BuildKit"),
+            ("remote=https://example.com/a.tar", "not supported yet: fetching"),
+            ("squash=1", "not supported yet"),
+            ("t=A", "invalid tag"),
+            ("buildargs=[", "invalid value for buildargs"),
+            ("memory=x", "invalid value"),
+            ("outputs=%5B%7B%22Type%22%3A%22tar%22%7D%5D", "not supported yet: --output"),
+            ("contexts=%7B%22a%22%3A%22https%3A//x%22%7D", "not supported yet"),
+        ] {
+            let mut request = Request::test(tare_http::Method::POST, &format!("/build?{query}")).unwrap();
+            let refused = read(&mut request).map(drop).unwrap_err().to_string();
+            assert!(refused.starts_with(words), "{query}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is taken from the cache, and what is not.
+
+use anyhow::Result;
+
+use super::Site;
+
+const FILE: &str = "FROM IMAGE\nARG A\nCOPY data /data\nRUN date +%N%s > /when && cat /data\n";
+
+fn cached(site: &Site, words: &[&str]) -> Result<usize> {
+    let built = site.build(words)?;
+    built.ok();
+    Ok(built.out.matches("Using cache").count())
+}
+
+#[test]
+fn what_did_not_change_is_not_done_again() -> Result<()> {
+    let mut site = Site::new()?;
+    site.file("data", "one")?;
+    site.dockerfile(FILE)?;
+    assert_eq!(cached(&site, &[])?, 0);
+    let (first, when) = (site.id()?, site.shell("cat /when")?);
+    assert_eq!(cached(&site, &[])?, 3);
+    assert_eq!(site.id()?, first, "the same image, with the same times");
+    // Touched, and a new file beside it: the same bytes are the same step.
+    site.file("data", "one")?;
+    site.file("other", "new")?;
+    assert_eq!(cached(&site, &[])?, 3);
+    site.world.kill_daemon();
+    site.world.start_daemon(&[])?;
+    assert_eq!(cached(&site, &[])?, 3, "the cache outlives the daemon");
+    assert_eq!(site.shell("cat /when")?, when);
+    assert_eq!(cached(&site, &["--no-cache"])?, 0);
+    assert_ne!(site.shell("cat /when")?, when);
+    site.file("data", "two")?;
+    assert_eq!(cached(&site, &[])?, 1, "ARG alone is what it was");
+    assert_eq!(site.shell("cat /data")?, "two");
+    assert_eq!(cached(&site, &["--build-arg", "A=1"])?, 2, "the copy, but no RUN that sees another argument");
+    Ok(())
+}
+
+/// CVE-2024-24557 and its like: an entry serves the very same step upon the very same files, and no look-alike.
+#[test]
+fn steps_that_look_alike_are_other_steps() -> Result<()> {
+    let site = Site::new()?;
+    site.file("a/x", "1")?;
+    site.file("b/x", "1")?;
+    for (text, expected) in [
+        ("FROM IMAGE\nENV V=1\nRUN echo $V > /v\n", "1"),
+        ("FROM IMAGE\nENV V=2\nRUN echo $V > /v\n", "2"),
+        ("FROM IMAGE\nARG V=3\nRUN echo $V > /v\n", "3"),
+        ("FROM IMAGE\nARG V=4\nRUN echo $V > /v\n", "4"),
+        ("FROM IMAGE\nRUN echo ${V:-5} > /v\n", "5"),
+        ("FROM IMAGE\nWORKDIR /tmp\nRUN pwd > /v\n", "/tmp"),
+        ("FROM IMAGE\nWORKDIR /root\nRUN pwd > /v\n", "/root"),
+        ("FROM IMAGE\nRUN id -u > /v\n", "0"),
+        ("FROM IMAGE\nRUN chmod 777 /root && echo 6 > /v\nUSER web\nRUN id -u > /root/v\n", "6"),
+        ("FROM IMAGE\nSHELL [\"/bin/sh\", \"-xc\"]\nRUN echo 7 > /v\n", "7"),
+        ("FROM scratch\nCOPY --from=IMAGE / /\nRUN echo 8 > /v\n", "8"),
+        ("FROM IMAGE\nCOPY a/x /v\n", "1"),
+        ("FROM IMAGE\nCOPY --chmod=600 b/x /v\n", "1"),
+    ] {
+        site.dockerfile(text)?;
+        site.build(&[])?.ok();
+        assert_eq!(site.shell("cat /v")?, expected, "{text}");
+    }
+    assert_eq!(site.shell("stat -c %a /v")?, "600");
+    Ok(())
+}
+
+#[test]
+fn pruning_gives_the_disk_back_and_the_next_build_begins_anew() -> Result<()> {
+    let site = Site::new()?;
+    site.file("data", vec![b'x'; 1 << 20])?;
+    site.dockerfile(FILE)?;
+    site.build(&[])?.ok();
+    site.world.docker(&["rmi", "built"])?.ok();
+    let layers =
+        || Ok::<_, anyhow::Error>(site.world.dir().join("data/snapshots/layers").read_dir()?.count());
+    assert_eq!(layers()?, 3, "the cache keeps its layers");
+    let (status, kept) = site.world.api("POST", "/build/prune?keep-storage=1000000000", None)?;
+    assert_eq!((status, kept.contains("\"CachesDeleted\":[]")), (200, true), "{kept}");
+    let (status, pruned) = site.world.api("POST", "/build/prune", None)?;
+    let pruned: serde_json::Value = serde_json::from_str(&pruned)?;
+    assert_eq!((status, pruned["CachesDeleted"].as_array().map(Vec::len)), (200, Some(3)));
+    assert!(pruned["SpaceReclaimed"].as_i64() > Some(1 << 20), "{pruned}");
+    assert_eq!(layers()?, 1);
+    assert_eq!(cached(&site, &[])?, 0);
+    Ok(())
+}
+
+/// The same input and the same moment give the same image, bit by bit, on whatever day it is built.
+#[test]
+fn a_moment_that_is_given_makes_the_same_image_each_time() -> Result<()> {
+    let site = Site::new()?;
+    site.file("data", "one")?;
+    site.dockerfile("FROM IMAGE\nWORKDIR /w\nCOPY data /data\nRUN mkdir -p /made/here && echo a > /made/here/file\nCMD [\"sh\"]\n")?;
+    let words = ["--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1700000000"];
+    site.build(&words)?.ok();
+    let first = site.id()?;
+    std::fs::File::options()
+        .append(true)
+        .open(site.directory().join("data"))?
+        .set_modified(std::time::SystemTime::now())?;
+    site.build(&words)?.ok();
+    assert_eq!(site.id()?, first);
+    let created = site.world.docker(&["inspect", "--format", "{{.Created}}", "built"])?;
+    assert_eq!(created.ok(), "2023-11-14T22:13:20Z");
+    assert_eq!(site.shell("stat -c %Y /made/here/file /data | sort -u")?, "1700000000");
+    Ok(())
+}

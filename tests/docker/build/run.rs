@@ -1,0 +1,95 @@
+//! RUN: how it is confined, what is mounted in it, and what stays of it.
+
+use anyhow::Result;
+
+use super::{Site, archive};
+
+#[test]
+fn steps_are_confined_like_containers() -> Result<()> {
+    let site = Site::new()?;
+    let built = site.built(
+        "FROM IMAGE\nRUN grep Seccomp: /proc/self/status && grep CapEff /proc/self/status\n\
+         RUN echo pid $$ && ls /sys/fs/cgroup > /dev/null && hostname\n\
+         RUN --network=none ip -o link | wc -l\nRUN mount -t tmpfs none /tmp || echo refused\n",
+    )?;
+    assert!(built.out.contains("Seccomp:\t2"), "{}", built.out);
+    assert!(built.out.contains("CapEff:\t00000000a80425fb"), "{}", built.out);
+    assert!(built.out.contains("pid 1\n"), "{}", built.out);
+    assert!(built.out.contains("\n1\n") && built.out.contains("refused"), "{}", built.out);
+    Ok(())
+}
+
+#[test]
+fn commands_have_three_forms() -> Result<()> {
+    let site = Site::new()?;
+    site.built(
+        "FROM IMAGE\nRUN [\"touch\", \"/a b\"]\nRUN <<EOF\necho one > /one\necho two > /two\nEOF\n\
+         RUN <<EOF\n#!/bin/cat\nnot a shell\nEOF\nRUN cat <<EOF > /three\nthree\nEOF\n",
+    )?;
+    assert_eq!(
+        site.shell("ls '/a b'; cat /one /two /three; ls -A /dev/pipes 2>/dev/null | wc -l")?,
+        "/a b\none\ntwo\nthree\n0"
+    );
+    Ok(())
+}
+
+#[test]
+fn mounts_are_there_for_one_step_and_leave_no_trace() -> Result<()> {
+    let site = Site::new()?;
+    site.file("ctx/file", "from the context")?;
+    site.dockerfile(
+        "FROM IMAGE AS other\nRUN mkdir -p /out/deep && echo staged > /out/deep/file\nFROM IMAGE\n\
+         RUN --mount=type=bind,source=ctx,target=/mnt/ctx cat /mnt/ctx/file > /seen && ! touch /mnt/ctx/x\n\
+         RUN --mount=from=other,source=/out,target=/mnt/out,rw cat /mnt/out/deep/file >> /seen && touch /mnt/out/x\n\
+         RUN --mount=type=tmpfs,target=/scratch touch /scratch/x && stat -f -c %T /scratch >> /seen\n\
+         RUN --mount=type=cache,target=/keep,id=k echo x >> /keep/log && cat /keep/log | wc -l\n\
+         RUN --mount=type=cache,target=/keep,id=k,ro ! touch /keep/y && wc -l < /keep/log >> /seen\n",
+    )?;
+    site.build(&[])?.ok();
+    assert_eq!(
+        site.shell("cat /seen; ls -A / | grep -E 'mnt|scratch|keep' | wc -l")?,
+        "from the contextstaged\ntmpfs\n1\n0"
+    );
+    site.build(&["--no-cache"])?.ok();
+    assert_eq!(site.shell("tail -n1 /seen")?, "2", "a cache mount lasts from build to build");
+    Ok(())
+}
+
+/// A secret is nowhere but in its step.
+#[test]
+fn secrets_leave_no_trace() -> Result<()> {
+    const SECRET: &str = "hunter2-correct-horse";
+    let site = Site::new()?;
+    let dockerfile = format!(
+        "FROM {}\nRUN --mount=type=secret,id=key cat /run/secrets/key | wc -c > /length && stat -c '%a %u' /run/secrets/key > /stat\n\
+         RUN --mount=type=secret,id=key,env=KEY test -n \"$KEY\" && test ! -e /run/secrets/key\n\
+         RUN --mount=type=secret,id=key,target=/etc/deep/key,mode=0440,uid=1000 test -s /etc/deep/key\n\
+         RUN --mount=type=secret,id=absent test ! -e /run/secrets/absent\n",
+        site.image
+    );
+    let regular = tar::EntryType::Regular;
+    let body = archive(&[
+        (".tare-secrets/key", regular, "", SECRET.as_bytes()),
+        ("Dockerfile", regular, "", dockerfile.as_bytes()),
+    ])?;
+    let said = site.post("t=built", &body)?;
+    assert!(said.contains("Successfully tagged built:latest"), "{said}");
+    assert!(!said.contains(SECRET));
+    assert_eq!(
+        site.shell("cat /length /stat; ls -A /run /etc/deep 2>&1 | grep -v '^$' | wc -l")?,
+        format!("{}\n400 0\n2", SECRET.len())
+    );
+    let found = tare_tests::capture(
+        std::process::Command::new("grep")
+            .args(["-rlaF", SECRET])
+            .arg(site.world.dir().join("data"))
+            .arg(site.world.dir().join("exec")),
+    )?;
+    assert_eq!(found.out, "", "the secret is on the disk");
+    assert!(!site.world.daemon().log().contains(SECRET));
+    let required = format!("FROM {}\nRUN --mount=type=secret,id=key,required=true true\n", site.image);
+    let body = archive(&[("Dockerfile", regular, "", required.as_bytes())])?;
+    let said = site.post("", &body)?;
+    assert!(said.contains("secret key: not found"), "{said}");
+    Ok(())
+}
