@@ -1,15 +1,20 @@
 //! This build beside every peer that is installed: all figures of one run, taken in turn, shown as medians and ratios.
 //! It never judges: a machine's speed drifts, so there is no assertion on a time.
 
+mod floor;
 mod measure;
 mod peers;
+mod runner;
+mod runtimes;
 
 use std::process::Command;
 
 use anyhow::Result;
 use measure::{Contender, race};
-use peers::{Dockerd, bundle, oci};
-use tare_tests::{World, binaries, capture, docker_cli};
+use peers::Dockerd;
+pub(crate) use runner::serve;
+pub(crate) use runtimes::run as run_runtimes;
+use tare_tests::{World, capture, docker_cli};
 
 /// Runs every section, `runs` times a figure.
 pub(crate) fn run(runs: u32) -> Result<()> {
@@ -19,7 +24,7 @@ pub(crate) fn run(runs: u32) -> Result<()> {
     let dockerd = Dockerd::start(&world, &image)?;
     println!("medians of {runs} runs taken in turn; ratio = time over tare's time in the same run\n");
     engines(&world, &image, dockerd.as_ref(), runs)?;
-    runtimes(&world, runs)?;
+    run_runtimes(runs)?;
     memory(&world, &image, dockerd.as_ref())
 }
 
@@ -70,20 +75,6 @@ fn engines(world: &World, image: &str, dockerd: Option<&Dockerd>, runs: u32) -> 
         capture(dockerd.command(world)?.args(stop))?.ok();
     }
     Ok(())
-}
-
-fn runtimes(world: &World, runs: u32) -> Result<()> {
-    let bundle = bundle(world)?;
-    let ours = binaries()?.join("tare-runtime");
-    let mut all = vec![Contender::new("tare-runtime", {
-        let bundle = bundle.clone();
-        move || Ok(oci(ours.to_string_lossy().as_ref(), &bundle))
-    })];
-    for peer in ["crun", "runc", "youki"] {
-        let bundle = bundle.clone();
-        all.push(Contender::new(peer, move || Ok(oci(peer, &bundle))));
-    }
-    race("OCI run of /bin/true, all namespaces", all, runs)
 }
 
 fn memory(world: &World, image: &str, dockerd: Option<&Dockerd>) -> Result<()> {

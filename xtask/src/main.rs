@@ -16,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   tidy            check the architecture: floors, doors, room cards, names, licences
   demo [IMAGE]    a real image, end to end, on a daemon of its own
   bench [RUNS]    this build beside every peer that is installed
+  bench runtimes [RUNS]   its runtime alone
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md";
 
@@ -41,6 +42,9 @@ fn run() -> Result<()> {
         ["demo"] => demo::run(None),
         ["demo", image] => demo::run(Some(image)),
         ["conformance"] => conformance::run(),
+        ["bench", "runtimes"] => bench::run_runtimes(30),
+        ["bench", "runtimes", runs] => bench::run_runtimes(runs.parse()?),
+        ["bench-runner"] => bench::serve(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
         _ => bail!("{USAGE}"),

@@ -8,39 +8,48 @@ use tare_tests::capture;
 /// One way to do a piece of work.
 pub(super) struct Contender<'a> {
     pub(super) name: String,
-    make: Box<dyn Fn() -> Result<Command> + 'a>,
+    /// Milliseconds of wall time, or what went wrong.
+    once: Box<dyn Fn() -> Result<Result<f64, String>> + 'a>,
 }
 
 impl<'a> Contender<'a> {
+    /// A command, from its start to its end.
     pub(super) fn new(name: &str, make: impl Fn() -> Result<Command> + 'a) -> Self {
-        Self { name: name.to_owned(), make: Box::new(make) }
+        Self::timed(name, move || {
+            let mut command = make()?;
+            let begun = Instant::now();
+            match capture(&mut command) {
+                Ok(ran) if ran.code == 0 => Ok(Ok(begun.elapsed().as_secs_f64() * 1000.0)),
+                Ok(ran) => Ok(Err(ran.err.lines().last().unwrap_or("it failed without a word").to_owned())),
+                Err(_) => Ok(Err("not installed".to_owned())),
+            }
+        })
     }
 
-    /// Milliseconds of wall time, or what went wrong.
-    fn once(&self) -> Result<Result<f64, String>> {
-        let mut command = (self.make)()?;
-        let begun = Instant::now();
-        match capture(&mut command) {
-            Ok(ran) if ran.code == 0 => Ok(Ok(begun.elapsed().as_secs_f64() * 1000.0)),
-            Ok(ran) => Ok(Err(ran.err.lines().last().unwrap_or("it failed without a word").to_owned())),
-            Err(_) => Ok(Err("not installed".to_owned())),
-        }
+    /// Anything that knows what it took.
+    pub(super) fn timed(name: &str, once: impl Fn() -> Result<Result<f64, String>> + 'a) -> Self {
+        Self { name: name.to_owned(), once: Box::new(once) }
     }
 }
 
 /// Warms each contender up once, leaves out those that do not run here and says why, then lets the others run in turn.
 pub(super) fn race(title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()> {
+    race_in("ms", title, all, runs)
+}
+
+/// The same with figures of another unit.
+pub(super) fn race_in(unit: &str, title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()> {
     println!("{title}");
     let mut running = Vec::new();
     for contender in all {
-        match contender.once()? {
+        match (contender.once)()? {
             Ok(_) => running.push((contender, Vec::new())),
             Err(why) => println!("  {:<34}absent: {why}", contender.name),
         }
     }
     for _ in 0..runs {
         for (contender, times) in &mut running {
-            if let Ok(time) = contender.once()? {
+            if let Ok(time) = (contender.once)()? {
                 times.push(time);
             }
         }
@@ -49,7 +58,7 @@ pub(super) fn race(title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()
     for (contender, times) in &mut running {
         let (low, middle, high) = (least(times), median(times), most(times));
         let ratio = first.map_or(1.0, |first| middle / first);
-        println!("  {:<34}{middle:>8.1} ms   ({low:.1} to {high:.1})   × {ratio:.2}", contender.name);
+        println!("  {:<34}{middle:>8.2} {unit}   ({low:.2} to {high:.2})   × {ratio:.2}", contender.name);
     }
     println!();
     Ok(())

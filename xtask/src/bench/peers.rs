@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -96,31 +96,4 @@ impl Podman {
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));
         command
     }
-}
-
-/// A bundle with a busybox root that runs `/bin/true` in every namespace.
-pub(super) fn bundle(world: &World) -> Result<PathBuf> {
-    let dir = world.dir().join("bundle");
-    std::fs::create_dir_all(dir.join("rootfs/bin"))?;
-    for folder in ["proc", "sys", "dev", "tmp"] {
-        std::fs::create_dir_all(dir.join("rootfs").join(folder))?;
-    }
-    std::fs::copy("/bin/busybox", dir.join("rootfs/bin/true"))?;
-    capture(Command::new("runc").args(["spec", "--bundle"]).arg(&dir))?.ok();
-    let path = dir.join("config.json");
-    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
-    config["process"]["terminal"] = false.into();
-    config["process"]["args"] = serde_json::json!(["/bin/true"]);
-    config["process"]["rlimits"] = serde_json::json!([]);
-    std::fs::write(path, serde_json::to_vec(&config)?)?;
-    Ok(dir)
-}
-
-/// `RUNTIME run` of the bundle under a name that is free.
-pub(super) fn oci(runtime: &str, bundle: &Path) -> Command {
-    let mut command = Command::new(runtime);
-    let unique =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
-    command.arg("run").arg("--bundle").arg(bundle).arg(format!("tare-bench-{unique}"));
-    command
 }
