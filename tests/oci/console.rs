@@ -29,14 +29,22 @@ fn without_terminal_there_is_none(runtime: &Runtime) {
 }
 
 /// Starts a container with a terminal, says `input`, and answers what the terminal shows until its end.
-fn on_a_terminal(mut bundle: Bundle<'_>, input: &str) -> String {
+fn on_a_terminal(bundle: Bundle<'_>, input: &str) -> String {
+    try_on_a_terminal(bundle, input).unwrap()
+}
+
+/// The same; what a runtime says that refuses it.
+pub(crate) fn try_on_a_terminal(mut bundle: Bundle<'_>, input: &str) -> Result<String, String> {
     bundle.process()["terminal"] = json!(true);
     bundle.save();
     let socket = bundle.path("console.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     let words =
         ["create", "--bundle", &bundle.dir(), "--console-socket", socket.to_str().unwrap(), &bundle.id];
-    bundle.leaving(&words).ok();
+    let created = bundle.leaving(&words);
+    if created.code != 0 {
+        return Err(created.err);
+    }
     let (connection, _) = listener.accept().unwrap();
     let mut master = File::from(receive(&connection.into()));
     bundle.verb("start").ok();
@@ -44,7 +52,7 @@ fn on_a_terminal(mut bundle: Bundle<'_>, input: &str) -> String {
     let mut text = Vec::new();
     // A terminal whose last holder is gone answers EIO.
     let _ = master.read_to_end(&mut text);
-    String::from_utf8_lossy(&text).replace("\r\n", "\n")
+    Ok(String::from_utf8_lossy(&text).replace("\r\n", "\n"))
 }
 
 /// The descriptor that comes with a message.

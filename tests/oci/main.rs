@@ -14,6 +14,7 @@ mod config;
 mod console;
 mod devices;
 mod features;
+mod hardening;
 mod hooks;
 mod life;
 mod limits;
@@ -56,6 +57,10 @@ fn all() -> Vec<Clause> {
         seccomp::CLAUSES,
         notify::CLAUSES,
         features::CLAUSES,
+        hardening::race::CLAUSES,
+        hardening::leak::CLAUSES,
+        hardening::confine::CLAUSES,
+        hardening::entry::CLAUSES,
     ]
     .concat()
 }

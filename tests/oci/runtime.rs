@@ -35,6 +35,12 @@ impl Runtime {
         self.name == "tare-runtime"
     }
 
+    /// The program on disk.
+    pub(crate) fn file(&self) -> PathBuf {
+        let named = capture(Command::new("which").arg(&self.program)).map(|ran| ran.out.trim().to_owned());
+        named.ok().filter(|path| !path.is_empty()).map_or(self.program.clone(), PathBuf::from)
+    }
+
     /// `runc 1.1.5`.
     pub(crate) fn version(&self) -> Option<String> {
         let ran = capture(Command::new(&self.program).arg("--version")).ok()?;

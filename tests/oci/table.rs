@@ -15,7 +15,8 @@ const HEAD: &str = "\
 One row for every clause that `tests/oci` asks of a runtime, with the answers of this build and of its peers on one machine (Debian 12,
 kernel 6.18, cgroups v1 and v2 side by side, no CAP_SYS_RESOURCE). Written by `cargo xtask conformance`; the suite refuses a table whose
 clauses are not its own. **✓** kept · **✗** not kept · **–** could not be seen on this machine. A clause that was added to the
-specification after a peer's release is ✗ for it.
+specification after a peer's release is ✗ for it. The last rows are attacks that have worked on a runtime once: ✗ is a peer of the time before
+the repair, or without it, and shows that the test sees the flaw.
 
 ";
 
@@ -78,7 +79,12 @@ fn mark(verdict: &Verdict) -> &'static str {
 /// Up to the verdicts.
 fn row(clause: &Clause) -> String {
     let Clause { section, rule, .. } = clause;
-    format!("| [{section}]({SPECIFICATION}/{section}) | {rule} |")
+    let link = match section.split_once('#') {
+        None => format!("https://nvd.nist.gov/vuln/detail/{section}"),
+        Some(("moby", number)) => format!("https://github.com/moby/moby/issues/{number}"),
+        Some(_) => format!("{SPECIFICATION}/{section}"),
+    };
+    format!("| [{section}]({link}) | {rule} |")
 }
 
 fn committed() -> Result<String, String> {
