@@ -58,6 +58,7 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     check_id(request.id)?;
     let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
     let mut spec = read_spec(&bundle.join(CONFIG))?;
+    check_version(&spec.oci_version)?;
     if let Some(process) = spec.process.as_mut() {
         announce(process, request.listen_fds);
     }
@@ -69,6 +70,19 @@ pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
     let dir = make_dir(root, request.id)?;
     let made = in_dir(root, &dir, request, &bundle, spec);
     made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+}
+
+/// Versions of one major number are compatible, so a later 1.x is read as far as it is known.
+fn check_version(version: &str) -> Result<()> {
+    let rule = |rule: String| Err(Error::spec("ociVersion", rule));
+    if version.is_empty() {
+        return rule("is required".to_owned());
+    }
+    let numbers: Vec<&str> = version.split(['-', '+']).next().unwrap_or_default().split('.').collect();
+    match numbers[..] {
+        ["0" | "1", minor, patch] if [minor, patch].iter().all(|n| n.parse::<u32>().is_ok()) => Ok(()),
+        _ => rule(format!("must be a version of the 1.x series, not \"{version}\"")),
+    }
 }
 
 /// What sd_listen_fds(3) looks for.
@@ -245,6 +259,21 @@ impl Drop for Making {
         if let Some(created) = self.created.take() {
             caller::end(created.pidfd.as_fd());
             self.kept.give_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_the_series_are_taken() {
+        for version in ["1.0.0", "1.0.2-dev", "1.2.1", "1.99.0", "1.1.0+dev", "0.6.0"] {
+            check_version(version).unwrap();
+        }
+        for version in ["", "1", "1.0", "2.0.0", "1.x.0", "v1.0.0", "1.0.0.0"] {
+            assert!(check_version(version).is_err(), "{version:?}");
         }
     }
 }

@@ -82,7 +82,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     check_label(linux)?;
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
-    let mut mounts = mount::plan(&spec.mounts, &namespaces)?;
+    let mut mounts = mount::plan(&spec.mounts, &namespaces, bundle)?;
     if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
         mounts.iter_mut().for_each(|mount| mount.label(label));
     }

@@ -94,8 +94,16 @@ impl Attributes {
     }
 }
 
-pub(crate) fn plan(mounts: &[runtime::Mount], namespaces: &Namespaces) -> Result<Vec<Mount>> {
-    mounts.iter().enumerate().map(|(i, mount)| one(&format!("mounts[{i}]"), mount, namespaces)).collect()
+/// Relative sources of bind mounts start at the bundle.
+pub(crate) fn plan(mounts: &[runtime::Mount], namespaces: &Namespaces, bundle: &Path) -> Result<Vec<Mount>> {
+    let one = |(i, mount)| {
+        let mut planned = one(&format!("mounts[{i}]"), mount, namespaces)?;
+        if let MountKind::Bind { source, .. } = &mut planned.kind {
+            *source = bundle.join(&source);
+        }
+        Ok(planned)
+    };
+    mounts.iter().enumerate().map(one).collect()
 }
 
 #[derive(Default)]
@@ -162,9 +170,6 @@ fn kind(field: &str, mount: &runtime::Mount, options: &Options) -> Result<MountK
         let source = source.filter(|path| !path.as_os_str().is_empty());
         let source =
             source.ok_or_else(|| Error::spec(format!("{field}.source"), "is required for a bind mount"))?;
-        if !source.is_absolute() {
-            return Err(Error::spec(format!("{field}.source"), "must be absolute"));
-        }
         if let Some((name, _)) = options.rest.first() {
             return Err(Error::spec(
                 format!("{field}.options"),

@@ -196,6 +196,9 @@ fn rules(profile: &Seccomp) -> Result<Rules<'_>, SeccompError> {
         let field = format!("syscalls[{at}]");
         let action = action(&format!("{field}.action"), &rule.action, rule.errno_ret)?;
         check_notify(&field, rule, action, profile)?;
+        if rule.names.is_empty() {
+            return error(field + ".names", "must name a system call");
+        }
         for name in &rule.names {
             rules.entry(name.as_str()).or_default().extend(rules_of(&field, name, rule, action)?);
         }
@@ -273,6 +276,10 @@ fn action(field: &str, name: &str, errno: Option<u32>) -> Result<Action, Seccomp
         number if number <= most => Ok(number),
         number => error(field, format!("errno {number} is out of range, {most} is the largest")),
     };
+    let answers = matches!(name, "SCMP_ACT_ERRNO" | "SCMP_ACT_TRACE");
+    if errno.is_some() && !answers {
+        return error(field, format!("{name} answers no errno: errnoRet must be left out"));
+    }
     Ok(match name {
         "SCMP_ACT_ALLOW" => Action::ALLOW,
         "SCMP_ACT_ERRNO" => Action(Action::ERRNO | data(4095)?),
