@@ -1,8 +1,7 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tare_container::Engine;
-use tare_image::CommitRequest;
+use tare_registry::Registry;
 use tare_store::Store;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,7 +13,7 @@ use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
 use crate::request::BuildRequest;
 use crate::scratch::Scratch;
-use crate::{Error, Result, stage};
+use crate::{Error, Result, finish, stage};
 
 /// How many steps run at a time, over all builds.
 const STEPS: usize = 8;
@@ -22,6 +21,7 @@ const STEPS: usize = 8;
 /// Builds images. One a daemon.
 pub struct Builder {
     pub(crate) engine: Arc<Engine>,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) cache: Cache,
     pub(crate) keeps: Keeps,
     pub(crate) on_disk: Scratch,
@@ -31,13 +31,13 @@ pub struct Builder {
 
 impl Builder {
     /// Opens the builder of a daemon, and removes what builds of an earlier one left. Blocking.
-    pub fn open(engine: Arc<Engine>, store: Arc<Store>) -> Result<Arc<Self>> {
+    pub fn open(engine: Arc<Engine>, store: Arc<Store>, registry: Arc<Registry>) -> Result<Arc<Self>> {
         let config = engine.config();
         let home = config.data_root.join("build");
         let keeps = Keeps::open(home.join("mounts"), store.clone())?;
         let (on_disk, in_memory) = (Scratch::open(home.join("tmp"))?, Scratch::in_memory(&config.exec_root)?);
         let steps = Semaphore::new(STEPS);
-        Ok(Arc::new(Self { engine, cache: Cache { store }, keeps, on_disk, in_memory, steps }))
+        Ok(Arc::new(Self { engine, registry, cache: Cache { store }, keeps, on_disk, in_memory, steps }))
     }
 
     /// Builds an image and gives it its names. `listener` is told what happens. Dropping the future ends the build: its
@@ -47,12 +47,19 @@ impl Builder {
     /// [`Error::Step`] with the place in the Dockerfile.
     pub async fn build(self: &Arc<Self>, mut request: BuildRequest, listener: Listener) -> Result<Built> {
         let source = std::mem::take(&mut request.source);
-        let context = Context::take(self.engine.snapshots(), source).await?;
+        let mut context = Context::take(self.engine.snapshots(), source).await?;
+        let name = crate::job::name(&request);
+        let (context, text) = crate::blocking(move || {
+            let text = context.settle(&name, tare_dockerfile::LARGEST as u64)?;
+            Ok((context, text))
+        })
+        .await?;
         let (names, labels) = (std::mem::take(&mut request.names), std::mem::take(&mut request.labels));
-        let (job, target) = Job::new(self.clone(), request, context, listener)?;
+        let exports = std::mem::take(&mut request.exports);
+        let (job, target) = Job::new(self.clone(), request, (context, text), listener)?;
         let job = Arc::new(job);
         stages(&job, target).await?;
-        let built = finish(&job, target, names, &labels).await?;
+        let built = finish::finish(&job, target, finish::Wanted { names, labels, exports }).await?;
         let builder = self.clone();
         tokio::spawn(async move {
             if let Err(error) = builder.bound().await {
@@ -78,19 +85,4 @@ async fn stages(job: &Arc<Job>, target: usize) -> Result<()> {
     }
     tasks.shutdown().await;
     result
-}
-
-async fn finish(
-    job: &Arc<Job>,
-    target: usize,
-    names: Vec<tare_model::Reference>,
-    labels: &BTreeMap<String, String>,
-) -> Result<Built> {
-    let state = job.rest.finished[target].borrow().clone().ok_or(Error::Cancelled)?;
-    let names: Vec<_> = names.into_iter().map(tare_model::Reference::or_latest).collect();
-    let config = state.image_config(labels, job.epoch);
-    let layers = state.layers.clone();
-    let request = CommitRequest { layers, config, parent: None, names: names.clone() };
-    let image = job.builder.engine.images().commit(request).await?;
-    Ok(Built { image, names: names.iter().map(tare_model::Reference::familiar).collect() })
 }

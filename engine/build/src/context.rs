@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,18 +11,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
-use rustix::fs::OFlags;
+use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
+use tare_dockerfile::{Ignore, ignore_files};
 use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::io as failed;
 use crate::request::Source;
+use crate::walk::walk;
 use crate::{Error, Result};
 
 /// Top names in the archive that are no part of the context.
 const SECRETS: &str = ".tare-secrets";
 const CONTEXTS: &str = ".tare-contexts";
+/// A Dockerfile that is no part of the context.
+const DOCKERFILE: &str = ".tare-dockerfile";
+/// The largest `.dockerignore` that is looked at; the language refuses smaller ones already.
+const IGNORE: u64 = 2 << 20;
 /// Bytes and entries of a context.
 const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
 /// Unpacked bytes for each that came, once this many are unpacked: more is a bomb.
@@ -78,25 +85,83 @@ impl Context {
         taken.await.map_err(|_| Error::Cancelled)?
     }
 
-    /// The Dockerfile of this name, of at most `limit` bytes.
-    pub(crate) fn dockerfile(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
-        if let Some(text) = &self.dockerfile {
-            return Ok(text.clone());
+    /// Reads the Dockerfile of this name, of at most `limit` bytes, and takes out of the context what its `.dockerignore`
+    /// leaves out, both of these files included. Blocking.
+    pub(crate) fn settle(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let text = match self.dockerfile.take() {
+            Some(text) => text,
+            None => match self.read(Path::new(DOCKERFILE), limit)? {
+                Some(text) => text,
+                None => self.dockerfile(name, limit)?,
+            },
+        };
+        if let Some(root) = self.root() {
+            let _ = unlinkat(root, DOCKERFILE, AtFlags::empty());
         }
-        let missing = || Error::Request(format!("Cannot locate specified Dockerfile: {name}"));
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        let root = self.root().ok_or_else(missing)?;
-        let file = open_in_root(root, Path::new(name), flags).map_err(|_| missing())?;
-        let file = std::fs::File::from(file);
-        if !file.metadata().map_err(failed("look at the Dockerfile"))?.is_file() {
-            return Err(missing());
-        }
-        let mut text = Vec::new();
-        file.take(limit + 1).read_to_end(&mut text).map_err(failed("read the Dockerfile"))?;
-        if text.len() as u64 > limit {
-            return Err(Error::Limit(format!("the Dockerfile has more than {limit} bytes")));
+        for file in ignore_files(name) {
+            if let Some(rules) = self.read(Path::new(&file), IGNORE)? {
+                let rules = Ignore::parse(&rules).map_err(|why| Error::Request(format!("{file}: {why}")))?;
+                self.leave_out(&rules)?;
+                break;
+            }
         }
         Ok(text)
+    }
+
+    /// A file at a path of the context, if there is one.
+    fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let Some(Ok(file)) = self.root().map(|root| open_in_root(root, path, flags)) else { return Ok(None) };
+        let file = std::fs::File::from(file);
+        if !file.metadata().is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let mut text = Vec::new();
+        file.take(limit + 1).read_to_end(&mut text).map_err(failed(format!("read {}", path.display())))?;
+        if text.len() as u64 > limit {
+            return Err(Error::Limit(format!("{} has more than {limit} bytes", path.display())));
+        }
+        Ok(Some(text))
+    }
+
+    fn leave_out(&self, rules: &Ignore) -> Result<()> {
+        let Some(root) = self.root().filter(|_| !rules.is_empty()) else { return Ok(()) };
+        let top = openat(root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let mut hollow = Vec::new();
+        let mut fresh = 0_u64;
+        walk(top.map_err(failed("open the context"))?, &mut |found| {
+            let path = found.path.as_os_str().as_bytes();
+            if !rules.excludes(path) {
+                return Ok(true);
+            }
+            if found.is_directory() && rules.may_return(path) {
+                hollow.push(found.path.to_owned());
+                return Ok(true);
+            }
+            let removed = if found.is_directory() {
+                let name = found.name.to_str().ok_or(rustix::io::Errno::ILSEQ);
+                name.and_then(|name| {
+                    tare_sys::tree::remove(found.parent, name, || {
+                        fresh += 1;
+                        format!(".tare-left-out-{fresh}")
+                    })
+                })
+            } else {
+                unlinkat(found.parent, found.name, AtFlags::empty())
+            };
+            removed.map_err(failed(format!("leave out {}", found.path.display())))?;
+            Ok(false)
+        })?;
+        // What nothing came back to goes as well.
+        for directory in hollow.iter().rev() {
+            let _ = unlinkat(root, directory, AtFlags::REMOVEDIR);
+        }
+        Ok(())
+    }
+
+    fn dockerfile(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
+        let missing = || Error::Request(format!("Cannot locate specified Dockerfile: {name}"));
+        self.read(Path::new(name), limit)?.ok_or_else(missing)
     }
 
     pub(crate) fn root(&self) -> Option<BorrowedFd<'_>> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Stat;
+use tare_dockerfile::Ignore;
 use tare_model::Digest;
 use tare_snapshot::{Limits, Snapshots, Unpacked};
 
@@ -17,7 +18,7 @@ use crate::key::Key;
 use crate::mode::Mode;
 use crate::place::{Owner, Place, is_directory};
 use crate::walk::walk;
-use crate::{Error, Result, context, glob};
+use crate::{Error, Result, context};
 
 /// What unpacked archives may come to.
 const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
@@ -27,6 +28,8 @@ const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
 pub(crate) struct CopySpec {
     /// Paths with wildcards, from the root of the tree they are taken from.
     pub sources: Vec<String>,
+    /// What is fetched.
+    pub remote: Vec<Remote>,
     /// Files that stand in the Dockerfile itself: name and content.
     pub texts: Vec<(String, String)>,
     /// In the stage, from its root.
@@ -35,7 +38,9 @@ pub(crate) struct CopySpec {
     pub to_directory: bool,
     pub chown: Option<String>,
     pub chmod: Option<Mode>,
+    /// `--exclude`, as written and as it is applied.
     pub exclude: Vec<String>,
+    pub excluded: Ignore,
     pub parents: bool,
     /// Whether owners stay what they are where the files come from.
     pub keep_owners: bool,
@@ -43,40 +48,59 @@ pub(crate) struct CopySpec {
     pub unpack: bool,
 }
 
+/// A file that is fetched.
+#[derive(Clone, Debug)]
+pub(crate) struct Remote {
+    pub address: String,
+    /// What its bytes must be.
+    pub checksum: Option<Digest>,
+    /// Whether it is unpacked if it is an archive.
+    pub unpack: bool,
+}
+
+/// A tree that files are taken from, which of them, and whether archives among them are unpacked.
+pub(crate) struct From {
+    pub files: Files,
+    pub sources: Vec<String>,
+    pub unpack: bool,
+}
+
 /// What was found, ready to be copied.
 pub(crate) struct Selection {
-    picked: Vec<Picked>,
+    picked: Vec<(Picked, bool)>,
     /// Stands for all of it.
     pub digest: Digest,
 }
 
 impl CopySpec {
     /// Finds and hashes what is to be copied. Blocking.
-    pub(crate) fn select(&self, files: &Files) -> Result<Selection> {
+    pub(crate) fn select(&self, from: Vec<From>) -> Result<Selection> {
         let mut picked = Vec::new();
-        for source in &self.sources {
-            picked.extend(files.pick(source)?);
+        for From { files, sources, unpack } in from {
+            for source in sources {
+                picked.extend(files.pick(&source)?.into_iter().map(|one| (one, unpack)));
+            }
         }
         if picked.len() + self.texts.len() > 1 && !self.to_directory && !self.parents {
             let message = "When using COPY with more than one source file, the destination must be a directory and end with a /";
             return Err(Error::Request(message.to_owned()));
         }
         let mut key = Key::new("files");
-        for one in &picked {
+        for (one, unpack) in &picked {
+            key.add([u8::from(*unpack)]);
             if self.parents {
                 key.add(one.path.as_os_str().as_encoded_bytes());
             }
-            hash(
-                &mut key,
-                one,
-                &|path, _| glob::excludes(&self.exclude, path),
-                self.keep_owners || self.unpack,
-            )?;
+            hash(&mut key, one, &|path| self.leaves_out(path), self.keep_owners || self.unpack)?;
         }
         for (name, body) in &self.texts {
             key.list([name, body]);
         }
         Ok(Selection { picked, digest: key.finish() })
+    }
+
+    fn leaves_out(&self, path: &Path) -> bool {
+        !self.excluded.is_empty() && self.excluded.excludes(path.as_os_str().as_encoded_bytes())
     }
 
     /// What makes a difference beside the files and the tree they go to.
@@ -98,7 +122,7 @@ impl CopySpec {
     ) -> Result<()> {
         let into =
             Into { spec: self, snapshots, root, owner: owner.map(|(uid, gid)| Owner::Is { uid, gid }) };
-        selection.picked.iter().try_for_each(|picked| into.one(picked))?;
+        selection.picked.iter().try_for_each(|(picked, unpack)| into.one(picked, *unpack))?;
         self.texts.iter().try_for_each(|(name, body)| into.text(name, body))
     }
 }
@@ -121,14 +145,14 @@ impl<'a> Into<'a> {
         self.owner.unwrap_or(kept)
     }
 
-    fn one(&self, picked: &Picked) -> Result<()> {
+    fn one(&self, picked: &Picked, unpack: bool) -> Result<()> {
         if picked.is_directory() {
             return self.directory(picked);
         }
-        if self.spec.unpack && is_archive(picked.file()?)? {
+        if unpack && is_archive(picked.file()?)? {
             return self.archive(picked);
         }
-        if glob::excludes(&self.spec.exclude, Path::new(&picked.name())) {
+        if self.spec.leaves_out(Path::new(&picked.name())) {
             return Ok(());
         }
         let (directory, name) = self.target(picked);
@@ -162,13 +186,12 @@ impl<'a> Into<'a> {
         let destination =
             if self.spec.parents { self.spec.destination.join(below) } else { self.spec.destination.clone() };
         let mut place = self.place(&destination, self.plain_owner())?;
-        let excluded = |path: &Path, _| glob::excludes(&self.spec.exclude, path);
         // A directory whose pattern excludes it is made only for what is taken back in it.
         let mut waiting: Vec<PathBuf> = Vec::new();
         let top = picked.open.as_fd();
-        walk_picked(picked, &|_, _| false, &mut |found| {
+        walk_picked(picked, &|_| false, &mut |found| {
             waiting.retain(|above| found.path.starts_with(above));
-            if excluded(found.path, found.is_directory()) {
+            if self.spec.leaves_out(found.path) {
                 if found.is_directory() {
                     waiting.push(found.path.to_owned());
                 }

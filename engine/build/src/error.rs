@@ -98,6 +98,7 @@ macro_rules! from_room {
 from_room!(
     tare_container::Error,
     tare_image::Error,
+    tare_registry::Error,
     tare_snapshot::Error,
     tare_store::Error,
     tare_dockerfile::Error,

@@ -153,7 +153,7 @@ fn directories(root: BorrowedFd, at: &Path, into: &mut Vec<PathBuf>) -> Result<(
 }
 
 /// Which files below a directory are left out, by their path below it.
-pub(crate) type Excluded<'a> = &'a dyn Fn(&Path, bool) -> bool;
+pub(crate) type Excluded<'a> = &'a dyn Fn(&Path) -> bool;
 
 /// Walks what was picked, without what is excluded. A directory that is excluded is still entered, as a pattern may take a
 /// file in it back.
@@ -165,7 +165,7 @@ pub(crate) fn walk_picked(
     let top = picked.open.try_clone().map_err(io("open a directory again"))?;
     let top = open_again(&top)?;
     walk(top, &mut |found| {
-        if !excluded(found.path, found.is_directory()) {
+        if !excluded(found.path) {
             show(found)?;
         }
         Ok(true)

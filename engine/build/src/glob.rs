@@ -1,8 +1,6 @@
 //! Wildcards of one path component, as Go's `path.Match` reads them: `*`, `?`, `[a-z]`, `[^a]`, `\` before a plain
 //! character. Pure.
 
-use std::path::Path;
-
 /// Whether a pattern holds anything but plain characters.
 pub(crate) fn has_wildcard(pattern: &str) -> bool {
     pattern.contains(['*', '?', '[', '\\'])
@@ -33,52 +31,6 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
         }
     }
     true
-}
-
-/// Whether patterns in the manner of `.dockerignore` leave `path` out: the last one that matches it or a directory above it
-/// decides, and `!` takes back.
-pub(crate) fn excludes(patterns: &[String], path: &Path) -> bool {
-    let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
-    let mut excluded = false;
-    for pattern in patterns {
-        let (plain, takes_back) = match pattern.strip_prefix('!') {
-            Some(rest) => (rest, true),
-            None => (pattern.as_str(), false),
-        };
-        let wanted: Vec<&str> = plain.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-        if !wanted.is_empty() && (1..=parts.len()).any(|depth| covers(&wanted, &parts[..depth])) {
-            excluded = !takes_back;
-        }
-    }
-    excluded
-}
-
-/// Whether a pattern is exactly this path. What is reachable is kept for all its parts at once, so that many `**` cost no more
-/// than their number.
-fn covers(pattern: &[&str], path: &[String]) -> bool {
-    let mut reached = vec![false; pattern.len() + 1];
-    reached[0] = true;
-    let skip = |reached: &mut Vec<bool>| {
-        for at in 0..pattern.len() {
-            if reached[at] && pattern[at] == "**" {
-                reached[at + 1] = true;
-            }
-        }
-    };
-    skip(&mut reached);
-    for part in path {
-        let mut next = vec![false; pattern.len() + 1];
-        for at in (0..pattern.len()).filter(|at| reached[*at]) {
-            match pattern[at] {
-                "**" => next[at] = true,
-                plain if matches(plain, part) => next[at + 1] = true,
-                _ => {}
-            }
-        }
-        skip(&mut next);
-        reached = next;
-    }
-    reached[pattern.len()]
 }
 
 /// Where the pattern goes on when its next element takes `c`.
@@ -139,19 +91,6 @@ mod tests {
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }
-    }
-
-    #[test]
-    fn exclusions_reach_below_and_are_taken_back() {
-        let out = |patterns: &[&str], path: &str| {
-            let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-            excludes(&patterns, Path::new(path))
-        };
-        assert!(out(&["*.md"], "README.md") && !out(&["*.md"], "docs/README.md"));
-        assert!(out(&["**/*.md"], "docs/deep/README.md") && out(&["**/*.md"], "README.md"));
-        assert!(out(&["docs"], "docs/a/b") && out(&["/docs/"], "docs/a"));
-        assert!(!out(&["docs", "!docs/a"], "docs/a/b") && out(&["docs", "!docs/a"], "docs/b"));
-        assert!(!out(&["!a", ""], "a") && out(&["!a", "a"], "a"));
     }
 
     #[test]

@@ -84,12 +84,10 @@ impl Job {
     pub(crate) fn new(
         builder: Arc<Builder>,
         mut request: BuildRequest,
-        context: Context,
+        (context, text): (Context, Vec<u8>),
         listener: Listener,
     ) -> Result<(Self, usize)> {
-        let name =
-            if request.dockerfile.is_empty() { "Dockerfile".to_owned() } else { request.dockerfile.clone() };
-        let text = context.dockerfile(&name, tare_dockerfile::LARGEST as u64)?;
+        let name = name(&request);
         let source = String::from_utf8_lossy(&text).into_owned();
         let explain = |error: tare_dockerfile::Error| Error::dockerfile(&error, &source, &name);
         let file = tare_dockerfile::parse(&text).map_err(explain)?;
@@ -120,6 +118,12 @@ impl Job {
         for warning in &self.file.warnings {
             let line = warning.span.line;
             self.tell(Progress::Warning(format!("{} ({}:{line})", warning.message, self.name)));
+        }
+        if !self.reuse.cache_from.is_empty() {
+            let images = self.reuse.cache_from.join(", ");
+            let message =
+                format!("not supported yet: --cache-from {images}; only this machine's own cache is used");
+            self.tell(Progress::Warning(message));
         }
         let unasked = self.globals.unasked(&self.file);
         if !unasked.is_empty() {
@@ -227,6 +231,11 @@ impl Job {
         let state = State::image(&image, layers);
         Ok((image, state))
     }
+}
+
+/// What the Dockerfile is called.
+pub(crate) fn name(request: &BuildRequest) -> String {
+    if request.dockerfile.is_empty() { "Dockerfile".to_owned() } else { request.dockerfile.clone() }
 }
 
 fn epoch(text: Option<&String>) -> Result<Option<i64>> {

@@ -18,7 +18,9 @@ mod cache;
 mod context;
 mod copy;
 mod error;
+mod fetch;
 mod files;
+mod finish;
 mod glob;
 mod job;
 mod keep;
@@ -38,9 +40,9 @@ mod xattr;
 
 pub use builder::Builder;
 pub use error::{Error, Result};
-pub use progress::{Built, Listener, Progress};
+pub use progress::{Built, Exported, Listener, Progress};
 pub use prune::{PruneRequest, Pruned};
-pub use request::{BuildRequest, NamedContext, Reuse, RunSettings, Source};
+pub use request::{BuildRequest, Export, NamedContext, Reuse, RunSettings, Source};
 
 /// This moment.
 pub(crate) fn now() -> tare_model::Timestamp {

@@ -60,7 +60,7 @@ pub(crate) async fn describe(job: &Arc<Job>, run: &Run<String>, key: &mut Key) -
                     let digest = crate::blocking(move || {
                         let picked = tree.files(&job, what)?.open(&clean(Path::new(&source)))?;
                         let mut key = Key::new("bind");
-                        hash(&mut key, &picked, &|_, _| false, true)?;
+                        hash(&mut key, &picked, &|_| false, true)?;
                         Ok(key.finish())
                     });
                     key.add(digest.await?.to_string());
@@ -147,7 +147,7 @@ fn fill(path: &Path, files: &Files, source: &Path) -> Result<()> {
     let mut place = Place::open(std::os::fd::AsFd::as_fd(&root), Path::new("/"), Owner::Kept, None)?;
     if picked.is_directory() {
         place.describe(&root, &picked.stat, true).map_err(io("describe a directory"))?;
-        walk_picked(&picked, &|_, _| false, &mut |found| place.put(found))?;
+        walk_picked(&picked, &|_| false, &mut |found| place.put(found))?;
     } else {
         place.file_from(picked.file()?, &picked.name(), &picked.stat, &picked.path)?;
     }

@@ -1,4 +1,7 @@
+use std::io;
+
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use tare_model::{Digest, Id};
 
 /// What happens in a build. Steps are numbered from 1 in the order in which they are shown; stages that are built side by side
@@ -45,10 +48,19 @@ pub enum Progress {
 pub type Listener = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// What came of a build.
-#[derive(Clone, Debug)]
 pub struct Built {
-    /// The image.
-    pub image: tare_image::Image,
+    /// The image; none where only its files were wanted.
+    pub image: Option<tare_image::Image>,
     /// The names it got, in full.
     pub names: Vec<String>,
+    /// What goes to who asked.
+    pub exported: Vec<Exported>,
+}
+
+/// A tar that goes to who asked for it.
+pub struct Exported {
+    /// Its place among the exports of the request.
+    pub index: usize,
+    /// Its bytes. Nothing is made before it is taken.
+    pub pieces: BoxStream<'static, io::Result<Bytes>>,
 }

@@ -33,6 +33,21 @@ pub struct BuildRequest {
     pub credentials: BTreeMap<String, Credentials>,
     /// `--build-context`: a name and what it stands for.
     pub contexts: BTreeMap<String, NamedContext>,
+    /// What is wanted beside the image in the store, or instead of it.
+    pub exports: Vec<Export>,
+}
+
+/// What is wanted of the last stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// The image in the store.
+    Image,
+    /// The image at the registries of its names.
+    Push,
+    /// The image as an archive.
+    Archive,
+    /// Its files as a tar.
+    Files,
 }
 
 /// Where a context comes from.
@@ -54,6 +69,8 @@ pub struct Reuse {
     pub no_cache: bool,
     /// Images of FROM are asked for at their registry even if they are here.
     pub pull: bool,
+    /// Images whose steps could be taken; only said to be of no use yet.
+    pub cache_from: Vec<String>,
 }
 
 /// How RUN runs.

@@ -3,19 +3,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tare_dockerfile::{AddFiles, CopyFiles, Instruction, Run, Scope, Source, Step, Word, parse_trigger};
+use tare_dockerfile::{
+    AddFiles, CopyFiles, Ignore, Instruction, Run, Scope, Source, Step, Word, parse_trigger,
+};
 use tare_image::{LayerRequest, LayerUse};
 use tare_model::{Digest, Id, Timestamp};
 use tare_snapshot::PackOptions;
 
 use crate::cache::{Entry, Layer};
-use crate::copy::CopySpec;
+use crate::copy::{CopySpec, From, Remote};
 use crate::job::Job;
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::run::RunStep;
 use crate::state::State;
-use crate::{Error, Progress, Result, now};
+use crate::{Error, Progress, Result, fetch, now};
 
 /// The most bytes of a user or group list that are read for `--chown`.
 const LISTS: u64 = 4 << 20;
@@ -146,15 +148,21 @@ impl Work<'_> {
 
     async fn copy(&mut self, spec: CopySpec, from: Option<&Word>, text: &str) -> Result<()> {
         let (spec, job) = (Arc::new(spec), self.job.clone());
-        let selection = if spec.sources.is_empty() {
-            let spec = spec.clone();
-            let nothing = crate::files::Files { root: None, what: String::new() };
-            crate::blocking(move || spec.select(&nothing)).await?
-        } else {
-            let (tree, what) = job.tree(from).await?;
-            let spec = spec.clone();
-            crate::blocking(move || spec.select(&tree.files(&job, what)?)).await?
-        };
+        let fetched = fetch::all(&job, &spec.remote).await?;
+        let tree = if spec.sources.is_empty() { None } else { Some(job.tree(from).await?) };
+        let selecting = spec.clone();
+        let (selection, fetched) = crate::blocking(move || {
+            let mut from = Vec::new();
+            if let Some((tree, what)) = tree {
+                let (files, sources) = (tree.files(&job, what)?, selecting.sources.clone());
+                from.push(From { files, sources, unpack: selecting.unpack });
+            }
+            for one in &fetched {
+                from.push(one.from()?);
+            }
+            Ok((selecting.select(from)?, fetched))
+        })
+        .await?;
         let mut key = Key::new("copy");
         key.maybe(self.state.top().map(|top| top.to_string())).add(selection.digest.to_string());
         spec.describe(&mut key);
@@ -173,6 +181,7 @@ impl Work<'_> {
                 (self.keep(&key, text, Some(&layer)), layer)
             }
         };
+        drop(fetched);
         self.state.passed(text.to_owned(), created, Some(layer));
         Ok(())
     }
@@ -278,12 +287,14 @@ impl Work<'_> {
         let (sources, texts) = split(&copy.sources);
         Ok(CopySpec {
             sources,
+            remote: Vec::new(),
             texts,
             destination: self.state.absolute(&copy.destination),
             to_directory: is_directory(&copy.destination),
             chown: copy.chown.clone(),
             chmod: copy.chmod.as_deref().map(Mode::parse).transpose()?,
             exclude: copy.exclude.clone(),
+            excluded: Ignore::of(copy.exclude.iter().map(String::as_str))?,
             parents: copy.parents,
             keep_owners: copy.from.is_some(),
             unpack: false,
@@ -291,21 +302,30 @@ impl Work<'_> {
     }
 
     fn add_spec(&self, add: &AddFiles<String>) -> Result<CopySpec> {
-        let (sources, texts) = split(&add.sources);
-        if let Some(url) = sources.iter().find(|source| is_remote(source)) {
-            return Err(Error::NotSupported(format!("ADD {url}: fetch it in a RUN, or add a local file")));
+        let (all, texts) = split(&add.sources);
+        let (remote, sources): (Vec<String>, Vec<String>) = all.into_iter().partition(|one| is_remote(one));
+        if let Some(address) = remote.iter().find(|one| is_git(one)) {
+            return Err(Error::NotSupported(format!("ADD {address}: clone it in a RUN")));
         }
-        if add.checksum.is_some() {
-            return Err(Error::Request("ADD --checksum is for addresses, not for local files".to_owned()));
+        let checksum = add.checksum.as_deref().map(str::parse::<Digest>).transpose();
+        let checksum = checksum.map_err(|why| Error::Request(format!("ADD --checksum: {why}")))?;
+        if checksum.is_some() && (remote.len() != 1 || !sources.is_empty()) {
+            return Err(Error::Request(
+                "ADD --checksum is for one address, and for no local file".to_owned(),
+            ));
         }
+        let unpack = add.unpack == Some(true);
+        let remote = remote.into_iter().map(|address| Remote { address, checksum, unpack }).collect();
         Ok(CopySpec {
             sources,
+            remote,
             texts,
             destination: self.state.absolute(&add.destination),
             to_directory: is_directory(&add.destination),
             chown: add.chown.clone(),
             chmod: add.chmod.as_deref().map(Mode::parse).transpose()?,
             exclude: add.exclude.clone(),
+            excluded: Ignore::of(add.exclude.iter().map(String::as_str))?,
             parents: false,
             keep_owners: false,
             unpack: add.unpack.unwrap_or(true),
@@ -329,8 +349,13 @@ fn is_directory(destination: &str) -> bool {
 }
 
 fn is_remote(source: &str) -> bool {
-    let web = source.starts_with("http://") || source.starts_with("https://");
-    web || source.starts_with("git@") || source.starts_with("git://") || source.starts_with("ssh://")
+    source.starts_with("http://") || source.starts_with("https://") || is_git(source)
+}
+
+fn is_git(source: &str) -> bool {
+    let path = source.split('#').next().unwrap_or_default();
+    let known = ["git@", "git://", "ssh://"].iter().any(|prefix| source.starts_with(prefix));
+    known || (source.starts_with("http") && source.contains("://") && path.ends_with(".git"))
 }
 
 /// A writable layer that goes with this value, unless it has become a read-only one.

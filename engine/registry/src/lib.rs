@@ -16,6 +16,7 @@ mod body;
 mod challenge;
 mod client;
 mod credentials;
+mod download;
 mod endpoint;
 mod error;
 mod listing;
@@ -40,6 +41,7 @@ use tare_oci::image::Descriptor;
 
 pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
+pub use download::Download;
 pub use error::{Error, Result};
 pub use login::LoginResult;
 pub use manifest::{FetchedManifest, MANIFEST_LIMIT};

@@ -9,10 +9,12 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tare_build::{Built, Error as BuildError, Progress, PruneRequest};
-use tare_docker_api::{BuildAux, BuildMessage, BuildPrune, BuildResult, ErrorDetail};
+use tare_docker_api::{BuildAux, BuildMessage, BuildOutput, BuildPrune, BuildResult, ErrorDetail};
 use tare_http::{Reply, Request, StatusCode};
 use tare_model::Timestamp;
 use tokio::sync::mpsc;
@@ -43,6 +45,8 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
         quiet,
         unsaid: Vec::new(),
         lines: VecDeque::new(),
+        exporting: None,
+        ended: false,
         rooms,
     };
     work.reply().await
@@ -63,6 +67,9 @@ struct Work {
     unsaid: Vec<BuildMessage>,
     /// What is to be sent.
     lines: VecDeque<BuildMessage>,
+    /// What was built, as long as its exports go out.
+    exporting: Option<Box<Built>>,
+    ended: bool,
     rooms: Arc<Rooms>,
 }
 
@@ -81,8 +88,7 @@ impl Work {
                 Step::Ended(Err(why)) => return Err(why.into()),
                 Step::Ended(outcome) => {
                     self.end(outcome);
-                    let lines: Vec<u8> = self.lines.iter().flat_map(line).collect();
-                    return Ok(Reply::bytes(StatusCode::OK, "application/json", lines));
+                    break;
                 }
             }
         }
@@ -111,8 +117,12 @@ impl Work {
         if let Some(steps) = &mut self.steps {
             self.lines.extend(steps.message(&progress));
         }
+        let warning = matches!(progress, Progress::Warning(_));
         let shown = self.transcript.take(progress);
-        if !self.quiet {
+        if self.steps.is_some() {
+            // Programs that hear of steps do not want to read them as well.
+            self.lines.extend(shown.into_iter().filter(|_| warning));
+        } else if !self.quiet {
             self.lines.extend(shown);
         } else if self.unsaid.len() < UNSAID {
             self.unsaid.extend(shown);
@@ -120,20 +130,21 @@ impl Work {
     }
 
     fn end(&mut self, outcome: Outcome) {
+        self.ended = true;
         match outcome {
             Ok(built) => {
                 let shown = self.transcript.rest();
-                if !self.quiet {
+                if !self.quiet && self.steps.is_none() {
                     self.lines.extend(shown);
                 }
-                self.built(&built);
+                self.exporting = Some(built);
             }
             Err(why) => {
                 // Who wanted to hear nothing of a build that goes well hears all of one that does not.
-                let shown = std::mem::take(&mut self.unsaid);
-                self.lines.extend(shown);
-                let shown = self.transcript.rest();
-                self.lines.extend(shown);
+                let shown = std::mem::take(&mut self.unsaid).into_iter().chain(self.transcript.rest());
+                if self.steps.is_none() {
+                    self.lines.extend(shown);
+                }
                 let message = why.to_string();
                 let code = why.exit_code().map_or(0, i64::from);
                 let error_detail = Some(ErrorDetail { code, message: message.clone() });
@@ -146,15 +157,45 @@ impl Work {
         }
     }
 
+    fn fail(&mut self, message: String, code: i64) {
+        let error_detail = Some(ErrorDetail { code, message: message.clone() });
+        self.lines.push_back(BuildMessage { error_detail, error: message, ..BuildMessage::default() });
+    }
+
+    /// The next piece of what goes to the client; after the last one, what was built. False at the end of everything.
+    async fn export(&mut self) -> bool {
+        let Some(built) = &mut self.exporting else { return false };
+        let Some(exported) = built.exported.first_mut() else {
+            if let Some(built) = self.exporting.take() {
+                self.built(&built);
+            }
+            return true;
+        };
+        let index = u32::try_from(exported.index).unwrap_or(u32::MAX);
+        let output = match exported.pieces.next().await {
+            Some(Ok(bytes)) => BuildOutput { index, bytes: STANDARD.encode(bytes), ..BuildOutput::default() },
+            Some(Err(why)) => {
+                self.exporting = None;
+                self.fail(format!("cannot export what was built: {why}"), 0);
+                return true;
+            }
+            None => {
+                built.exported.remove(0);
+                BuildOutput { index, end: true, ..BuildOutput::default() }
+            }
+        };
+        let aux = Some(BuildAux { output: Some(output), ..BuildAux::default() });
+        self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+        true
+    }
+
     fn built(&mut self, built: &Built) {
-        let id = built.image.id.to_string();
+        let Some(image) = &built.image else { return };
+        let id = image.id.to_string();
         let said = |stream: String| BuildMessage { stream, ..BuildMessage::default() };
         if self.steps.is_some() {
-            let result = BuildResult {
-                digest: built.image.manifest.to_string(),
-                config_digest: id.clone(),
-                names: built.names.clone(),
-            };
+            let names = built.names.clone();
+            let result = BuildResult { digest: image.manifest.to_string(), config_digest: id.clone(), names };
             let aux = Some(BuildAux { result: Some(result), ..BuildAux::default() });
             self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
         }
@@ -162,8 +203,8 @@ impl Work {
         self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
         if self.quiet {
             self.lines.push_back(said(format!("{id}\n")));
-        } else {
-            self.lines.push_back(said(format!("Successfully built {}\n", built.image.id.short())));
+        } else if self.steps.is_none() {
+            self.lines.push_back(said(format!("Successfully built {}\n", image.id.short())));
             for name in &built.names {
                 self.lines.push_back(said(format!("Successfully tagged {name}\n")));
             }
@@ -174,19 +215,21 @@ impl Work {
     }
 
     fn rest(self) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
-        let pieces = futures_util::stream::unfold((self, false), |(mut work, ended)| async move {
-            let mut ended = ended;
-            while work.lines.is_empty() && !ended {
+        let pieces = futures_util::stream::unfold(self, |mut work| async move {
+            while work.lines.is_empty() {
+                if work.ended {
+                    if !work.export().await {
+                        return None;
+                    }
+                    continue;
+                }
                 match work.next().await {
                     Step::Told(progress) => work.tell(progress),
-                    Step::Ended(outcome) => {
-                        work.end(outcome);
-                        ended = true;
-                    }
+                    Step::Ended(outcome) => work.end(outcome),
                 }
             }
             let piece: Vec<u8> = work.lines.drain(..).flat_map(|message| line(&message)).collect();
-            (!piece.is_empty()).then(|| (Bytes::from(piece), (work, ended)))
+            Some((Bytes::from(piece), work))
         });
         pieces.map(Ok)
     }

@@ -72,3 +72,137 @@ fn archives_are_unpacked_by_add_and_not_by_copy() -> Result<()> {
     assert_eq!(site.shell("ls /plain /kept")?, "/kept:\nb.tar\n\n/plain:\nb.tar");
     Ok(())
 }
+
+/// A server of files in the world's own network namespace.
+struct Web(std::process::Child);
+
+impl Web {
+    fn start(site: &Site, directory: &std::path::Path) -> Result<Self> {
+        let mut python = site.world.command("python3");
+        python.args(["-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory"]).arg(directory);
+        let child = python.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+        let web = Self(child);
+        tare_tests::until("the server to answer", || {
+            let mut curl = site.world.command("curl");
+            Ok(tare_tests::capture(curl.args(["-sf", "-o", "/dev/null", "http://127.0.0.1:8000/"]))?.code
+                == 0)
+        })?;
+        Ok(web)
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn add_fetches_and_believes_only_the_bytes() -> Result<()> {
+    let site = Site::new()?;
+    let served = site.world.dir().join("served");
+    std::fs::create_dir_all(&served)?;
+    std::fs::write(served.join("file.txt"), "one")?;
+    let _web = Web::start(&site, &served)?;
+    let dockerfile = "FROM IMAGE\nADD http://127.0.0.1:8000/file.txt /got/\nADD --chmod=755 http://127.0.0.1:8000/file.txt /named\n";
+    site.built(dockerfile)?;
+    assert_eq!(
+        site.shell("cat /got/file.txt /named; stat -c ' %a' /got/file.txt /named")?,
+        "oneone 600\n 755"
+    );
+    let again = site.built(dockerfile)?;
+    assert_eq!(again.out.matches("Using cache").count(), 2, "{}", again.out);
+    // The same length, and the date of the first: what it says of itself is the same.
+    let date = std::fs::metadata(served.join("file.txt"))?.modified()?;
+    std::fs::write(served.join("file.txt"), "two")?;
+    std::fs::File::options().append(true).open(served.join("file.txt"))?.set_modified(date)?;
+    site.built(dockerfile)?;
+    assert_eq!(site.shell("cat /named")?, "two");
+    let wrong =
+        format!("FROM IMAGE\nADD --checksum=sha256:{} http://127.0.0.1:8000/file.txt /x\n", "ab".repeat(32));
+    for (text, words) in [
+        (wrong.as_str(), "--checksum wants"),
+        ("FROM IMAGE\nADD http://127.0.0.1:8000/missing /x\n", "404"),
+        ("FROM IMAGE\nADD http://127.0.0.1:9/x /x\n", "refused"),
+        ("FROM IMAGE\nADD http://127.0.0.1:8000/ /x\n", "names no file"),
+        ("FROM IMAGE\nADD https://127.0.0.1:8000/a.git /x\n", "not supported yet"),
+    ] {
+        site.dockerfile(text)?;
+        let failed = site.build(&[])?;
+        assert!(failed.code != 0 && failed.err.contains(words), "{text}: {}", failed.err);
+    }
+    Ok(())
+}
+
+/// What other clients send is judged by the context's own rules, as docker's does not have to be.
+#[test]
+fn what_is_ignored_is_no_part_of_the_context() -> Result<()> {
+    let site = Site::new()?;
+    let dockerfile = format!("FROM {}\nCOPY . /all\n", site.image);
+    let regular = tar::EntryType::Regular;
+    let body = super::archive(&[
+        ("Dockerfile", regular, "", dockerfile.as_bytes()),
+        (".dockerignore", regular, "", b"Dockerfile\n.dockerignore\n*.log\ndeep/*\n!deep/kept\nempty\n"),
+        ("a.log", regular, "", b"x"),
+        ("b.txt", regular, "", b"x"),
+        ("deep/kept", regular, "", b"x"),
+        ("deep/gone", regular, "", b"x"),
+        ("empty/x", regular, "", b"x"),
+        (".tare-contexts/other/f", regular, "", b"other"),
+    ])?;
+    let said = site.post("t=built", &body)?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    assert_eq!(site.shell("cd /all && find . -type f | sort")?, "./b.txt\n./deep/kept");
+    // A Dockerfile from elsewhere, and a further context.
+    let elsewhere = format!("FROM {}\nCOPY --from=other f /f\nCOPY . /all\n", site.image);
+    let body = super::archive(&[
+        (".tare-dockerfile", regular, "", elsewhere.as_bytes()),
+        (".tare-contexts/other/f", regular, "", b"other"),
+        ("b.txt", regular, "", b"x"),
+    ])?;
+    let said = site.post("t=built&contexts=%7B%22other%22:%22tar:other%22%7D", &body)?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    assert_eq!(site.shell("cat /f; find /all -type f")?, "other/all/b.txt");
+    Ok(())
+}
+
+#[test]
+fn what_was_built_can_be_taken_as_an_archive_or_as_files() -> Result<()> {
+    let site = Site::new()?;
+    site.file("f", "content")?;
+    site.dockerfile("FROM scratch\nCOPY f /deep/f\n")?;
+    let mut tar = std::process::Command::new("tar");
+    let body =
+        std::process::Command::output(tar.args(["-c", "Dockerfile", "f"]).current_dir(site.directory()))?
+            .stdout;
+    let piece = |said: &str| -> Result<Vec<u8>> {
+        let mut all = Vec::new();
+        for line in said.lines() {
+            let line: serde_json::Value = serde_json::from_str(line)?;
+            let text = line["aux"]["tare.output"]["Bytes"].as_str().unwrap_or_default().to_owned();
+            let mut decode = std::process::Command::new("base64");
+            let mut child = decode
+                .arg("-d")
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()?;
+            std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes())?;
+            all.extend(child.wait_with_output()?.stdout);
+        }
+        Ok(all)
+    };
+    let said = site.post("outputs=%5B%7B%22Type%22:%22tar%22%7D%5D", &body)?;
+    let mut archive = tar::Archive::new(std::io::Cursor::new(piece(&said)?));
+    let names: Vec<String> =
+        archive.entries()?.map(|entry| Ok(entry?.path()?.display().to_string())).collect::<Result<_>>()?;
+    assert!(names.contains(&"deep/f".to_owned()), "{names:?}");
+    assert_eq!(site.world.docker(&["images", "-aq"])?.ok().lines().count(), 1, "no image was asked for");
+    let said = site.post("t=built&outputs=%5B%7B%22Type%22:%22docker%22%7D%5D", &body)?;
+    let file = site.world.dir().join("image.tar");
+    std::fs::write(&file, piece(&said)?)?;
+    site.world.docker(&["rmi", "built"])?.ok();
+    let loaded = site.world.docker(&["load", "-i", file.to_str().unwrap_or_default()])?;
+    assert!(loaded.ok().contains("built:latest"), "{loaded:?}");
+    Ok(())
+}

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
-use tare_build::{BuildRequest, NamedContext, Reuse, RunSettings, Source};
+use tare_build::{BuildRequest, Export, NamedContext, Reuse, RunSettings, Source};
 use tare_container::{Limits, NetworkMode};
 use tare_docker_api::{BuildExport, BuildSsh};
 use tare_http::{Query, Request};
-use tare_model::Reference;
+use tare_model::{Kind, Reference};
 
 use crate::{Error, Result, auth, parameter};
 
@@ -23,10 +23,15 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         platform: parameter::platform(query)?,
         args: args(query)?,
         labels: json(query, "labels")?,
-        reuse: Reuse { no_cache: parameter::flag(query, "nocache"), pull: parameter::flag(query, "pull") },
+        reuse: Reuse {
+            no_cache: parameter::flag(query, "nocache"),
+            pull: parameter::flag(query, "pull"),
+            cache_from: json(query, "cachefrom")?,
+        },
         run: run(query)?,
         credentials: auth::of_build_header(request)?,
         contexts: contexts(query)?,
+        exports: exports(query)?,
     };
     if request.has_body() {
         wanted.source = Source::Archive(request.body_stream());
@@ -52,11 +57,30 @@ fn refuse(query: &Query) -> Result<()> {
     if let Some(option) = query.all("securityopt").find(|option| !option.is_empty()) {
         return Err(Error::unsupported(format!("the security option {option} in builds")));
     }
-    let exports: Vec<BuildExport> = json(query, "outputs")?;
-    match exports.iter().find(|export| !matches!(export.kind.as_str(), "moby" | "image" | "")) {
-        Some(export) => Err(Error::unsupported(format!("--output type={}; use save or export", export.kind))),
+    let allowed: Vec<String> = json(query, "allow")?;
+    match allowed.iter().find(|one| !matches!(one.as_str(), "network.host" | "network.none")) {
+        Some(one) => Err(Error::Room {
+            message: format!("{one} is not allowed by this daemon: every RUN is confined"),
+            kind: Kind::Forbidden,
+        }),
         None => Ok(()),
     }
+}
+
+fn exports(query: &Query) -> Result<Vec<Export>> {
+    let wanted: Vec<BuildExport> = json(query, "outputs")?;
+    let export = |wanted: BuildExport| {
+        let pushed = wanted.attrs.get("push").is_some_and(|push| push == "true" || push.is_empty());
+        match wanted.kind.as_str() {
+            "" | "moby" | "image" if pushed => Ok(Export::Push),
+            "" | "moby" | "image" => Ok(Export::Image),
+            "docker" | "oci" => Ok(Export::Archive),
+            "tar" | "local" => Ok(Export::Files),
+            "registry" => Ok(Export::Push),
+            other => Err(Error::unsupported(format!("--output type={other}"))),
+        }
+    };
+    wanted.into_iter().map(export).collect()
 }
 
 fn name(text: &str) -> Result<Reference> {
@@ -164,7 +188,8 @@ mod tests {
             ("t=A", "invalid tag"),
             ("buildargs=[", "invalid value for buildargs"),
             ("memory=x", "invalid value"),
-            ("outputs=%5B%7B%22Type%22%3A%22tar%22%7D%5D", "not supported yet: --output"),
+            ("outputs=%5B%7B%22Type%22%3A%22cloud%22%7D%5D", "not supported yet: --output"),
+            ("allow=%5B%22security.insecure%22%5D", "security.insecure is not allowed"),
             ("contexts=%7B%22a%22%3A%22https%3A//x%22%7D", "not supported yet"),
         ] {
             let mut request = Request::test(tare_http::Method::POST, &format!("/build?{query}")).unwrap();

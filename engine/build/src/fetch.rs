@@ -1,0 +1,94 @@
+//! What ADD takes from the web: fetched each time, as what a server says of its files (ETag, dates) is no proof.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use futures_util::StreamExt;
+use tare_model::Digest;
+
+use crate::copy::{From, Remote};
+use crate::error::io;
+use crate::files::Files;
+use crate::job::Job;
+use crate::scratch::Scrap;
+use crate::{Error, Result};
+
+/// The most bytes of one file.
+const LIMIT: u64 = 16 << 30;
+
+/// A file that was fetched. It goes with this value.
+pub(crate) struct Fetched {
+    scrap: Scrap,
+    name: String,
+    unpack: bool,
+}
+
+impl Fetched {
+    /// The file as something to copy from.
+    pub(crate) fn from(&self) -> Result<From> {
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let root = rustix::fs::open(self.scrap.path(), flags, rustix::fs::Mode::empty());
+        let root = root.map_err(io("open what was fetched"))?;
+        let files = Files { root: Some(root), what: "web".to_owned() };
+        // Its name is one component, and no pattern.
+        let sources = vec![self.name.chars().flat_map(escaped).collect()];
+        Ok(From { files, sources, unpack: self.unpack })
+    }
+}
+
+fn escaped(c: char) -> Vec<char> {
+    if matches!(c, '*' | '?' | '[' | '\\') { vec!['\\', c] } else { vec![c] }
+}
+
+/// Fetches all files of a step, one after the other.
+pub(crate) async fn all(job: &Arc<Job>, remote: &[Remote]) -> Result<Vec<Fetched>> {
+    let mut fetched = Vec::new();
+    for one in remote {
+        fetched.push(self::one(job, one).await?);
+    }
+    Ok(fetched)
+}
+
+async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
+    let address = &remote.address;
+    let mut download = job.builder.registry.download(address).await?;
+    let name =
+        download.name.take().filter(|name| !matches!(name.as_str(), "." | "..") && !name.contains('\0'));
+    let name = name.ok_or_else(|| {
+        Error::Request(format!(
+            "ADD {address}: the address names no file; end the destination with a file name"
+        ))
+    })?;
+    let scrap = job.builder.on_disk.scrap()?;
+    let step = || format!("write what comes from {address}");
+    let mut file = File::create(scrap.path().join(&name)).map_err(io(step()))?;
+    let (mut hash, mut bytes) = (Context::new(&SHA256), 0_u64);
+    while let Some(piece) = download.body.next().await {
+        let piece = piece.map_err(|why| Error::Request(format!("ADD {address}: {why}")))?;
+        bytes += piece.len() as u64;
+        if bytes > LIMIT {
+            return Err(Error::Limit(format!("ADD {address}: the file has more than {LIMIT} bytes")));
+        }
+        hash.update(&piece);
+        file.write_all(&piece).map_err(io(step()))?;
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(hash.finish().as_ref());
+    let found = Digest::from_bytes(digest);
+    if let Some(expected) = remote.checksum.filter(|expected| *expected != found) {
+        let message =
+            format!("ADD {address}: the file has the digest {found}, and --checksum wants {expected}");
+        return Err(Error::Request(message));
+    }
+    let modified = download.modified.map_or(std::time::UNIX_EPOCH, |moment| {
+        let seconds = u64::try_from(moment.seconds).unwrap_or(0);
+        std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
+    });
+    use std::os::unix::fs::PermissionsExt;
+    file.set_modified(modified)
+        .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(0o600)))
+        .map_err(io(step()))?;
+    Ok(Fetched { scrap, name, unpack: remote.unpack })
+}

@@ -1,0 +1,124 @@
+//! The end of a build: the image with its names, and what was asked for beside or instead of it.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use tare_image::{CommitRequest, Image, PushRequest};
+use tare_model::{Digest, Reference};
+use tokio::sync::mpsc;
+
+use crate::error::io as failed;
+use crate::job::Job;
+use crate::progress::{Built, Exported};
+use crate::request::Export;
+use crate::state::State;
+use crate::{Error, Progress, Result};
+
+/// Bytes of one piece of an export.
+const PIECE: usize = 256 << 10;
+/// Pieces between the disk and who takes them.
+const AHEAD: usize = 4;
+
+/// What becomes of the last stage.
+pub(crate) struct Wanted {
+    pub names: Vec<Reference>,
+    pub labels: BTreeMap<String, String>,
+    pub exports: Vec<Export>,
+}
+
+pub(crate) async fn finish(job: &Arc<Job>, target: usize, wanted: Wanted) -> Result<Built> {
+    let state = job.rest.finished[target].borrow().clone().ok_or(Error::Cancelled)?;
+    let names: Vec<_> = wanted.names.into_iter().map(Reference::or_latest).collect();
+    // Whoever wants the files alone wants no image.
+    let only_files = !wanted.exports.is_empty() && wanted.exports.iter().all(|one| *one == Export::Files);
+    let image = if only_files { None } else { Some(commit(job, &state, &names, &wanted.labels).await?) };
+    let mut exported = Vec::new();
+    for (index, export) in wanted.exports.into_iter().enumerate() {
+        match (export, &image) {
+            (Export::Files, _) => exported.push(Exported { index, pieces: files(job, state.clone())? }),
+            (Export::Archive, Some(image)) => {
+                let mut of: Vec<String> = names.iter().map(Reference::familiar).collect();
+                if of.is_empty() {
+                    of.push(image.id.to_string());
+                }
+                let pieces = job.builder.engine.images().save(&of, None).await?;
+                exported.push(Exported { index, pieces });
+            }
+            (Export::Push, Some(_)) => push(job, &names).await?,
+            (Export::Image | Export::Archive | Export::Push, _) => {}
+        }
+    }
+    let names = names.iter().map(Reference::familiar).collect();
+    Ok(Built { image, names, exported })
+}
+
+async fn commit(
+    job: &Job,
+    state: &State,
+    names: &[Reference],
+    labels: &BTreeMap<String, String>,
+) -> Result<Image> {
+    let config = state.image_config(labels, job.epoch);
+    let request =
+        CommitRequest { layers: state.layers.clone(), config, parent: None::<Digest>, names: names.to_vec() };
+    Ok(job.builder.engine.images().commit(request).await?)
+}
+
+async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
+    if names.is_empty() {
+        return Err(Error::Request(
+            "an image without a name cannot be pushed: add -t REGISTRY/NAME".to_owned(),
+        ));
+    }
+    for name in names {
+        let credentials = job.rest.credentials.get(name.domain()).cloned();
+        let (job, after) = (job.clone(), job.rest.total + 1);
+        let request = PushRequest { reference: name.clone(), platform: None, credentials };
+        let images = job.builder.engine.images().clone();
+        images.push(request, move |progress| job.tell(Progress::Pull(after, progress))).await?;
+    }
+    Ok(())
+}
+
+/// The files of a stage as a tar, piece by piece as they are taken.
+fn files(job: &Arc<Job>, state: Arc<State>) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+    let (to, from) = mpsc::channel(AHEAD);
+    let snapshots = job.builder.engine.snapshots().clone();
+    let write = move || {
+        let mut pieces = Pieces { to, piece: Vec::with_capacity(PIECE) };
+        let root = snapshots.open_root(state.top().as_ref());
+        let written = root.and_then(|root| root.export(&mut pieces)).map_err(io::Error::other);
+        if let Err(error) = written.and_then(|()| pieces.flush()) {
+            let _ = pieces.to.blocking_send(Err(error)); // nobody takes it any more
+        }
+    };
+    // Not in the pool of the threads that may block: they are few, and this one waits for a client.
+    std::thread::Builder::new().name("export".to_owned()).spawn(write).map_err(failed("start a thread"))?;
+    Ok(stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed())
+}
+
+struct Pieces {
+    to: mpsc::Sender<io::Result<Bytes>>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(PIECE - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..length]);
+        if self.piece.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        let sent = self.to.blocking_send(Ok(piece.into()));
+        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+}
