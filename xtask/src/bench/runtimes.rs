@@ -27,6 +27,8 @@ type Work = fn(&Rival, &Bench) -> Task;
 /// What the works need: a directory with two bundles.
 struct Bench {
     dir: PathBuf,
+    /// In memory, as `/run` is where systemd runs: a runtime keeps no state on a disk.
+    states: PathBuf,
     rivals: Vec<Rival>,
     floor: Rc<Runner>,
 }
@@ -57,6 +59,7 @@ pub(crate) fn run(runs: u32) -> Result<()> {
 impl Bench {
     fn prepare() -> Result<Self> {
         let dir = std::env::temp_dir().join(format!("tare-bench-{}", std::process::id()));
+        let states = Path::new("/dev/shm").join(format!("tare-bench-{}", std::process::id()));
         bundle(&dir.join("true"), &["/bin/true"])?;
         bundle(&dir.join("sleep"), &["/bin/sleep", "600"])?;
         let hybrid = Path::new("/sys/fs/cgroup/unified/cgroup.controllers").exists();
@@ -66,7 +69,7 @@ impl Bench {
         let rival = |name: &'static str, program: &str, runner: &Rc<Runner>| Rival {
             name,
             program: program.to_owned(),
-            state: dir.join("state").join(name),
+            state: states.join(name),
             runner: runner.clone(),
             number: Cell::new(0),
         };
@@ -76,7 +79,7 @@ impl Bench {
             rival("runc", "runc", &plain),
             rival("youki", "youki", &plain),
         ];
-        Ok(Self { dir, rivals, floor: plain })
+        Ok(Self { dir, states, rivals, floor: plain })
     }
 
     /// The least that a work can take: the kernel's part of a container, or the start of any program.
@@ -98,6 +101,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.dir);
+        let _ = std::fs::remove_dir_all(&self.states);
     }
 }
 
