@@ -27,7 +27,9 @@ impl Kept {
     /// # Errors
     /// [`Error::NotNow`] when it has ended, or is paused unless that is to be ignored; otherwise as for [`crate::exec`].
     pub fn exec(&self, process: &Process, stdio: Stdio, entry: &Entry<'_>) -> Result<Running> {
-        match self.status()? {
+        let group = self.cgroup();
+        let frozen = || group.as_ref().is_ok_and(|group| group.is_frozen().unwrap_or(false));
+        match self.status_with(frozen)? {
             Status::Stopped => {
                 return Err(Error::NotNow("cannot exec in a stopped container".to_owned()));
             }
@@ -42,7 +44,7 @@ impl Kept {
         let spec = self.spec()?;
         let cgroup = match self.record.cgroup {
             None if entry.groups.is_empty() => None,
-            _ => Some(self.cgroup()?.below(entry.groups)?),
+            _ => Some(group?.below(entry.groups)?),
         };
         let mut process = process.clone();
         announce(&mut process, entry.listen_fds);

@@ -15,15 +15,19 @@ impl Kept {
     /// # Errors
     /// When the kernel does not answer.
     pub fn status(&self) -> Result<Status> {
+        // The group goes when the container is deleted by somebody else.
+        self.status_with(|| self.cgroup().and_then(|group| Ok(group.is_frozen()?)).unwrap_or(false))
+    }
+
+    /// For who has opened the groups already: there are many on hosts with v1.
+    pub(super) fn status_with(&self, paused: impl FnOnce() -> bool) -> Result<Status> {
         if self.init()?.is_none() {
             return Ok(Status::Stopped);
         }
         if self.dir.join(door::START).exists() {
             return Ok(Status::Created);
         }
-        // The group goes when the container is deleted by somebody else.
-        let paused = self.cgroup().and_then(|group| Ok(group.is_frozen()?)).unwrap_or(false);
-        Ok(if paused { Status::Paused } else { Status::Running })
+        Ok(if paused() { Status::Paused } else { Status::Running })
     }
 
     /// What `state` prints.
