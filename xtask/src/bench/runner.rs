@@ -126,7 +126,7 @@ fn resident(words: &[String]) -> Result<f64> {
     let ended =
         Command::new("busybox").args(["time", "-f", "%M"]).args(words).stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&ended.stderr);
-    ensure!(ended.status.success(), "{} fails here: {}", words[0], said.trim());
+    ensure!(ended.status.success(), "{}", said.lines().next().unwrap_or("it failed without a word"));
     let number = said.lines().last().and_then(|line| line.trim().parse::<f64>().ok());
     let pages = number.with_context(|| format!("{} fails here: {}", words.join(" "), said.trim()))?;
     Ok(pages / (rustix::param::page_size() as f64 / 1024.0))
