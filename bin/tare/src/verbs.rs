@@ -71,6 +71,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("container" ["create"], "create", "Create a new container", [create::CREATE], "IMAGE [COMMAND] [ARG...]", (1, ANY), true, run::create),
     verb!("" [], "daemon", "Run the daemon in the foreground; takes the flags of tared", [], "[FLAGS...]", (0, ANY), true, daemon::daemon),
     verb!("system" ["events"], "events", "Get real time events from the server", [events::EVENTS], "", (0, 0), false, events::events),
+    verb!("" [], "registry", "Serve images to other machines: serve, gc; --help tells more", [], "serve|gc [FLAGS...]", (1, ANY), true, daemon::registry),
     verb!("image" ["history"], "history", "Show the history of an image", [images::HISTORY], "IMAGE", (1, 1), false, images::history),
     verb!("" [], "inspect", "Return low-level information on Tare objects", [inspect::INSPECT], "NAME|ID [NAME|ID...]", (1, ANY), false, inspect::any),
     verb!("container" ["kill"], "kill", "Kill one or more running containers", [lifecycle::KILL], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::kill),

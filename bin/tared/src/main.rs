@@ -4,6 +4,7 @@ mod given;
 mod listen;
 mod notify;
 mod place;
+mod registry;
 mod rooms;
 mod settings;
 mod stop;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use settings::Settings;
+use tracing::level_filters::LevelFilter;
 
 /// Threads that serve; what blocks has its own, which end when they are idle.
 const WORKERS: usize = 2;
@@ -27,12 +29,18 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
+    let mut arguments = std::env::args_os().peekable();
+    let program = arguments.next();
+    if arguments.peek().is_some_and(|word| word == "registry") {
+        arguments.next();
+        return registry::run(program.into_iter().chain(arguments));
+    }
     let settings = Settings::read(std::env::args_os())?;
     if settings.validate_only {
         println!("configuration OK");
         return Ok(());
     }
-    start_log(&settings);
+    start_log(settings.log_level);
     let place = place::take(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -60,11 +68,11 @@ async fn serve(settings: &Settings) -> Result<()> {
     rooms::close(rooms).await
 }
 
-fn start_log(settings: &Settings) {
+fn start_log(level: LevelFilter) {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
-        .with_max_level(settings.log_level)
+        .with_max_level(level)
         .init();
 }

@@ -20,7 +20,7 @@ use crate::reply::{Body, Content, Reply, Takeover, into_response, takeover_head}
 use crate::request::Request;
 use crate::router::Router;
 use crate::serve::stopped;
-use crate::stream::{Stream, Upgraded};
+use crate::stream::{Arrived, Stream, Upgraded};
 
 /// How long a head may take to arrive, and how long a connection may idle between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,6 +33,8 @@ const HEADERS_MAX: usize = 128;
 struct Signals {
     /// A request has begun, so a client that hangs up no longer waits for it to be read.
     busy: AtomicBool,
+    /// Whether a slash at the end of a path means nothing.
+    slashes: AtomicBool,
     handed_over: Mutex<Option<(StatusCode, HeaderMap, Takeover)>>,
 }
 
@@ -41,8 +43,11 @@ struct Signals {
 /// Hyper drives the connection until a handler takes it over. Then hyper is put aside in the middle of its request and gives
 /// back the socket and what it has read ahead: that works with and without `Upgrade` in the request, which hyper's own
 /// upgrades do not.
-pub(crate) async fn serve(stream: Stream, router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(arrived: Arrived, router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+    let Some(stream) = arrived.greeted().await else { return };
     let over_tcp = matches!(stream, Stream::Tcp(_));
+    // A registry's addresses end with a slash in its specification, the daemon's do not.
+    let slashes = matches!(stream, Stream::Public(_) | Stream::Tls(_));
     let Ok(hangup) = Hangup::of(&stream) else {
         return; // out of descriptors: the client sees a closed connection
     };
@@ -51,7 +56,9 @@ pub(crate) async fn serve(stream: Stream, router: Arc<Router>, mut stop: watch::
         let signals = Arc::clone(&signals);
         move |request| {
             let refused = if over_tcp { origin::refusal(request.headers()) } else { None };
-            answer(Arc::clone(&router), Arc::clone(&signals), request, refused)
+            let signals = Arc::clone(&signals);
+            signals.slashes.store(slashes, Ordering::Relaxed);
+            answer(Arc::clone(&router), signals, request, refused)
         }
     });
     let mut connection = http1::Builder::new()
@@ -103,7 +110,7 @@ async fn answer(
     signals.busy.store(true, Ordering::Relaxed);
     let (head, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
-    let reply = match Request::new(head, body) {
+    let reply = match Request::new(head, body, signals.slashes.load(Ordering::Relaxed)) {
         Ok(_) if page.is_some() => router.refusal(StatusCode::FORBIDDEN, page.unwrap_or_default()),
         Ok(request) => router.answer(request).await,
         Err(refused) => router.refusal(StatusCode::BAD_REQUEST, refused.to_string()),

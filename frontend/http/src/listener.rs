@@ -3,13 +3,16 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
-use crate::stream::Stream;
+use crate::stream::{Arrived, Stream};
 use crate::{Error, Result};
 
 const BACKLOG: i32 = 1024;
@@ -20,13 +23,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// A socket on which clients arrive. One on a path of the file system removes it when dropped.
-#[derive(Debug)]
 pub struct Listener(Socket);
 
-#[derive(Debug)]
 enum Socket {
     Unix(UnixListener, Option<SocketFile>),
     Tcp(TcpListener),
+    /// For everybody, by TLS or not.
+    Public(TcpListener, Option<TlsAcceptor>),
 }
 
 /// The file of a unix socket that we have bound, known by its inode so that a successor's is not removed.
@@ -34,6 +37,12 @@ enum Socket {
 struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Listener").field(&self.address()).finish()
+    }
 }
 
 impl Listener {
@@ -56,6 +65,16 @@ impl Listener {
         }
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         Self::from_tcp(listener).map_err(failed)
+    }
+
+    /// Listens on TCP for clients that the front end itself judges: under any name that leads here, by TLS where `tls` says
+    /// with which certificate.
+    pub fn public(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
+        let failed = |source| Error::Listen { address: address.to_string(), source };
+        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let listener = TcpListener::from_std(listener).map_err(failed)?;
+        Ok(Self(Socket::Public(listener, tls.map(TlsAcceptor::from))))
     }
 
     /// Takes a socket that already listens, as systemd passes them (sd_listen_fds(3)).
@@ -81,19 +100,27 @@ impl Listener {
         match &self.0 {
             Socket::Unix(_, Some(file)) => format!("unix://{}", file.path.display()),
             Socket::Unix(_, None) => "fd://".to_owned(),
-            Socket::Tcp(listener) => {
+            Socket::Tcp(listener) | Socket::Public(listener, _) => {
                 listener.local_addr().map_or_else(|_| "tcp://".to_owned(), |a| format!("tcp://{a}"))
             }
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+    pub(crate) async fn accept(&self) -> io::Result<Arrived> {
         match &self.0 {
-            Socket::Unix(listener, _) => Ok(Stream::Unix(listener.accept().await?.0)),
+            Socket::Unix(listener, _) => Ok(Arrived::Ready(Stream::Unix(listener.accept().await?.0))),
+            Socket::Public(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                let _ = set_options(&stream); // as below
+                Ok(match tls {
+                    None => Arrived::Ready(Stream::Public(stream)),
+                    Some(tls) => Arrived::Greets(tls.clone(), stream),
+                })
+            }
             Socket::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let _ = set_options(&stream); // a connection without keepalive serves as well
-                Ok(Stream::Tcp(stream))
+                Ok(Arrived::Ready(Stream::Tcp(stream)))
             }
         }
     }

@@ -37,9 +37,12 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(head: Parts, body: Option<Incoming>) -> Result<Self> {
+    /// With `slashes`, one at the end of the path is passed over.
+    pub(crate) fn new(head: Parts, body: Option<Incoming>, slashes: bool) -> Result<Self> {
+        let raw = head.uri.path();
+        let raw = raw.strip_suffix('/').filter(|rest| slashes && !rest.is_empty()).unwrap_or(raw);
         Ok(Self {
-            path: crate::path::clean(head.uri.path())?,
+            path: crate::path::clean(raw)?,
             query: Query::parse(head.uri.query().unwrap_or_default()),
             method: head.method,
             headers: head.headers,

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::hangup::Hangup;
 
@@ -14,11 +16,38 @@ use crate::hangup::Hangup;
 /// not turn the close into a reset that eats what the client has yet to read.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// How long a client may take to agree on TLS.
+const GREETING: Duration = Duration::from_secs(10);
+
 /// A client's socket.
 #[derive(Debug)]
 pub(crate) enum Stream {
     Unix(UnixStream),
     Tcp(TcpStream),
+    /// A client that the front end judges.
+    Public(TcpStream),
+    /// The same, by TLS.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A client that has arrived.
+pub(crate) enum Arrived {
+    Ready(Stream),
+    /// It has to agree on TLS first.
+    Greets(TlsAcceptor, TcpStream),
+}
+
+impl Arrived {
+    /// The client's stream; `None` for one that does not agree in time.
+    pub(crate) async fn greeted(self) -> Option<Stream> {
+        match self {
+            Self::Ready(stream) => Some(stream),
+            Self::Greets(tls, stream) => {
+                let agreed = tokio::time::timeout(GREETING, tls.accept(stream)).await.ok()?.ok()?;
+                Some(Stream::Tls(Box::new(agreed)))
+            }
+        }
+    }
 }
 
 /// A connection that a handler has taken over: bytes both ways. Shutting it down closes our direction alone.
@@ -74,7 +103,8 @@ impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tcp(stream) | Self::Public(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -83,7 +113,8 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tcp(stream) | Self::Public(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -94,7 +125,8 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tcp(stream) | Self::Public(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -105,14 +137,16 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tcp(stream) | Self::Public(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tcp(stream) | Self::Public(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -25,6 +25,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("container", &["image", "snapshot", "network", "volume", "store"]),
     ("build", &["container", "image", "snapshot", "registry", "store"]),
     ("docker", &["http"]),
+    ("distribution", &["http"]),
 ];
 
 /// What a running container must not carry, by crate name.
