@@ -25,11 +25,51 @@ pub(crate) fn features() -> Value {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
             "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
-            "seccomp": {"enabled": true},
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "seccomp": seccomp(),
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
         },
+    })
+}
+
+fn seccomp() -> Value {
+    let flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"];
+    let flags = flags.map(|name| format!("SECCOMP_FILTER_FLAG_{name}"));
+    let archs = [
+        "AARCH64",
+        "ARM",
+        "LOONGARCH64",
+        "M68K",
+        "MIPS",
+        "MIPS64",
+        "MIPS64N32",
+        "MIPSEL",
+        "MIPSEL64",
+        "MIPSEL64N32",
+        "PARISC",
+        "PARISC64",
+        "PPC",
+        "PPC64",
+        "PPC64LE",
+        "RISCV64",
+        "S390",
+        "S390X",
+        "SH",
+        "SHEB",
+        "X32",
+        "X86",
+        "X86_64",
+    ];
+    let operators = ["EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"];
+    let actions = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "NOTIFY", "TRACE", "TRAP"];
+    json!({
+        "enabled": true,
+        "actions": actions.map(|name| format!("SCMP_ACT_{name}")),
+        "operators": operators.map(|name| format!("SCMP_CMP_{name}")),
+        "archs": archs.map(|name| format!("SCMP_ARCH_{name}")),
+        "knownFlags": flags,
+        "supportedFlags": flags,
     })
 }

@@ -167,7 +167,14 @@ fn start(root: &Path, spec: &Spec, args: &[&str], cgroup: Option<&Cgroup>) -> Ow
 
 fn exec(container: &OwnedFd, spec: &Spec, cgroup: Option<&Cgroup>) {
     let process: Process = serde_json::from_value(process(&["true"])).unwrap();
-    let target = Target { pidfd: container.as_fd(), spec, cgroup, seccomp_cache: None };
+    let target = Target {
+        id: "bench",
+        bundle: Path::new("/"),
+        pidfd: container.as_fd(),
+        spec,
+        cgroup,
+        seccomp_cache: None,
+    };
     reap(&tare_runtime::exec(&target, &process, nowhere()).unwrap().pidfd);
 }
 

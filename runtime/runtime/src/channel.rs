@@ -1,11 +1,11 @@
 //! The one conversation between caller and init: a socket that closes when init becomes the user's program.
 //!
 //! caller → init: `g` go (the ids are yours; only with a user namespace) · `s` start · `k` the start comes by the door.
-//! init → caller: `B` born, with my number and a pidfd (only into a user namespace of others) · `H` call your hooks, then go, and my number · `R` ready, with warnings and perhaps the terminal · `E` failed, with an exit code and one line · end of file.
+//! init → caller: `B` born, with my number and a pidfd (only into a user namespace of others) · `C` the terminal · `L` my seccomp listener, by number, then go · `H` call your hooks, then go, and my number · `R` ready, with warnings · `E` failed, with an exit code and one line · end of file.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
@@ -22,6 +22,8 @@ const GO: u8 = b'g';
 const START: u8 = b's';
 const KEEP: u8 = b'k';
 const BORN: u8 = b'B';
+const CONSOLE: u8 = b'C';
+const LISTENER: u8 = b'L';
 const HOOKS: u8 = b'H';
 const READY: u8 = b'R';
 const FAILED: u8 = b'E';
@@ -36,8 +38,11 @@ pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 pub(crate) enum Word {
     Ready {
         warnings: Vec<String>,
-        console: Option<OwnedFd>,
     },
+    /// The terminal's master.
+    Console(OwnedFd),
+    /// Its filter is loaded; the listener has this number in init.
+    Listener(RawFd),
     Failed(Failure),
     /// init was made by the process that entered a user namespace for it.
     Born {
@@ -52,22 +57,22 @@ pub(crate) enum Word {
 
 /// Caller: the ids are mapped.
 pub(crate) fn go(socket: BorrowedFd<'_>) -> io::Result<()> {
-    send(socket, &[GO], None)
+    send(socket, &[GO], None).map(drop)
 }
 
 /// Caller: the hooks are done; this is your number.
 pub(crate) fn go_on(socket: BorrowedFd<'_>, pid: i32) -> io::Result<()> {
-    send(socket, &pid.to_ne_bytes(), None)
+    send(socket, &pid.to_ne_bytes(), None).map(drop)
 }
 
 /// Caller: become the program.
 pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
-    send(socket, &[START], None)
+    send(socket, &[START], None).map(drop)
 }
 
 /// Caller: I go, and somebody else will start you.
 pub(crate) fn keep(socket: BorrowedFd<'_>) -> io::Result<()> {
-    send(socket, &[KEEP], None)
+    send(socket, &[KEEP], None).map(drop)
 }
 
 /// Caller: waits for init's next word.
@@ -75,10 +80,12 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
     let mut text = vec![0; LONGEST];
     let (length, fd) = receive(socket, &mut text)?;
     Ok(match (&text[..length], fd) {
-        ([READY, warnings @ ..], console) => {
+        ([READY, warnings @ ..], _) => {
             let warnings = String::from_utf8_lossy(warnings);
-            Word::Ready { warnings: warnings.lines().map(str::to_owned).collect(), console }
+            Word::Ready { warnings: warnings.lines().map(str::to_owned).collect() }
         }
+        ([CONSOLE], Some(console)) => Word::Console(console),
+        ([LISTENER, a, b, c, d], _) => Word::Listener(RawFd::from_ne_bytes([*a, *b, *c, *d])),
         ([BORN, a, b, c, d], Some(pidfd)) => Word::Born { pid: i32::from_ne_bytes([*a, *b, *c, *d]), pidfd },
         ([HOOKS], _) => Word::Hooks,
         ([FAILED, exit_code, message @ ..], _) => Word::Failed(Failure {
@@ -92,7 +99,7 @@ pub(crate) fn hear(socket: BorrowedFd<'_>) -> io::Result<Word> {
 /// Who entered a user namespace: there is init.
 pub(crate) fn born(socket: BorrowedFd<'_>, pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<()> {
     let [a, b, c, d] = pid.to_ne_bytes();
-    send(socket, &[BORN, a, b, c, d], Some(pidfd))
+    send(socket, &[BORN, a, b, c, d], Some(pidfd)).map(drop)
 }
 
 /// Init: waits for [`go`]. False when the caller is gone.
@@ -125,15 +132,22 @@ pub(crate) fn wait_order(socket: BorrowedFd<'_>) -> Order {
     }
 }
 
+/// Init: the terminal's master.
+pub(crate) fn console(socket: BorrowedFd<'_>, console: BorrowedFd<'_>) -> io::Result<()> {
+    send(socket, &[CONSOLE], Some(console)).map(drop)
+}
+
+/// Init: gives its seccomp listener away, and waits for [`go`]. False when the caller is gone.
+pub(crate) fn give_listener(socket: BorrowedFd<'_>, listener: RawFd) -> bool {
+    let [a, b, c, d] = listener.to_ne_bytes();
+    say(socket, &[LISTENER, a, b, c, d]).is_ok() && wait_go(socket)
+}
+
 /// Init: only execve is left to do.
-pub(crate) fn ready(
-    socket: BorrowedFd<'_>,
-    warnings: &[String],
-    console: Option<BorrowedFd<'_>>,
-) -> io::Result<()> {
+pub(crate) fn ready(socket: BorrowedFd<'_>, warnings: &[String]) -> io::Result<()> {
     let mut text = vec![READY];
     text.extend_from_slice(warnings.join("\n").as_bytes());
-    send(socket, &text, console)
+    say(socket, &text)
 }
 
 /// Init: a step failed, and nothing follows.
@@ -141,10 +155,16 @@ pub(crate) fn failed(socket: BorrowedFd<'_>, failure: &Failure) {
     let mut text = vec![FAILED, failure.exit_code];
     text.extend_from_slice(failure.message.as_bytes());
     // Nobody is left to be told when the caller is gone.
-    drop(send(socket, &text, None));
+    drop(say(socket, &text));
 }
 
-pub(crate) fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+/// Init may have its filter already, and every profile lets it write(2).
+fn say(socket: BorrowedFd<'_>, text: &[u8]) -> io::Result<()> {
+    retry_on_intr(|| rustix::io::write(socket, &text[..text.len().min(LONGEST)]))?;
+    Ok(())
+}
+
+pub(crate) fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<usize> {
     let text = &text[..text.len().min(LONGEST)];
     let fds: Vec<BorrowedFd<'_>> = fd.into_iter().collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -152,7 +172,16 @@ pub(crate) fn send(socket: BorrowedFd<'_>, text: &[u8], fd: Option<BorrowedFd<'_
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
         return Err(Errno::NOBUFS.into());
     }
-    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL))?;
+    let sent = retry_on_intr(|| sendmsg(socket, &[IoSlice::new(text)], &mut ancillary, SendFlags::NOSIGNAL))?;
+    Ok(sent)
+}
+
+/// Over a stream, whole, the descriptor with the first byte.
+pub(crate) fn send_all(socket: BorrowedFd<'_>, text: &[u8], fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut sent = send(socket, text, Some(fd))?;
+    while sent < text.len() {
+        sent += send(socket, &text[sent..], None)?;
+    }
     Ok(())
 }
 
@@ -196,11 +225,13 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_comes_with_ready() {
+    fn the_terminal_comes_before_ready() {
         let (ours, theirs) = pair().unwrap();
         let (read, write) = rustix::pipe::pipe().unwrap();
-        ready(theirs.as_fd(), &["a".into(), "b".into()], Some(write.as_fd())).unwrap();
-        let Word::Ready { warnings, console: Some(console) } = hear(ours.as_fd()).unwrap() else { panic!() };
+        console(theirs.as_fd(), write.as_fd()).unwrap();
+        ready(theirs.as_fd(), &["a".into(), "b".into()]).unwrap();
+        let Word::Console(console) = hear(ours.as_fd()).unwrap() else { panic!() };
+        let Word::Ready { warnings } = hear(ours.as_fd()).unwrap() else { panic!() };
         assert_eq!(warnings, ["a", "b"]);
         rustix::io::write(&console, b"x").unwrap();
         assert_eq!(rustix::io::read(&read, &mut [0; 4]).unwrap(), 1);

@@ -16,7 +16,9 @@ use crate::hooks::Occasions;
 use crate::ids;
 use crate::init::{self, Init};
 use crate::join::{self, Joined};
+use crate::kept::State;
 use crate::labels;
+use crate::listener::Listener;
 use crate::plan;
 use crate::seccomp::{self, Filter};
 use crate::sources::{self, Sources};
@@ -33,6 +35,8 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
         opened => Some(opened?),
     };
     let hooks = Occasions::of(launch.spec, launch.id, launch.bundle)?;
+    let state = || State::of(launch.spec, launch.id, launch.bundle);
+    let listener = Listener::connect(launch.spec, filter.as_ref(), state)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Namespaces that a user namespace of others owns are made, and init is born, once that has been entered.
@@ -63,7 +67,8 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks };
+    let mut created =
+        Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks, listener };
     if twice {
         become_second(&mut created)?;
     }
@@ -111,9 +116,8 @@ pub(crate) fn rank(pid: &str, process: &plan::ProcessPlan) -> Result<Option<Stri
 
 pub(crate) fn ready(created: &mut Created) -> Result<()> {
     let error = match hear(created) {
-        Ok(Word::Ready { warnings, console }) => {
+        Ok(Word::Ready { warnings }) => {
             created.warnings.extend(warnings);
-            created.console = console;
             return Ok(());
         }
         Ok(Word::Failed(failure)) => failure.into(),
@@ -124,15 +128,30 @@ pub(crate) fn ready(created: &mut Created) -> Result<()> {
     Err(error)
 }
 
-/// init's next word, after the hooks that it wants called.
-fn hear(created: &Created) -> Result<Word> {
-    let socket = created.socket.as_fd();
-    let word = channel::hear(socket).map_err(|e| Error::step("hear from init", e))?;
-    let (Word::Hooks, Some(hooks)) = (&word, &created.hooks) else { return Ok(word) };
-    hooks.create_runtime(created.pid)?;
-    channel::go_on(socket, created.pid)
-        .and_then(|()| channel::hear(socket))
-        .map_err(|e| Error::step("talk to init", e))
+/// init's next word for us, after what it wants done on the way.
+fn hear(created: &mut Created) -> Result<Word> {
+    loop {
+        let word = channel::hear(created.socket.as_fd()).map_err(|e| Error::step("hear from init", e))?;
+        let socket = created.socket.as_fd();
+        let answered = match (word, &created.hooks, &mut created.listener) {
+            (Word::Console(console), ..) => {
+                created.console = Some(console);
+                Ok(())
+            }
+            (Word::Hooks, Some(hooks), _) => {
+                hooks.create_runtime(created.pid)?;
+                channel::go_on(socket, created.pid)
+            }
+            (Word::Listener(number), _, listener @ Some(_)) => {
+                // Its end tells the agent that this is all.
+                let listener = listener.take().ok_or(Error::Died)?;
+                listener.hand_over(created.pid, created.pidfd.as_fd(), number)?;
+                channel::go(socket)
+            }
+            (word, ..) => return Ok(word),
+        };
+        answered.map_err(|e| Error::step("talk to init", e))?;
+    }
 }
 
 pub(crate) fn start(created: Created) -> Result<Running> {

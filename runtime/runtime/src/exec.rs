@@ -18,7 +18,9 @@ use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
 use crate::identity;
 use crate::join::{self, Joined};
+use crate::kept::{State, Status};
 use crate::labels;
+use crate::listener::Listener;
 use crate::plan::{self, Identity, MemoryPlan, ProcessPlan};
 use crate::program::{self, Program};
 use crate::root::RootDir;
@@ -41,6 +43,8 @@ pub(crate) fn exec_preserving(
     labels::check(&plan.labels, target.spec)?;
     let memory = target.spec.linux.as_ref().map(plan::memory_policy).transpose()?.flatten();
     let filter = create::filter(target.spec, target.seccomp_cache)?;
+    let running = || State { status: Status::Running, ..State::of(target.spec, target.id, target.bundle) };
+    let listener = Listener::connect(target.spec, filter.as_ref(), running)?;
     let kinds = plan::own_namespaces(target.spec);
     let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
@@ -75,7 +79,8 @@ pub(crate) fn exec_preserving(
     joined.leave().and(pinned.leave())?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created = Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None };
+    let mut created =
+        Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None, listener };
     created.warnings.extend(plan.warnings.iter().cloned());
     if twice {
         create::become_second(&mut created)?;

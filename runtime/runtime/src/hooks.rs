@@ -33,18 +33,7 @@ impl Occasions {
             return Ok(None);
         };
         check(hooks)?;
-        let state = State {
-            oci_version: spec.oci_version.clone(),
-            id: id.to_owned(),
-            pid: 0,
-            status: Status::Creating,
-            bundle: bundle.to_owned(),
-            rootfs: None,
-            created: None,
-            annotations: spec.annotations.clone(),
-            owner: None,
-        };
-        Ok(Some(Self { hooks: hooks.clone(), state }))
+        Ok(Some(Self { hooks: hooks.clone(), state: State::of(spec, id, bundle) }))
     }
 
     /// Whether init must stop before it leaves the host's root, and learn its number.

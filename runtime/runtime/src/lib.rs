@@ -29,6 +29,7 @@ mod init;
 mod join;
 pub mod kept;
 mod labels;
+mod listener;
 mod mounts;
 mod overlay;
 mod plan;
@@ -131,6 +132,7 @@ pub struct Created {
     pub warnings: Vec<String>,
     socket: OwnedFd,
     hooks: Option<hooks::Occasions>,
+    listener: Option<listener::Listener>,
 }
 
 /// A program that runs.
@@ -148,6 +150,10 @@ pub struct Running {
 
 /// A container to run another program in.
 pub struct Target<'a> {
+    /// Its name.
+    pub id: &'a str,
+    /// Absolute.
+    pub bundle: &'a Path,
     /// Its init.
     pub pidfd: BorrowedFd<'a>,
     /// Its config.json: namespaces and seccomp are taken from it.

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -43,23 +43,29 @@ pub(crate) struct Program<'a> {
 pub(crate) fn run(mut program: Program<'_>, root: &RootDir) -> Result<Infallible, Failure> {
     let plan = program.plan;
     let environment = environment(plan, root);
+    if let Some(terminal) = program.terminal {
+        channel::console(program.socket, terminal.master.as_fd()).at("send the terminal")?;
+    }
     schedule::apply(&plan.schedule)?;
     identity::limit(&plan.rlimits, &mut program.warnings)?;
     let entered = change_directory(&plan.cwd);
     labels::ask(&plan.labels)?;
     // Loading a filter takes CAP_SYS_ADMIN unless no_new_privs is set, so it cannot wait until that is gone.
     if !plan.no_new_privileges {
-        load(program.filter)?;
+        program.load()?;
     }
     identity::assume(&plan.identity, plan.capabilities)?;
     enter(plan, entered)?;
     umask(Mode::from_raw_mode(plan.identity.umask));
     if plan.no_new_privileges {
         set_no_new_privs(true).at("set no_new_privs")?;
+        // The caller, who knows the agent, may not be there any more when the start comes.
+        if program.filter.is_some_and(Filter::notifies) {
+            program.load()?;
+        }
     }
     let path = find(plan, &environment)?;
-    let master = program.terminal.map(|terminal| terminal.master.as_fd());
-    channel::ready(program.socket, &program.warnings, master).at("report")?;
+    channel::ready(program.socket, &program.warnings).at("report")?;
     let door = match (channel::wait_order(program.socket), program.door) {
         (Order::Start, _) => None,
         (Order::Keep, Some(door)) if door.wait() => Some(door),
@@ -82,8 +88,8 @@ fn execute(program: &Program<'_>, path: &CStr, environment: &[CString]) -> Resul
     for number in 0..program.preserve_fds {
         fd::keep_on_exec(number as i32 + 3).at("keep the preserved descriptors")?;
     }
-    if plan.no_new_privileges {
-        load(program.filter)?;
+    if plan.no_new_privileges && !program.filter.is_some_and(Filter::notifies) {
+        program.load()?;
     }
     let cause = exec::execve(path, &plan.args, environment);
     Err(refused(plan, &cause))
@@ -105,9 +111,15 @@ fn enter(plan: &ProcessPlan, as_root: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
-fn load(filter: Option<&Filter>) -> Result<(), Failure> {
-    let Some(filter) = filter else { return Ok(()) };
-    tare_sys::seccomp::load(&filter.instructions, filter.flags).at("load the seccomp filter").map(drop)
+impl Program<'_> {
+    /// The filter is in force from here on, also for this process.
+    fn load(&self) -> Result<(), Failure> {
+        let Some(filter) = self.filter else { return Ok(()) };
+        let listener = tare_sys::seccomp::load(&filter.instructions, filter.flags);
+        let Some(listener) = listener.at("load the seccomp filter")? else { return Ok(()) };
+        // It closes with the execve: until the agent has it, a call of our own might wait for the agent.
+        if channel::give_listener(self.socket, listener.into_raw_fd()) { Ok(()) } else { process::exit(1) }
+    }
 }
 
 /// Programs expect HOME.

@@ -202,7 +202,12 @@ impl Shim {
         let Init::Running(init) = &self.container.init else { return Err(Refusal::not_running()) };
         let spec = read_spec(&self.container.bundle)?;
         let streams = Streams::new(process, stdin, attach).map_err(|e| internal("make pipes", e))?;
+        // Its directory has its name.
+        let container =
+            self.container.bundle.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let target = Target {
+            id: &container,
+            bundle: &self.container.bundle,
             pidfd: init.as_fd(),
             spec: &spec,
             cgroup: self.container.cgroup.as_ref(),

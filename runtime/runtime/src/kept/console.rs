@@ -11,5 +11,6 @@ use crate::error::{Error, Result};
 /// When nobody takes it.
 pub fn hand_over(what: BorrowedFd<'_>, name: &str, socket: &UnixStream) -> Result<()> {
     channel::send(socket.as_fd(), name.as_bytes(), Some(what))
+        .map(drop)
         .map_err(|e| Error::step(&format!("send {name} to its socket"), e))
 }

@@ -50,6 +50,8 @@ impl Kept {
         announce(&mut process, entry.listen_fds);
         let filters = self.dir.parent().and_then(make_filters);
         let target = Target {
+            id: &self.record.id,
+            bundle: &self.record.bundle,
             pidfd: init.as_fd(),
             spec: &spec,
             cgroup: cgroup.as_ref(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tare_model::Timestamp;
+use tare_oci::runtime::Spec;
 
 use super::{missing_or, unreadable};
 use crate::error::{Error, Result};
@@ -95,6 +96,23 @@ pub struct State {
     /// The user that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+}
+
+impl State {
+    /// As hooks and seccomp agents are told of a container that is being made.
+    pub(crate) fn of(spec: &Spec, id: &str, bundle: &Path) -> Self {
+        Self {
+            oci_version: spec.oci_version.clone(),
+            id: id.to_owned(),
+            pid: 0,
+            status: Status::Creating,
+            bundle: bundle.to_owned(),
+            rootfs: None,
+            created: None,
+            annotations: spec.annotations.clone(),
+            owner: None,
+        }
+    }
 }
 
 impl Record {

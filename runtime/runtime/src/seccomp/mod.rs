@@ -30,6 +30,13 @@ pub struct Filter {
     pub flags: u32,
 }
 
+impl Filter {
+    /// Whether some call is left to an agent to decide: loading it then makes a listener.
+    pub fn notifies(&self) -> bool {
+        self.flags & tare_sys::seccomp::NEW_LISTENER != 0
+    }
+}
+
 /// Why a profile cannot be compiled: the field and the rule that it breaks.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("linux.seccomp.{field}: {rule}")]

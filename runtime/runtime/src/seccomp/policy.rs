@@ -107,7 +107,7 @@ impl Host {
 }
 
 /// `SCMP_ARCH_…` of the runtime specification. Those that do not run on this machine need no filter.
-const ARCHITECTURES: [&str; 22] = [
+const ARCHITECTURES: [&str; 24] = [
     "NATIVE",
     "X86",
     "X86_64",
@@ -130,6 +130,8 @@ const ARCHITECTURES: [&str; 22] = [
     "RISCV64",
     "LOONGARCH64",
     "M68K",
+    "SH",
+    "SHEB",
 ];
 
 const fn audit(table: Table) -> u32 {
@@ -180,6 +182,9 @@ pub(super) fn read(host: Host, profile: &Seccomp) -> Result<Policy, SeccompError
             "defaultAction",
             "SCMP_ACT_NOTIFY cannot be the default: the one who is notified would wait for itself",
         );
+    }
+    if profile.listener_metadata.is_some() && profile.listener_path.is_none() {
+        return error("listenerMetadata", "needs listenerPath");
     }
     let rules = rules(profile)?;
     let tables = tables(host, profile)?;
@@ -235,8 +240,10 @@ fn check_notify(
     if action != Action::NOTIFY {
         return Ok(());
     }
-    if profile.listener_path.is_none() {
-        return error("listenerPath", "needed where an action is SCMP_ACT_NOTIFY");
+    match &profile.listener_path {
+        None => return error("listenerPath", "needed where an action is SCMP_ACT_NOTIFY"),
+        Some(path) if !path.is_absolute() => return error("listenerPath", "must be absolute"),
+        Some(_) => {}
     }
     if rule.names.iter().any(|name| name == "write") {
         return error(
@@ -293,6 +300,9 @@ fn action(field: &str, name: &str, errno: Option<u32>) -> Result<Action, Seccomp
     })
 }
 
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`.
+const WAIT_KILLABLE: u32 = 1 << 5;
+
 fn flags(profile: &Seccomp, rules: &Rules<'_>) -> Result<u32, SeccompError> {
     let mut flags = 0;
     for flag in &profile.flags {
@@ -301,12 +311,16 @@ fn flags(profile: &Seccomp, rules: &Rules<'_>) -> Result<u32, SeccompError> {
             "SECCOMP_FILTER_FLAG_TSYNC" => 0,
             "SECCOMP_FILTER_FLAG_LOG" => 1 << 1,
             "SECCOMP_FILTER_FLAG_SPEC_ALLOW" => 1 << 2,
-            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => 1 << 5,
+            "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV" => WAIT_KILLABLE,
             other => return error("flags", format!("unknown flag \"{other}\"")),
         };
     }
     let notifies = rules.values().flatten().any(|rule| rule.action == Action::NOTIFY);
-    Ok(if notifies { flags | tare_sys::seccomp::NEW_LISTENER } else { flags })
+    Ok(match notifies {
+        true => flags | tare_sys::seccomp::NEW_LISTENER,
+        // The kernel takes it with a listener only.
+        false => flags & !WAIT_KILLABLE,
+    })
 }
 
 /// The machine's own architecture always, and what the profile lists besides.

@@ -212,9 +212,38 @@ fn unknown_names_are_passed_over_and_unknown_words_are_not() {
     assert!(compile_for(Host::X86_64, &bad).is_ok());
     let notify = profile("SCMP_ACT_ALLOW", vec![rule(&["mount"], "SCMP_ACT_NOTIFY")]);
     assert!(message(&notify).starts_with("linux.seccomp.listenerPath: "));
+    let mut relative = notify.clone();
+    relative.listener_path = Some("x".into());
+    assert_eq!(message(&relative), "linux.seccomp.listenerPath: must be absolute");
+    let mut told = profile("SCMP_ACT_ALLOW", vec![]);
+    told.listener_metadata = Some("x".to_owned());
+    assert!(message(&told).starts_with("linux.seccomp.listenerMetadata: "));
     let mut write = profile("SCMP_ACT_ALLOW", vec![rule(&["write"], "SCMP_ACT_NOTIFY")]);
     write.listener_path = Some("/x".into());
     assert!(message(&write).contains("write"));
+}
+
+#[test]
+fn a_listener_is_made_where_somebody_is_notified() {
+    let mut some = profile("SCMP_ACT_ALLOW", vec![rule(&["mount"], "SCMP_ACT_ERRNO")]);
+    some.flags = ["LOG", "TSYNC", "WAIT_KILLABLE_RECV"].map(|f| format!("SECCOMP_FILTER_FLAG_{f}")).to_vec();
+    let filter = compile_for(Host::X86_64, &some).unwrap();
+    assert_eq!((filter.flags, filter.notifies()), (2, false));
+    some.listener_path = Some("/x".into());
+    some.syscalls = vec![rule(&["mount"], "SCMP_ACT_NOTIFY")];
+    let filter = compile_for(Host::X86_64, &some).unwrap();
+    assert_eq!((filter.flags, filter.notifies()), (2 | 8 | 32, true));
+}
+
+#[test]
+fn architectures_of_other_machines_are_accepted() {
+    let names = "NATIVE X86 X86_64 X32 ARM AARCH64 MIPS MIPS64 MIPS64N32 MIPSEL MIPSEL64 MIPSEL64N32 PPC PPC64 PPC64LE \
+                 S390 S390X PARISC PARISC64 RISCV64 LOONGARCH64 M68K SH SHEB";
+    let mut all = profile("SCMP_ACT_ALLOW", vec![rule(&["getpid"], "SCMP_ACT_ERRNO")]);
+    all.architectures = names.split_whitespace().map(|name| format!("SCMP_ARCH_{name}")).collect();
+    for table in [Table::X86_64, Table::X86, Table::X32] {
+        assert_eq!(answer(&all, call(table, "getpid", first(0))), EPERM, "{table:?}");
+    }
 }
 
 #[test]

@@ -59,6 +59,8 @@ pub(crate) fn exec_gets_a_terminal() {
     let bundle = sleeper();
     let container = asleep(&bundle);
     let target = Target {
+        id: "test",
+        bundle: bundle.dir.path(),
         pidfd: container.running.pidfd.as_fd(),
         spec: &bundle.spec,
         cgroup: None,

@@ -94,6 +94,8 @@ pub(crate) fn exec_is_counted_with_the_container() {
     assert!(all_are(&host, &name), "{host}");
     let (stdio, [stdout, _stderr]) = pipes();
     let target = Target {
+        id: "test",
+        bundle: bundle.dir.path(),
         pidfd: running.pidfd.as_fd(),
         spec: &bundle.spec,
         cgroup: Some(&group.0),

@@ -10,6 +10,7 @@ mod confine;
 mod devices;
 mod enter;
 mod files;
+mod filters;
 mod groups;
 mod mounts;
 mod schedule;
@@ -71,6 +72,11 @@ fn all() -> Vec<Test> {
         files::hundreds_of_layers_work,
         files::binds_of_files_and_directories,
         files::a_readonly_root_stays_so,
+        filters::each_action_does_what_it_says,
+        filters::every_flag_is_taken,
+        filters::an_agent_is_sent_the_listener_and_the_state,
+        filters::an_agent_hears_of_exec_as_well,
+        filters::a_profile_that_allows_little_and_an_agent_that_is_not_there,
         groups::cgroups_show_the_container_itself,
         groups::its_group_is_the_root_of_its_cgroup_namespace,
         groups::exec_is_counted_with_the_container,

@@ -71,6 +71,8 @@ pub(crate) fn exec_is_pinned_to_processors() {
         process.exec_cpu_affinity = Some(CpuAffinity { initial: text(initial), after: text(after) });
         let (stdio, [stdout, _stderr]) = pipes();
         let target = Target {
+            id: "test",
+            bundle: bundle.dir.path(),
             pidfd: container.running.pidfd.as_fd(),
             spec: &bundle.spec,
             cgroup: None,

@@ -165,7 +165,15 @@ impl Container<'_> {
 
     pub(crate) fn exec(&self, spec: &Spec, process: &Process) -> Result<Output, Error> {
         let (stdio, output) = pipes();
-        let target = Target { pidfd: self.running.pidfd.as_fd(), spec, cgroup: None, seccomp_cache: None };
+        let bundle = Path::new("/");
+        let target = Target {
+            id: "test",
+            bundle,
+            pidfd: self.running.pidfd.as_fd(),
+            spec,
+            cgroup: None,
+            seccomp_cache: None,
+        };
         let running = tare_runtime::exec(&target, process, stdio)?;
         Ok(Container { running, output: Some(output), bundle: PhantomData }.finish())
     }
