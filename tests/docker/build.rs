@@ -3,6 +3,7 @@
 mod attack;
 mod cache;
 mod files;
+mod real;
 mod run;
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! This build beside every peer that is installed: all figures of one run, taken in turn, shown as medians and ratios.
 //! It never judges: a machine's speed drifts, so there is no assertion on a time.
 
+mod build;
 mod floor;
 mod measure;
 mod peers;
@@ -24,6 +25,7 @@ pub(crate) fn run(runs: u32) -> Result<()> {
     let dockerd = Dockerd::start(&world, &image)?;
     println!("medians of {runs} runs taken in turn; ratio = time over tare's time in the same run\n");
     engines(&world, &image, dockerd.as_ref(), runs)?;
+    build::run(&world, &image, dockerd.as_ref(), runs)?;
     run_runtimes(runs)?;
     memory(&world, &image, dockerd.as_ref())
 }

@@ -13,7 +13,7 @@ use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
 use crate::request::BuildRequest;
 use crate::scratch::Scratch;
-use crate::{Error, Result, finish, stage};
+use crate::{Error, Result, fetch, finish, stage};
 
 /// How many steps run at a time, over all builds.
 const STEPS: usize = 8;
@@ -46,7 +46,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Step`] with the place in the Dockerfile.
     pub async fn build(self: &Arc<Self>, mut request: BuildRequest, listener: Listener) -> Result<Built> {
-        let source = std::mem::take(&mut request.source);
+        let source = fetch::source(&self.registry, std::mem::take(&mut request.source)).await?;
         let mut context = Context::take(self.engine.snapshots(), source).await?;
         let name = crate::job::name(&request);
         let (context, text) = crate::blocking(move || {

@@ -69,6 +69,9 @@ impl Context {
                 return Ok(context);
             }
             Source::Archive(archive) => archive,
+            Source::Address(address) => {
+                return Err(Error::Request(format!("the build context {address} was not fetched")));
+            }
         };
         let (to, from) = mpsc::channel(AHEAD);
         let snapshots = snapshots.clone();

@@ -255,7 +255,7 @@ fn is_archive(file: File) -> Result<bool> {
 }
 
 /// Whether a block's checksum is that of a header (POSIX.1-2017, pax, "ustar Interchange Format").
-fn is_header(block: &[u8]) -> bool {
+pub(crate) fn is_header(block: &[u8]) -> bool {
     let Some(stored) = block.get(148..156).filter(|_| block.len() == 512) else { return false };
     let digits: String = stored
         .iter()

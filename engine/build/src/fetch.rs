@@ -7,11 +7,13 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::StreamExt;
 use tare_model::Digest;
+use tare_registry::Registry;
 
-use crate::copy::{From, Remote};
+use crate::copy::{From, Remote, is_header};
 use crate::error::io;
 use crate::files::Files;
 use crate::job::Job;
+use crate::request::Source;
 use crate::scratch::Scrap;
 use crate::{Error, Result};
 
@@ -40,6 +42,39 @@ impl Fetched {
 
 fn escaped(c: char) -> Vec<char> {
     if matches!(c, '*' | '?' | '[' | '\\') { vec!['\\', c] } else { vec![c] }
+}
+
+/// Whether an address is one of git's.
+pub(crate) fn is_git(source: &str) -> bool {
+    let path = source.split('#').next().unwrap_or_default();
+    let known = ["git@", "git://", "ssh://"].iter().any(|prefix| source.starts_with(prefix));
+    known || path.ends_with(".git") || source.starts_with("github.com/")
+}
+
+/// The context behind an address: an archive, or a Dockerfile alone.
+pub(crate) async fn source(registry: &Arc<Registry>, source: Source) -> Result<Source> {
+    let Source::Address(address) = source else { return Ok(source) };
+    if is_git(&address) {
+        return Err(Error::NotSupported(format!("the build context {address} by git; clone it and send it")));
+    }
+    let mut body = registry.download(&address).await?.body;
+    let mut first = Vec::new();
+    while first.len() < 512 {
+        let Some(piece) = body.next().await else { break };
+        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{address}: {why}")))?);
+    }
+    let wrapped = first.starts_with(&[0x1f, 0x8b]) || first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
+    if wrapped || first.get(..512).is_some_and(is_header) {
+        let first = futures_util::stream::once(std::future::ready(Ok(first.into())));
+        return Ok(Source::Archive(first.chain(body).boxed()));
+    }
+    while let Some(piece) = body.next().await {
+        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{address}: {why}")))?);
+        if first.len() > tare_dockerfile::LARGEST {
+            return Err(Error::Limit(format!("{address} is no archive and too large for a Dockerfile")));
+        }
+    }
+    Ok(Source::Dockerfile(first))
 }
 
 /// Fetches all files of a step, one after the other.

@@ -60,6 +60,8 @@ pub enum Source {
     Archive(BoxStream<'static, io::Result<Bytes>>),
     /// A Dockerfile alone.
     Dockerfile(Vec<u8>),
+    /// An archive or a Dockerfile of the web, by its address.
+    Address(String),
 }
 
 /// What may be reused.

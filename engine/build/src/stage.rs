@@ -304,7 +304,7 @@ impl Work<'_> {
     fn add_spec(&self, add: &AddFiles<String>) -> Result<CopySpec> {
         let (all, texts) = split(&add.sources);
         let (remote, sources): (Vec<String>, Vec<String>) = all.into_iter().partition(|one| is_remote(one));
-        if let Some(address) = remote.iter().find(|one| is_git(one)) {
+        if let Some(address) = remote.iter().find(|one| fetch::is_git(one)) {
             return Err(Error::NotSupported(format!("ADD {address}: clone it in a RUN")));
         }
         let checksum = add.checksum.as_deref().map(str::parse::<Digest>).transpose();
@@ -349,13 +349,9 @@ fn is_directory(destination: &str) -> bool {
 }
 
 fn is_remote(source: &str) -> bool {
-    source.starts_with("http://") || source.starts_with("https://") || is_git(source)
-}
-
-fn is_git(source: &str) -> bool {
-    let path = source.split('#').next().unwrap_or_default();
-    let known = ["git@", "git://", "ssh://"].iter().any(|prefix| source.starts_with(prefix));
-    known || (source.starts_with("http") && source.contains("://") && path.ends_with(".git"))
+    source.starts_with("http://")
+        || source.starts_with("https://")
+        || fetch::is_git(source) && source.contains([':', '@'])
 }
 
 /// A writable layer that goes with this value, unless it has become a read-only one.

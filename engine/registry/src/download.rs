@@ -69,7 +69,7 @@ fn finished(address: &str, response: Response, name: Option<String>) -> Result<D
         let piece = response.chunk().await.map_err(|why| io::Error::other(root_cause(&why)));
         Some((piece.transpose()?, response))
     });
-    Ok(Download { name, modified, body: body.boxed() })
+    Ok(Download { name, modified, body: body.fuse().boxed() })
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, 5.6.7).

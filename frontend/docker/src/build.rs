@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,7 +32,16 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
     let quiet = parameter::flag(&request.query, "q");
     let steps = parameter::flag(&request.query, "tareprogress").then(Steps::default);
     let (tell, told) = mpsc::unbounded_channel();
-    let listener = Arc::new(move |progress| drop(tell.send(progress))); // nobody listens any more: the client has gone
+    let waiting = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&waiting);
+    let listener = Arc::new(move |progress: Progress| {
+        // A client that does not read must not make us keep all that a step writes.
+        if counted.fetch_add(size(&progress), Ordering::Relaxed) < WAITING || size(&progress) == 0 {
+            drop(tell.send(progress)); // nobody listens any more: the client has gone
+        } else {
+            counted.fetch_sub(size(&progress), Ordering::Relaxed);
+        }
+    });
     let builder = Arc::clone(&rooms.builder);
     let work = Box::pin(async move { builder.build(wanted, listener).await.map(Box::new) });
     let remove = request.query.get("rm").is_none() || parameter::flag(&request.query, "rm");
@@ -39,11 +49,13 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
     let work = Work {
         work,
         told,
+        waiting,
         outcome: None,
         transcript,
         steps,
         quiet,
         unsaid: Vec::new(),
+        unsaid_bytes: 0,
         lines: VecDeque::new(),
         exporting: None,
         ended: false,
@@ -52,19 +64,29 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
     work.reply().await
 }
 
-/// The most lines that are kept of a quiet build.
-const UNSAID: usize = 10_000;
+/// The most bytes that are kept of a quiet build.
+const UNSAID: usize = 4 << 20;
+/// The most bytes of output that wait for a client.
+const WAITING: usize = 32 << 20;
+
+/// Bytes that a program wrote.
+fn size(progress: &Progress) -> usize {
+    if let Progress::Output { bytes, .. } = progress { bytes.len() } else { 0 }
+}
 
 /// A build under way. Dropping it ends the build.
 struct Work {
     work: Pin<Box<dyn Future<Output = Outcome> + Send>>,
     told: mpsc::UnboundedReceiver<Progress>,
+    /// Bytes of output among it.
+    waiting: Arc<AtomicUsize>,
     outcome: Option<Outcome>,
     transcript: Transcript,
     steps: Option<Steps>,
     quiet: bool,
     /// What a quiet build would have said.
     unsaid: Vec<BuildMessage>,
+    unsaid_bytes: usize,
     /// What is to be sent.
     lines: VecDeque<BuildMessage>,
     /// What was built, as long as its exports go out.
@@ -100,7 +122,10 @@ impl Work {
         while self.outcome.is_none() {
             tokio::select! {
                 biased;
-                Some(progress) = self.told.recv() => return Step::Told(progress),
+                Some(progress) = self.told.recv() => {
+                    self.waiting.fetch_sub(size(&progress), Ordering::Relaxed);
+                    return Step::Told(progress);
+                }
                 outcome = &mut self.work => self.outcome = Some(outcome),
             }
         }
@@ -124,8 +149,9 @@ impl Work {
             self.lines.extend(shown.into_iter().filter(|_| warning));
         } else if !self.quiet {
             self.lines.extend(shown);
-        } else if self.unsaid.len() < UNSAID {
-            self.unsaid.extend(shown);
+        } else {
+            self.unsaid_bytes += shown.iter().map(|message| message.stream.len()).sum::<usize>();
+            self.unsaid.extend(shown.into_iter().filter(|_| self.unsaid_bytes < UNSAID));
         }
     }
 

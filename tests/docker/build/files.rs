@@ -113,6 +113,22 @@ fn add_fetches_and_believes_only_the_bytes() -> Result<()> {
     );
     let again = site.built(dockerfile)?;
     assert_eq!(again.out.matches("Using cache").count(), 2, "{}", again.out);
+    // A context by address: an archive, or a Dockerfile alone.
+    std::fs::write(served.join("Only"), format!("FROM {}\nRUN echo only > /only\n", site.image))?;
+    let said = site.post("t=built&remote=http://127.0.0.1:8000/Only", b"")?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    assert_eq!(site.shell("cat /only")?, "only");
+    let regular = tar::EntryType::Regular;
+    let body = super::archive(&[
+        ("Dockerfile", regular, "", format!("FROM {}\nCOPY x /x\n", site.image).as_bytes()),
+        ("x", regular, "", b"far"),
+    ])?;
+    std::fs::write(served.join("context.tar"), body)?;
+    let said = site.post("t=built&remote=http://127.0.0.1:8000/context.tar", b"")?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    assert_eq!(site.shell("cat /x")?, "far");
+    let said = site.post("remote=https://127.0.0.1:8000/a.git", b"")?;
+    assert!(said.contains("not supported yet"), "{said}");
     // The same length, and the date of the first: what it says of itself is the same.
     let date = std::fs::metadata(served.join("file.txt"))?.modified()?;
     std::fs::write(served.join("file.txt"), "two")?;

@@ -90,7 +90,16 @@ impl Podman {
     }
 
     pub(super) fn command(&self, world: &World) -> Command {
-        let mut command = world.command("podman");
+        self.of("podman", world)
+    }
+
+    /// buildah upon the same images.
+    pub(super) fn buildah(&self, world: &World) -> Command {
+        self.of("buildah", world)
+    }
+
+    fn of(&self, program: &str, world: &World) -> Command {
+        let mut command = world.command(program);
         command.env("CONTAINERS_CONF", self.dir.join("containers.conf"));
         command.env("CONTAINERS_REGISTRIES_CONF", self.dir.join("registries.conf"));
         command.arg("--root").arg(self.dir.join("root")).arg("--runroot").arg(self.dir.join("run"));

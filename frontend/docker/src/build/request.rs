@@ -33,8 +33,10 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         contexts: contexts(query)?,
         exports: exports(query)?,
     };
-    if request.has_body() {
-        wanted.source = Source::Archive(request.body_stream());
+    match parameter::text(query, "remote").filter(|address| *address != "client-session") {
+        Some(address) => wanted.source = Source::Address(address.to_owned()),
+        None if request.has_body() => wanted.source = Source::Archive(request.body_stream()),
+        None => {}
     }
     Ok(wanted)
 }
@@ -45,11 +47,6 @@ fn refuse(query: &Query) -> Result<()> {
         return Err(Error::unsupported(
             "building with BuildKit's protocol (version=2); use tare build, or DOCKER_BUILDKIT=0 docker build",
         ));
-    }
-    if let Some(address) = parameter::text(query, "remote").filter(|address| *address != "client-session") {
-        return Err(Error::unsupported(format!(
-            "fetching the build context from {address}; send it as a tar"
-        )));
     }
     if parameter::flag(query, "squash") {
         return Err(Error::unsupported("squashing layers (squash); use a second stage and COPY --from"));
@@ -183,7 +180,6 @@ mod tests {
     fn what_cannot_be_is_said() {
         for (query, words) in [
             ("version=2", "not supported yet: building with BuildKit"),
-            ("remote=https://example.com/a.tar", "not supported yet: fetching"),
             ("squash=1", "not supported yet"),
             ("t=A", "invalid tag"),
             ("buildargs=[", "invalid value for buildargs"),
