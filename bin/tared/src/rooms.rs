@@ -38,10 +38,12 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let networks = Networks::open(settings.network.clone(), store.clone(), &settings.exec_root);
     let (images, networks) = tokio::join!(images, networks);
     let volumes = Volumes::open(&data.join("volumes"), store.clone()).context("cannot open the volumes")?;
+    let images = images.context("cannot open the images")?;
+    images.set_policy(settings.policy.clone());
     let rooms = tare_container::Rooms {
         store: store.clone(),
         snapshots,
-        images: images.context("cannot open the images")?,
+        images,
         networks: networks.context("cannot open the networks")?,
         volumes,
     };
@@ -90,6 +92,7 @@ pub(crate) fn for_clients(rooms: &Rooms, settings: &Settings) -> Result<tare_doc
 pub(crate) fn reload(rooms: &Rooms) {
     let applied = Settings::read(std::env::args_os()).and_then(|settings| {
         rooms.registry.reload(settings.registry)?;
+        rooms.engine.images().set_policy(settings.policy);
         rooms.engine.images().set_lanes(settings.lanes.downloads, settings.lanes.uploads);
         Ok(())
     });

@@ -22,6 +22,8 @@ pub(crate) struct Settings {
     pub network: tare_network::Config,
     pub registry: tare_registry::Config,
     pub lanes: Lanes,
+    /// What is wanted of images.
+    pub policy: tare_image::Policy,
     pub containers: Containers,
     pub log_level: LevelFilter,
     pub validate_only: bool,
@@ -68,6 +70,7 @@ impl Settings {
         let mut settings = check(given, &places())?;
         let directory = absolute(line.file())?.parent().map(Path::to_path_buf).unwrap_or_default();
         settings.registry.certificates = vec![directory.join("certs.d"), DOCKERS_CERTIFICATES.into()];
+        settings.policy = tare_image::Policy::read(&directory.join("policy.json"))?;
         settings.validate_only = line.validate;
         Ok(settings)
     }
@@ -119,6 +122,7 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         network,
         registry: registry(&given.registries)?,
         lanes: lanes(&given.registries)?,
+        policy: tare_image::Policy::default(),
         validate_only: false,
     })
 }

@@ -33,6 +33,7 @@ impl Engine {
     pub async fn create(self: &Arc<Self>, name: Option<Name>, spec: ContainerSpec) -> Result<Created> {
         let warnings = spec.check(crate::host::cpus())?;
         let image = self.rooms.images.resolve(&spec.image)?;
+        self.rooms.images.permit(&spec.image, &image)?;
         if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty)
         {
             return Err(Error::InvalidSpec("no command specified".to_owned()));

@@ -20,6 +20,17 @@ pub enum Error {
     /// A repository of a registry that has nothing in it.
     #[error("{0} has no tags in the registry")]
     NoTags(String),
+    /// What the policy does not let in.
+    #[error("{reference} is refused by the policy for images: {why}")]
+    Refused {
+        /// As people write it.
+        reference: String,
+        /// What it lacks.
+        why: String,
+    },
+    /// A policy that cannot be understood.
+    #[error("invalid policy for images: {0}")]
+    Policy(String),
     /// An archive that cannot be loaded.
     #[error("invalid archive: {0}")]
     Archive(String),
@@ -197,6 +208,8 @@ impl HasKind for Error {
             | Self::Platform { .. } => Kind::NotFound,
             Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) => Kind::InvalidInput,
             Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
+            Self::Refused { .. } => Kind::Forbidden,
+            Self::Policy(_) => Kind::InvalidInput,
             Self::Registry(e) => e.kind(),
             Self::Store(e) => e.kind(),
             Self::Layer { source: e, .. } | Self::Snapshot(e) => e.kind(),

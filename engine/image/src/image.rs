@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use tare_model::{Digest, Platform, Reference, Timestamp};
 use tare_oci::image::ImageConfig;
 
+use crate::signature::Verified;
+
 /// An image that is complete on this machine.
 #[derive(Clone, Debug)]
 pub struct Image {
@@ -71,6 +73,9 @@ pub(crate) struct Record {
     /// The image that it was made from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<Digest>,
+    /// Signatures that were verified when it came.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) verified: Vec<Verified>,
 }
 
 /// An unpacked layer.

@@ -156,6 +156,7 @@ pub(crate) mod tests {
             tagged: None,
             dropped: false,
             parent: None,
+            verified: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - **Owns**: the content store (`content/blobs/sha256/<hex>`, `content/ingest/<hex>` for what is still coming), the image
 //!   records and their names.
-//! - **In**: references, credentials and a wanted platform; names and ids of images; archives of images; writable layers
+//! - **In**: references, credentials and a wanted platform; a policy that says who must have signed what; names and ids of images; archives of images; writable layers
 //!   that are to become images.
 //! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; the same images
 //!   to registries and as archives, byte for byte as they came; progress in Docker's words.
@@ -28,6 +28,7 @@ mod import;
 mod index;
 mod inflate;
 mod intake;
+mod key;
 mod layer;
 mod layers;
 mod layout;
@@ -36,6 +37,7 @@ mod offer;
 mod package;
 mod pin;
 mod platform;
+mod policy;
 mod progress;
 mod proof;
 mod prune;
@@ -48,6 +50,7 @@ mod remove;
 mod save;
 mod shelf;
 mod shipment;
+mod signature;
 mod tag;
 mod usage;
 
@@ -71,6 +74,7 @@ pub use history::HistoryEntry;
 pub use image::Image;
 pub use import::ImportRequest;
 pub use load::Loaded;
+pub use policy::Policy;
 pub use progress::{LayerState, Progress};
 pub use prune::Pruned;
 pub use pull::{PullRequest, Pulled};
@@ -91,6 +95,7 @@ pub struct Images {
     registry: Arc<Registry>,
     settings: Settings,
     lanes: Lanes,
+    policy: RwLock<Arc<Policy>>,
     /// What the store holds, kept at hand: resolving an image is part of every start.
     index: RwLock<Index>,
     /// Held while records are changed, from looking at the index to the end of the commit.
@@ -131,6 +136,7 @@ impl Images {
             registry,
             settings,
             lanes: Lanes::new(settings.downloads, settings.uploads),
+            policy: RwLock::default(),
             index: RwLock::new(index),
             writing: Mutex::new(()),
             layer_claims: claim::Claims::default(),
@@ -143,6 +149,20 @@ impl Images {
     /// How many layers of one pull and of one push are under way at a time from now on; one at least.
     pub fn set_lanes(&self, downloads: usize, uploads: usize) {
         self.lanes.set(downloads, uploads);
+    }
+
+    /// What is wanted of images from now on, when they are pulled and when they are run.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the policy lets an image that is here be run under this name or id; [`Error::Refused`] tells why not.
+    pub fn permit(&self, name: &str, image: &Image) -> Result<()> {
+        signature::permit(self, name, image)
     }
 
     /// Fetches an image, unpacks its layers and gives it its name. Dropping the future stops the work; what has come

@@ -17,6 +17,7 @@ use crate::index::Index;
 use crate::layer::Planned;
 use crate::pin::Pinned;
 use crate::progress::{Listener, Progress};
+use crate::signature::{self, Verified};
 use crate::{Error, Images, Result, garbage, layers};
 
 /// What to pull.
@@ -50,6 +51,7 @@ struct Described {
     config: ImageConfig,
     config_bytes: Bytes,
     layers: Vec<Planned>,
+    verified: Option<Verified>,
 }
 
 pub(crate) async fn pull(
@@ -114,9 +116,10 @@ async fn describe(
     let found = fetch::manifest(images, request).await?;
     status(Some(reference.identifier()), format!("Pulling from {}", reference.path()));
     check(&reference.familiar(), &found.manifest, &images.settings.limits)?;
+    let verified = signature::judge(images, request, &found).await?;
     let (config, config_bytes) = fetch::config(images, request, &found.manifest).await?;
     let layers = plan(&found.manifest.layers, &config);
-    Ok(Described { reference, found, config, config_bytes, layers })
+    Ok(Described { reference, found, config, config_bytes, layers, verified })
 }
 
 /// The layers of an image, lowest first.
@@ -191,6 +194,7 @@ pub(crate) fn arrived(
         tagged: None,
         dropped: false,
         parent: None,
+        verified: Vec::new(),
     });
     record.dropped = false;
     if !record.sources.contains(&source) {
@@ -201,7 +205,7 @@ pub(crate) fn arrived(
 
 /// The records of a pulled image.
 fn recorded(index: &Index, described: Described, sizes: &[u64]) -> (Change, Pulled) {
-    let Described { reference, found, config, layers, .. } = described;
+    let Described { reference, found, config, layers, verified, .. } = described;
     let (id, top) = (found.manifest.config.digest, found.top);
     let up_to_date = index.references.get(&reference).is_some_and(|target| target.image == id);
     let documents = found.documents.iter().map(|(digest, _)| *digest);
@@ -209,6 +213,12 @@ fn recorded(index: &Index, described: Described, sizes: &[u64]) -> (Change, Pull
     let source = Source { top, manifest: found.manifest_digest, blobs };
     let sized = layers.iter().zip(sizes).map(|(layer, size)| Layer { chain: layer.chain, size: *size });
     let mut record = arrived(index.records.get(&id), config, sized.collect(), source);
+    if let Some(verified) = verified {
+        let same =
+            |old: &Verified| old.repository == verified.repository && old.fingerprint == verified.fingerprint;
+        record.verified.retain(|old| !same(old));
+        record.verified.push(verified);
+    }
     if !up_to_date {
         record.tagged = Some(SystemTime::now().into());
     }

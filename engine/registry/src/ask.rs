@@ -22,6 +22,8 @@ pub(crate) enum Subject {
     Upload(Reference, Digest),
     /// The tags of a repository; with the query of the page.
     Tags(Reference, String),
+    /// What refers to a manifest.
+    Referrers(Reference, Digest),
     /// The repositories of a registry; with the query of the page.
     Catalog(String),
     /// Docker's old search; with its query.
@@ -55,7 +57,8 @@ impl Subject {
             Self::Manifest(reference)
             | Self::Blob(reference, _)
             | Self::Upload(reference, _)
-            | Self::Tags(reference, _) => Some(reference),
+            | Self::Tags(reference, _)
+            | Self::Referrers(reference, _) => Some(reference),
             Self::Catalog(_) | Self::Search(_) | Self::Login => None,
         }
     }
@@ -145,6 +148,7 @@ impl Ask {
             Subject::Blob(_, digest) => format!("blob {digest}"),
             Subject::Upload(_, digest) => format!("upload of blob {digest}"),
             Subject::Tags(reference, _) => format!("tags of {}", reference.repository().familiar()),
+            Subject::Referrers(_, digest) => format!("referrers of {digest}"),
             Subject::Catalog(_) => format!("list of repositories of {}", self.endpoint.authority),
             Subject::Search(_) => format!("search at {}", self.endpoint.authority),
             Subject::Login => format!("login at {}", self.endpoint.authority),
@@ -174,6 +178,7 @@ impl Ask {
             Subject::Blob(reference, digest) => format!("v2/{}/blobs/{digest}", reference.path()),
             Subject::Upload(reference, _) => format!("v2/{}/blobs/uploads/", reference.path()),
             Subject::Tags(reference, query) => format!("v2/{}/tags/list?{query}", reference.path()),
+            Subject::Referrers(reference, digest) => format!("v2/{}/referrers/{digest}", reference.path()),
             Subject::Catalog(query) => format!("v2/_catalog?{query}"),
             Subject::Search(query) => format!("v1/search?{query}"),
             Subject::Login => "v2/".to_owned(),

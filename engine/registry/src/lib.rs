@@ -43,6 +43,7 @@ pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
 pub use download::Download;
 pub use error::{Error, Result};
+pub use listing::Referrer;
 pub use login::LoginResult;
 pub use manifest::{FetchedManifest, MANIFEST_LIMIT};
 pub use parcel::BlobSource;
@@ -105,6 +106,16 @@ impl Registry {
         credentials: Option<&Credentials>,
     ) -> Result<Vec<String>> {
         listing::tags(self, reference, credentials).await
+    }
+
+    /// Manifests of the reference's repository that refer to one with this digest; none where the registry knows of none.
+    pub async fn referrers(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        credentials: Option<&Credentials>,
+    ) -> Result<Vec<Referrer>> {
+        listing::referrers(self, reference, digest, credentials).await
     }
 
     /// Repositories that fit a term, at most `limit`: of Docker's registry, or of the one that the term begins with

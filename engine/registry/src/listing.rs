@@ -2,7 +2,7 @@
 
 use http::header::{HeaderMap, LINK};
 use serde::Deserialize;
-use tare_model::Reference;
+use tare_model::{Digest, Reference};
 
 use crate::ask::{Ask, Subject, ask};
 use crate::{Credentials, Error, Registry, Result, body};
@@ -47,6 +47,54 @@ pub(crate) async fn catalog(
     let subject = |query: String| Subject::Catalog(query);
     let question = Ask::of_host(registry, domain, subject(query(None)), credentials);
     pages(registry, question, subject).await
+}
+
+/// A manifest that says something about another one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Referrer {
+    /// Of the manifest.
+    pub digest: Digest,
+    /// What it is, where the list says so.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Referrers {
+    #[serde(default)]
+    manifests: Vec<Referrer>,
+}
+
+/// What refers to a manifest: as the registry lists it, else as clients have listed it under the tag that the specification
+/// gives to that list.
+pub(crate) async fn referrers(
+    registry: &Registry,
+    reference: &Reference,
+    digest: &Digest,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<Referrer>> {
+    let subject = Subject::Referrers(reference.clone(), *digest);
+    let question = Ask::everywhere(registry, reference, &subject, credentials).pop();
+    let question = question.ok_or_else(|| Error::Config(format!("{} has no address", reference.domain())))?;
+    let what = question.what();
+    let bytes = match ask(registry, &question).await {
+        Ok(response) => body::read(response, PAGE_BYTES, &what).await?,
+        Err(Error::NotFound { .. } | Error::Status { status: 400..=499, .. }) => {
+            let tag = reference.repository().with_tag(&format!("sha256-{}", digest.hex()));
+            let tag = tag.map_err(|e| Error::Config(e.to_string()))?;
+            match crate::manifest::fetch(registry, &tag, credentials).await {
+                Ok(fetched) => fetched.bytes,
+                Err(error) if tare_model::HasKind::kind(&error) == tare_model::Kind::NotFound => {
+                    return Ok(Vec::new());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    let cause = |e: serde_json::Error| Error::Nonsense { what, cause: e.to_string() };
+    serde_json::from_slice::<Referrers>(&bytes).map(|found| found.manifests).map_err(cause)
 }
 
 async fn pages(

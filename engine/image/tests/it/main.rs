@@ -11,6 +11,7 @@ mod life;
 mod making;
 mod real;
 mod sample;
+mod signed;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
