@@ -4,18 +4,23 @@
 //!
 //! | query | meaning |
 //! |---|---|
-//! | `tareprogress=1` | the answer also carries [`BuildAux::step`], [`BuildAux::output`] and [`BuildAux::result`] |
+//! | `tareprogress=1` | the answer carries [`BuildAux::step`], [`BuildAux::output`] and [`BuildAux::result`] instead of `stream` |
 //! | `ssh=[{"ID":"default","Socket":"/run/agent"}]` | agents for `RUN --mount=type=ssh`, as a JSON list of [`BuildSsh`]; a socket on the daemon's machine |
 //! | `contexts={"name":"docker-image://debian:12"}` | `--build-context`, as a JSON map of name to a `docker-image://…`, `http(s)://…`, git or `tar:NAME` reference |
 //!
 //! `outputs` is a JSON list of [`BuildExport`]; more than `Type` `moby` is understood.
 //!
-//! **Body.** A tar, plain or compressed. Entries below two reserved top names are no part of the context, and precede it:
+//! **Body.** A tar, plain or compressed. Entries under reserved top names are no part of the context, and precede it; `ID` and
+//! `NAME` are percent-encoded where they hold `/` or `%`:
 //!
 //! | entry | meaning |
 //! |---|---|
-//! | [`SECRETS`]`/ID` | a file of mode 0600 whose bytes are the secret `ID` (percent-encoded where it holds `/` or `%`); kept in memory alone, never in a layer, the history, the cache or a log |
-//! | [`CONTEXTS`]`/NAME/…` | the files of the local directory that `--build-context NAME=tar:NAME` names |
+//! | [`SECRETS`]`/ID` | a file of mode 0600 whose bytes are the secret `ID`; kept in memory alone, never in a layer, the history, the cache or a log |
+//! | [`DOCKERFILE`] | the Dockerfile where it is no part of the context: given on standard input, lying elsewhere, or left out by `.dockerignore`. The query's `dockerfile` then only names it in messages |
+//! | [`CONTEXTS`]`/NAME/…` | the files of the local directory that `contexts={"…":"tar:NAME"}` names |
+//!
+//! Our client has applied `.dockerignore` already and leaves the file itself out where it says so. What other clients send is
+//! judged by it in the daemon, the Dockerfile and `.dockerignore` included.
 //!
 //! **Answer.** One [`BuildMessage`] a line. Closing the connection cancels the build.
 
@@ -26,6 +31,8 @@ use crate::{ErrorDetail, ProgressDetail};
 
 /// Top name of secrets in the body of `POST /build`.
 pub const SECRETS: &str = ".tare-secrets";
+/// Name of a Dockerfile that is no part of the context in the body of `POST /build`.
+pub const DOCKERFILE: &str = ".tare-dockerfile";
 /// Top name of further local contexts in the body of `POST /build`.
 pub const CONTEXTS: &str = ".tare-contexts";
 
