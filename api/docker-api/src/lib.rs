@@ -24,7 +24,7 @@ mod volume;
 
 pub use build::{
     BuildAux, BuildExport, BuildMessage, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS,
-    SECRETS,
+    DOCKERFILE, SECRETS,
 };
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,
