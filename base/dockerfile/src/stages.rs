@@ -94,6 +94,12 @@ impl Stages {
         &self.needs[at]
     }
 
+    /// Where all the `--from=` and `from=` of a file lead, where that can be told; for whoever looks ahead.
+    pub fn sources(&self, file: &Dockerfile) -> Vec<Origin> {
+        let words = file.stages.iter().flat_map(|stage| &stage.steps).flat_map(froms);
+        words.filter_map(|word| self.origin(word).ok()).collect()
+    }
+
     /// What `--from=` or `from=` means: a context, a stage by name or number, an image.
     pub fn origin(&self, from: &Word) -> Result<Origin> {
         let name = from.text.as_str();

@@ -93,6 +93,14 @@ impl Store {
         Ok(entry.and_then(|entry| from_entry(entry, key)))
     }
 
+    /// The registries that the file knows, by the domains of their images.
+    pub(crate) fn registries(&self) -> Vec<String> {
+        let lists = ["auths", "credHelpers"].iter().filter_map(|list| self.json.get(*list)?.as_object());
+        let names = lists.flat_map(|list| list.keys());
+        let domain = |key: String| if key == HUB { "docker.io".to_owned() } else { key };
+        names.map(|name| domain(key_of(name))).collect()
+    }
+
     /// Keeps credentials, with the helper or in the file.
     pub(crate) fn put(&mut self, key: &str, credentials: &AuthConfig) -> Result<()> {
         if let Some(helper) = self.helper(key) {

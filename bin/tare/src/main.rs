@@ -5,6 +5,7 @@
 
 mod archive;
 mod attach;
+mod build;
 mod call;
 mod create;
 mod credentials;

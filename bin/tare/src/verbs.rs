@@ -3,8 +3,8 @@
 use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
-    archive, attach, create, daemon, difference, events, images, inspect, lifecycle, login, logs, manual,
-    port, ps, pull, push, run, search, system, usage, volume,
+    archive, attach, build, create, daemon, difference, events, images, inspect, lifecycle, login, logs,
+    manual, port, ps, pull, push, run, search, system, usage, volume,
 };
 
 /// One verb.
@@ -27,7 +27,8 @@ pub(crate) struct Verb {
 }
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 5] = [
+pub(crate) const GROUPS: [(&str, &str); 6] = [
+    ("builder", "Manage builds"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
     ("network", "Manage networks"),
@@ -59,6 +60,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("container" ["run"], "run", "Create and run a new container from an image", [create::CREATE, create::RUN], "IMAGE [COMMAND] [ARG...]", (1, ANY), true, run::run),
     verb!("container" ["exec"], "exec", "Execute a command in a running container", [attach::EXEC], "CONTAINER COMMAND [ARG...]", (2, ANY), true, attach::exec),
     verb!("container" ["ls", "list", "ps"], "ps", "List containers", [ps::PS], "", (0, 0), false, ps::ps),
+    verb!("image" ["build"], "build", "Build an image from a Dockerfile", [build::BUILD], "[PATH|URL|-]", (0, 1), false, build::build),
     verb!("image" ["pull"], "pull", "Download an image from a registry", [pull::PULL], "NAME[:TAG|@DIGEST]", (1, 1), false, pull::pull),
     verb!("image" ["push"], "push", "Upload an image to a registry", [push::PUSH], "NAME[:TAG]", (1, 1), false, push::push),
     verb!("image" ["ls", "list"], "images", "List images", [images::IMAGES], "[REPOSITORY[:TAG]]", (0, 1), false, images::images),
@@ -74,6 +76,8 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("" [], "registry", "Serve images to other machines: serve, gc; --help tells more", [], "serve|gc [FLAGS...]", (1, ANY), true, daemon::registry),
     verb!("image" ["history"], "history", "Show the history of an image", [images::HISTORY], "IMAGE", (1, 1), false, images::history),
     verb!("" [], "inspect", "Return low-level information on Tare objects", [inspect::INSPECT], "NAME|ID [NAME|ID...]", (1, ANY), false, inspect::any),
+    verb!("builder" ["prune"], "", "Remove build cache", [build::PRUNE], "", (0, 0), false, build::prune),
+    verb!("builder" ["build"], "", "Build an image from a Dockerfile", [build::BUILD], "[PATH|URL|-]", (0, 1), false, build::build),
     verb!("container" ["kill"], "kill", "Kill one or more running containers", [lifecycle::KILL], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::kill),
     verb!("container" ["logs"], "logs", "Fetch the logs of a container", [logs::LOGS], "CONTAINER", (1, 1), false, logs::logs),
     verb!("container" ["pause"], "pause", "Pause all processes within one or more containers", [], "CONTAINER [CONTAINER...]", (1, ANY), false, lifecycle::pause),
@@ -112,9 +116,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 30] = [
-    "build",
-    "builder",
+const OTHERS: [&str; 28] = [
     "buildx",
     "bake",
     "checkpoint",

@@ -106,7 +106,7 @@ impl Client {
     ) -> Result<Messages> {
         let address = Address::new("images").word("load").query("quiet", if quiet { "1" } else { "0" });
         let address = address.query_some("platform", platform);
-        Ok(self.send_pieces(Method::POST, &address, "application/x-tar", pieces).await?.messages())
+        Ok(self.send_pieces(Method::POST, &address, &[], "application/x-tar", pieces).await?.messages())
     }
 
     /// `POST /images/create` with an archive: the stream of progress messages. The archive is what comes out of `pieces`,
@@ -126,7 +126,9 @@ impl Client {
         let address =
             options.changes.iter().fold(address, |address, change| address.query("changes", change));
         let answer = match pieces {
-            Some(pieces) => self.send_pieces(Method::POST, &address, "application/x-tar", pieces).await?,
+            Some(pieces) => {
+                self.send_pieces(Method::POST, &address, &[], "application/x-tar", pieces).await?
+            }
             None => self.send(Method::POST, &address).await?,
         };
         Ok(answer.messages())

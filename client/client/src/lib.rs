@@ -11,6 +11,7 @@
 //! [`Frames`] and [`Lines`] cut what streams into pieces, without any I/O.
 
 mod address;
+mod build;
 mod containers;
 mod difference;
 mod error;
@@ -26,6 +27,7 @@ mod usage;
 mod volumes;
 
 pub use address::Address;
+pub use build::BuildRequest;
 pub use containers::{AttachOptions, ListOptions, LogOptions, PendingExit, WaitFor};
 pub use difference::CommitOptions;
 pub use error::{Error, Result};

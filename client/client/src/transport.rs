@@ -167,12 +167,16 @@ impl Client {
         &self,
         method: Method,
         address: &Address,
+        headers: Headers<'_>,
         content_type: &'static str,
         pieces: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<Answer> {
         let call = format!("{method} {}", address.as_str());
         let request = Request::builder().method(method).uri(address.as_str()).header(HOST, "tare");
-        let request = request.header(CONTENT_TYPE, content_type);
+        let mut request = request.header(CONTENT_TYPE, content_type);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
         let request =
             request.body(Pieces(pieces).boxed_unsync()).map_err(|error| Error::answer(&call, &error))?;
         // A connection of its own: a body that has begun cannot be sent again over another one.

@@ -1,9 +1,9 @@
 //! From the flags of `run` and `create` to the body of `POST /containers/create`.
 
-mod devices;
+pub(crate) mod devices;
 mod flags;
 mod mounts;
-mod networks;
+pub(crate) mod networks;
 mod ports;
 mod security;
 pub(crate) mod words;

@@ -20,7 +20,7 @@ fn mistakes_are_named_with_a_way_out() {
             1,
             "tare: unknown command: tare rnu\nhint: did you mean run? 'tare --help' shows all commands\n",
         ),
-        (&["build", "."], 1, "tare: not supported yet: tare build\n"),
+        (&["swarm", "init"], 1, "tare: not supported yet: tare swarm\n"),
         (&["ps", "--al"], 125, "tare: unknown flag: --al\nhint: did you mean --all?\n"),
         (&["run", "-m", "1x", "image"], 125, "tare: invalid argument \"1x\" for \"-m, --memory\" flag: "),
         (

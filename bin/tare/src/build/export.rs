@@ -1,0 +1,257 @@
+//! `--output`: where the outcome of a build goes beside the store.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tare_docker_api::{BuildExport, BuildOutput};
+
+use crate::create::words::{Said, fields};
+use crate::failure::{Failure, Result};
+
+const KINDS: [&str; 7] = ["local", "tar", "oci", "docker", "image", "registry", "moby"];
+
+/// One `--output`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Output {
+    /// What the daemon is asked for.
+    pub(crate) wanted: BuildExport,
+    /// Where it goes here; `-` is standard output.
+    pub(crate) destination: Option<String>,
+}
+
+/// `type=local,dest=DIR`, `type=tar,dest=FILE`, …; a path alone is a directory, `-` alone a tar on standard output.
+pub(crate) fn output(text: &str) -> Said<Output> {
+    let mut attrs = BTreeMap::new();
+    let mut kind = None;
+    let fields = fields(text)?;
+    if let [path] = &fields[..]
+        && !path.contains('=')
+    {
+        let kind = if path == "-" { "tar" } else { "local" };
+        attrs.insert("dest".to_owned(), path.clone());
+        return finish(kind.to_owned(), attrs);
+    }
+    for field in fields {
+        let (key, value) = field.split_once('=').ok_or_else(|| format!("\"{field}\" is not key=value"))?;
+        match key.to_ascii_lowercase().as_str() {
+            "type" => kind = Some(value.to_owned()),
+            key => {
+                attrs.insert(key.to_owned(), value.to_owned());
+            }
+        }
+    }
+    finish(kind.ok_or("type=… is missing")?, attrs)
+}
+
+fn finish(kind: String, mut attrs: BTreeMap<String, String>) -> Said<Output> {
+    let mut destination = attrs.remove("dest").filter(|path| !path.is_empty());
+    let kind = match kind.as_str() {
+        "registry" => {
+            attrs.insert("push".to_owned(), "true".to_owned());
+            "image".to_owned()
+        }
+        // Docker's own meaning of a "docker" export without a file: into the store.
+        "docker" if destination.is_none() => "moby".to_owned(),
+        known if KINDS.contains(&known) => kind,
+        other => return Err(format!("unknown type \"{other}\": known are {}", KINDS.join(", "))),
+    };
+    match (kind.as_str(), &destination) {
+        ("local", None) => return Err("a local output needs dest=DIRECTORY".to_owned()),
+        ("local", Some(path)) if path == "-" => {
+            return Err("a directory cannot go to standard output: use type=tar".to_owned());
+        }
+        ("tar" | "oci", None) => destination = Some("-".to_owned()),
+        ("image" | "moby", Some(_)) => {
+            return Err(format!("an output of type {kind} goes to the store and takes no dest"));
+        }
+        _ => {}
+    }
+    if destination.as_deref() == Some("-") && io::stdout().is_terminal() {
+        return Err("an archive is not written to a terminal: name a file with dest=FILE".to_owned());
+    }
+    Ok(Output { wanted: BuildExport { kind, attrs }, destination })
+}
+
+/// Takes what the daemon sends of one output to where it belongs.
+pub(crate) struct Writing {
+    to: SyncSender<Vec<u8>>,
+    worker: JoinHandle<io::Result<()>>,
+    shown: String,
+}
+
+impl Writing {
+    /// Begins; a directory or file that cannot be made is an error now, before anything is built.
+    pub(crate) fn begin(output: &Output) -> Result<Option<Self>> {
+        let Some(destination) = output.destination.clone() else { return Ok(None) };
+        let failure = |error: io::Error| Failure::new(format!("output {destination}: {error}"));
+        let (to, pieces) = sync_channel(16);
+        let bytes = Bytes { pieces, current: Vec::new(), at: 0 };
+        let worker = match (output.wanted.kind.as_str(), destination.as_str()) {
+            ("local", path) => {
+                let path = PathBuf::from(path);
+                fs::create_dir_all(&path).map_err(failure)?;
+                std::thread::spawn(move || unpack(bytes, &path))
+            }
+            (_, "-") => std::thread::spawn(move || drain(bytes, io::stdout())),
+            (_, path) => {
+                let file = File::create(path).map_err(failure)?;
+                std::thread::spawn(move || drain(bytes, file))
+            }
+        };
+        Ok(Some(Self { to, worker, shown: destination }))
+    }
+
+    /// Takes a piece; an error when the destination takes no more.
+    pub(crate) fn take(&self, piece: &BuildOutput) -> Result<()> {
+        let bytes = STANDARD.decode(&piece.bytes).map_err(|error| {
+            Failure::new(format!("output {}: the daemon sent no base64: {error}", self.shown))
+        })?;
+        // A worker that has ended says why in `finish`.
+        let _ = if bytes.is_empty() { Ok(()) } else { self.to.send(bytes) };
+        Ok(())
+    }
+
+    /// Waits until everything is written.
+    pub(crate) fn finish(self) -> Result<()> {
+        drop(self.to);
+        let shown = self.shown;
+        let failure = |error: io::Error| Failure::new(format!("output {shown}: {error}"));
+        self.worker.join().unwrap_or_else(|_| Err(io::Error::other("the writer broke"))).map_err(failure)
+    }
+}
+
+/// The pieces as one stream.
+struct Bytes {
+    pieces: Receiver<Vec<u8>>,
+    current: Vec<u8>,
+    at: usize,
+}
+
+impl io::Read for Bytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.current.len() {
+            match self.pieces.recv() {
+                Ok(piece) => (self.current, self.at) = (piece, 0),
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.current.len() - self.at);
+        buffer[..count].copy_from_slice(&self.current[self.at..self.at + count]);
+        self.at += count;
+        Ok(count)
+    }
+}
+
+fn drain(mut bytes: Bytes, mut to: impl Write) -> io::Result<()> {
+    io::copy(&mut bytes, &mut to)?;
+    to.flush()
+}
+
+/// Unpacks the files of an image into a directory. Nothing leaves it, whatever the names and links in it say; owners are kept where
+/// the user may set them.
+fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
+    let mut archive = tar::Archive::new(bytes);
+    archive.set_preserve_permissions(true);
+    archive.set_preserve_ownerships(false);
+    archive.set_overwrite(true);
+    // Directories come last, since one that may not be written would refuse its own files.
+    let mut directories = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        match entry.header().entry_type() {
+            tar::EntryType::Directory => directories.push(entry),
+            tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {}
+            _ => {
+                if !entry.unpack_in(directory)? {
+                    let name = entry.path()?.display().to_string();
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("{name:?} leads out of the directory"),
+                    ));
+                }
+            }
+        }
+    }
+    directories.sort_by(|a, b| b.path_bytes().cmp(&a.path_bytes()));
+    directories.iter_mut().try_for_each(|directory_entry| directory_entry.unpack_in(directory).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_have_a_short_and_a_long_form() {
+        let read = |text: &str| {
+            output(text).map(|output| (output.wanted.kind, output.destination, output.wanted.attrs.len()))
+        };
+        assert_eq!(read("out").unwrap(), ("local".into(), Some("out".into()), 0));
+        assert_eq!(read("type=local,dest=out").unwrap(), ("local".into(), Some("out".into()), 0));
+        assert_eq!(read("type=docker").unwrap(), ("moby".into(), None, 0));
+        assert_eq!(read("type=docker,dest=x.tar").unwrap(), ("docker".into(), Some("x.tar".into()), 0));
+        assert_eq!(read("type=registry,name=a").unwrap(), ("image".into(), None, 2));
+        assert_eq!(read("type=oci,dest=a,compression=zstd").unwrap(), ("oci".into(), Some("a".into()), 1));
+        for (bad, part) in [
+            ("dest=x", "type=… is missing"),
+            ("type=local", "needs dest"),
+            ("type=local,dest=-", "use type=tar"),
+            ("type=floppy", "unknown type"),
+            ("type=image,dest=x", "takes no dest"),
+            ("type=tar,x", "not key=value"),
+        ] {
+            assert!(read(bad).unwrap_err().contains(part), "{bad}");
+        }
+    }
+
+    fn send(output: &Output, bytes: &[u8]) -> Result<()> {
+        let writing = Writing::begin(output)?.unwrap();
+        for piece in bytes.chunks(1000) {
+            writing.take(&BuildOutput { index: 0, bytes: STANDARD.encode(piece), end: false })?;
+        }
+        writing.finish()
+    }
+
+    fn archive(entries: &[(&str, &str)]) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (name, text) in entries {
+            let mut header = tar::Header::new_gnu();
+            // The crate would refuse such names itself.
+            header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_size(text.len() as u64);
+            header.set_mode(0o640);
+            header.set_cksum();
+            builder.append(&header, text.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    }
+
+    #[test]
+    fn files_land_in_the_directory_and_nowhere_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("out");
+        let to = output(target.to_str().unwrap()).unwrap();
+        let large = "x".repeat(5000);
+        send(&to, &archive(&[("a/b", &large), ("c", "2")])).unwrap();
+        assert_eq!(fs::read_to_string(target.join("a/b")).unwrap(), large);
+        assert!(send(&to, &archive(&[("../evil", "1")])).unwrap_err().message.contains("leads out"));
+        assert!(!directory.path().join("evil").exists());
+        std::os::unix::fs::symlink(directory.path(), target.join("link")).unwrap();
+        assert!(send(&to, &archive(&[("link/evil", "1")])).is_err());
+        assert!(!directory.path().join("evil").exists());
+    }
+
+    #[test]
+    fn an_archive_is_written_as_it_comes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.tar");
+        send(&output(&format!("type=tar,dest={}", path.display())).unwrap(), b"bytes").unwrap();
+        assert_eq!(fs::read(path).unwrap(), b"bytes");
+        assert!(Writing::begin(&output("type=tar,dest=/nonexistent/x").unwrap()).is_err());
+    }
+}
