@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 
 /// One flag of a command.
+#[derive(Clone, Copy)]
 pub(crate) struct Flag {
     pub(crate) name: &'static str,
     /// One letter, or nothing.

@@ -31,6 +31,8 @@ pub(crate) struct Global {
     debug: bool,
     /// Whether a cgroup that may not be made is done without.
     pub(crate) rootless: bool,
+    /// The program that checkpoints and restores.
+    pub(crate) criu: String,
 }
 
 impl Global {
@@ -52,6 +54,7 @@ impl Global {
             json,
             debug: given.is("debug"),
             rootless: rootless(given.value("rootless"))?,
+            criu: given.value("criu").filter(|path| !path.is_empty()).unwrap_or("criu").to_owned(),
         };
         let rest = match () {
             () if given.is("version") => vec!["version"],

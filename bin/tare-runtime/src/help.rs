@@ -28,10 +28,20 @@ const NO_PIVOT: (&str, &str) =
 const NO_KEYRING: (&str, &str) = ("--no-new-keyring", "keep the caller's session keyring");
 const DETACH: (&str, &str) = ("-d, --detach", "do not wait for the program");
 const SUBREAPER: (&str, &str) = ("--no-subreaper", "accepted, without effect");
+const IMAGES: (&str, &str) = ("--image-path DIR", "where the images are; checkpoint by default");
+const WORK: (&str, &str) = ("--work-path DIR", "where criu's log is; the image path by default");
+const TCP: (&str, &str) = ("--tcp-established", "with open TCP connections");
+const SOCKETS: (&str, &str) = ("--ext-unix-sk", "with unix sockets that lead out");
+const JOB: (&str, &str) = ("--shell-job", "with a terminal of the caller's");
+const LOCKS: (&str, &str) = ("--file-locks", "with locks on files");
+const LAZY: (&str, &str) = ("--lazy-pages", "memory comes when it is asked for");
+const DEDUP: (&str, &str) = ("--auto-dedup", "take out of earlier images what later ones have");
+const GROUPS: (&str, &str) = ("--manage-cgroups-mode MODE", "soft (default), full, strict or ignore");
+const EMPTY: (&str, &str) = ("--empty-ns network", "the network namespace is made anew and empty");
 const FORMAT: (&str, &str) = ("-f, --format table|json", "how it is printed");
 
 /// In the order of a container's life.
-const TOPICS: [Topic; 16] = [
+const TOPICS: [Topic; 18] = [
     topic(
         "create",
         "ID",
@@ -114,6 +124,57 @@ const TOPICS: [Topic; 16] = [
         &[
             ("--interval DURATION", "between figures; 5s by default"),
             ("--stats", "figures once, and no more"),
+        ],
+    ),
+    topic(
+        "checkpoint",
+        "ID",
+        "write it to disk, by criu",
+        &[
+            IMAGES,
+            WORK,
+            (
+                "--parent-path DIR",
+                "a checkpoint before, from the image path; only what has changed is written",
+            ),
+            ("--leave-running", "it goes on afterwards"),
+            ("--pre-dump", "only its memory; it goes on"),
+            TCP,
+            SOCKETS,
+            JOB,
+            LOCKS,
+            LAZY,
+            ("--page-server ADDRESS:PORT", "send its memory there"),
+            ("--status-fd N", "criu writes there when lazy pages are ready"),
+            GROUPS,
+            EMPTY,
+            DEDUP,
+        ],
+    ),
+    topic(
+        "restore",
+        "ID",
+        "let one that was written to disk run again, by criu",
+        &[
+            BUNDLE,
+            IMAGES,
+            WORK,
+            DETACH,
+            ("--keep", "do not delete it at its end"),
+            CONSOLE,
+            PID_FILE,
+            TCP,
+            SOCKETS,
+            JOB,
+            LOCKS,
+            LAZY,
+            GROUPS,
+            EMPTY,
+            DEDUP,
+            ("--lsm-profile TYPE:NAME", "with another label"),
+            ("--lsm-mount-context CONTEXT", "with another SELinux context for its mounts"),
+            ("--no-pivot", "accepted, without effect"),
+            SUBREAPER,
         ],
     ),
     topic("delete", "ID", "remove what is left of it", &[("-f, --force", "kill it first if it runs")]),

@@ -1,5 +1,6 @@
 //! The container runtime and the shim, one program: argv → one call.
 
+mod checkpoint;
 mod console;
 mod create;
 mod delete;
@@ -11,10 +12,12 @@ mod flags;
 mod foreground;
 mod global;
 mod help;
+mod images;
 mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod run;
 mod spec;
 mod start;
@@ -93,9 +96,8 @@ fn command(global: &Global, arguments: &[&str]) -> Outcome {
         ["features" | "version" | "help" | "shim", ..] => {
             Err(Failure::new(format!("{} has other arguments: see tare-runtime --help", arguments[0])))
         }
-        [command @ ("checkpoint" | "restore"), ..] => {
-            Err(Failure::new(format!("not supported yet: {command}")))
-        }
+        ["checkpoint", rest @ ..] => checkpoint::command(global, rest),
+        ["restore", rest @ ..] => restore::command(global, rest),
         [] => Err(Failure::new("no command given: see tare-runtime --help")),
         [command, ..] => Err(Failure::new(format!("unknown command {command}: see tare-runtime --help"))),
     }

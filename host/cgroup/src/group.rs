@@ -118,6 +118,11 @@ impl Cgroup {
         self.dirs.iter().map(remove_dir).fold(Ok(()), Result::and)
     }
 
+    /// The directory whose freezer others may use: v2's where there is one, as [`Cgroup::freeze`] does.
+    pub fn freezer_dir(&self) -> Option<&Path> {
+        self.unified().or_else(|| self.v1("freezer")).map(|dir| dir.path.as_path())
+    }
+
     /// What to mount at `/sys/fs/cgroup` inside.
     pub fn mount_sources(&self) -> Vec<MountSource> {
         self.dirs.iter().map(|dir| mount_source(dir, self.version)).collect()

@@ -153,7 +153,7 @@ pub(crate) fn may_mount() -> bool {
 }
 
 /// A copy of a mounted tree, detached.
-fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
+pub(crate) fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
     let tree = open_tree(CWD, path, flags)?;

@@ -55,21 +55,38 @@ pub struct Making {
 /// # Errors
 /// [`Error::Exists`], or the step that failed: nothing is left of it then.
 pub fn create(root: &Path, request: &Request<'_>) -> Result<Making> {
-    check_id(request.id)?;
-    let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
-    let mut spec = read_spec(&bundle.join(CONFIG))?;
-    check_version(&spec.oci_version)?;
+    let (bundle, mut spec) = bundle(request)?;
     if let Some(process) = spec.process.as_mut() {
         announce(process, request.listen_fds);
     }
+    let dir = begin(root, request.id, &spec)?;
+    let made = in_dir(root, &dir, request, &bundle, spec);
+    made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+}
+
+/// The bundle's own name and its config.json, which must have a terminal if somebody takes it, and only then.
+pub(super) fn bundle(request: &Request<'_>) -> Result<(PathBuf, Spec)> {
+    check_id(request.id)?;
+    let bundle = fs::canonicalize(request.bundle).map_err(|e| unreadable(request.bundle, &e))?;
+    let spec = read_spec(&bundle.join(CONFIG))?;
+    check_version(&spec.oci_version)?;
     let terminal = spec.process.as_ref().is_some_and(|process| process.terminal);
     if request.terminal.is_some_and(|wanted| wanted != terminal) {
         let rule = if terminal { "needs --console-socket" } else { "must be true with --console-socket" };
         return Err(Error::spec("process.terminal", rule));
     }
-    let dir = make_dir(root, request.id)?;
-    let made = in_dir(root, &dir, request, &bundle, spec);
-    made.inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+    Ok((bundle, spec))
+}
+
+/// The container's directory with its own copy of config.json. The environment in that may hold secrets.
+pub(super) fn begin(root: &Path, id: &str, spec: &Spec) -> Result<PathBuf> {
+    let dir = make_dir(root, id)?;
+    let text = serde_json::to_vec(spec).map_err(io::Error::from);
+    let written = text.and_then(|text| replace(&dir.join(CONFIG), &text, 0o600));
+    written
+        .inspect_err(|_| drop(fs::remove_dir_all(&dir)))
+        .map_err(|e| Error::step("write config.json", e))?;
+    Ok(dir)
 }
 
 /// Versions of one major number are compatible, so a later 1.x is read as far as it is known.
@@ -108,9 +125,6 @@ fn make_dir(root: &Path, id: &str) -> Result<PathBuf> {
 }
 
 fn in_dir(root: &Path, dir: &Path, request: &Request<'_>, bundle: &Path, spec: Spec) -> Result<Making> {
-    let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
-    // The environment in it may hold secrets.
-    replace(&dir.join(CONFIG), &text, 0o600).map_err(|e| Error::step("write config.json", e))?;
     let made_group = group::make(&spec, request.id, request.rootless, |path| {
         note_group(dir, path).map_err(|e| Error::step("write down the cgroup", e))
     })?;
@@ -146,7 +160,7 @@ fn in_cgroup(
         relaxed: request.relaxed,
     })?;
     created.ready().inspect_err(|_| after_failure(spec, request.id, bundle))?;
-    let record = record(&created, request.id, bundle, spec, path)
+    let record = record_of((created.pid, request.id), bundle, spec, path)
         .and_then(|record| record.write(dir).map(|()| record))
         .inspect_err(|_| caller::end(created.pidfd.as_fd()))?;
     Ok((record, created))
@@ -181,13 +195,19 @@ fn stdio(spec: &Spec) -> Stdio {
     }
 }
 
-fn record(created: &Created, id: &str, bundle: &Path, spec: &Spec, cgroup: Option<&Path>) -> Result<Record> {
+/// What is known of a container whose init has this number.
+pub(super) fn record_of(
+    (pid, id): (i32, &str),
+    bundle: &Path,
+    spec: &Spec,
+    cgroup: Option<&Path>,
+) -> Result<Record> {
     let root = spec.root.as_ref().map(|root| root.path.as_path()).unwrap_or(Path::new(""));
     Ok(Record {
         oci_version: spec.oci_version.clone(),
         id: id.to_owned(),
-        pid: created.pid,
-        began: began(created.pid).ok_or(Error::Died)?,
+        pid,
+        began: began(pid).ok_or(Error::Died)?,
         bundle: bundle.to_owned(),
         rootfs: bundle.join(root),
         created: Timestamp::from(SystemTime::now()),

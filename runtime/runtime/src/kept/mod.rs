@@ -2,14 +2,17 @@
 //! root of the runtime's state, with what is known of it (`state.json`), its own copy of `config.json`, and until its
 //! start the door at which its init waits. There is no daemon: whoever asks looks at the kernel.
 
+mod checkpoint;
 mod console;
 mod create;
 mod delete;
 mod enter;
 mod group;
+mod images;
 mod kill;
 mod list;
 mod record;
+mod restore;
 mod start;
 mod status;
 
@@ -25,12 +28,15 @@ use tare_oci::runtime::{Resources, Spec};
 
 use crate::error::{Error, Result};
 
+pub use checkpoint::Checkpoint;
 pub use console::hand_over;
 pub use create::{Making, Request, create};
 pub use delete::delete;
 pub use enter::Entry;
+pub use images::{Care, GroupsMode, Images};
 pub use list::list;
 pub use record::{Record, State, Status, replace};
+pub use restore::{Restore, restore};
 
 /// A container's configuration, as it was when it was made.
 const CONFIG: &str = "config.json";

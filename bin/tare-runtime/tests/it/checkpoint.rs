@@ -1,0 +1,147 @@
+//! Written to disk and read back. criu must know the kernel: another one than the machine's can be named by `TARE_CRIU`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::inside::{console, sleeper, take_terminal};
+use crate::world::{Ran, World};
+
+/// Counts in its memory what it does, and shows it in a file.
+const COUNTER: &str = "i=0; while :; do i=$((i+1)); echo $i > /tmp/n; sleep 0.02; done";
+
+fn criu() -> Option<String> {
+    let criu = std::env::var("TARE_CRIU").unwrap_or("criu".to_owned());
+    let checked = Command::new(&criu).arg("check").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let works = checked.is_ok_and(|status| status.success());
+    if !works {
+        println!("skipped: needs a criu that knows this kernel (criu check)");
+    }
+    works.then_some(criu)
+}
+
+fn counter() -> Option<World> {
+    let mut world = World::of(COUNTER)?;
+    world.config["root"]["readonly"] = json!(false);
+    world.save();
+    world.leaving(&["run", "-d", &world.id]).ok();
+    count(&world, 3);
+    Some(world)
+}
+
+/// Waits until it has counted that far, and answers how far it is.
+fn count(world: &World, least: u32) -> u32 {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let read = fs::read_to_string(world.path("rootfs/tmp/n")).ok();
+        match read.and_then(|text| text.trim().parse().ok()) {
+            Some(number) if number >= least => return number,
+            _ => assert!(Instant::now() < deadline, "it does not count to {least}: {}", world.state()),
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn with(world: &World, criu: &str, arguments: &[&str]) -> Ran {
+    let own: &[&str] = &["--criu", criu, arguments[0], "--image-path", "images", "--work-path", "work"];
+    world.leaving(&[own, &arguments[1..], &[&world.id]].concat())
+}
+
+#[test]
+fn a_container_goes_on_where_it_was() {
+    let Some(criu) = criu() else { return };
+    let Some(world) = counter() else { return };
+    with(&world, &criu, &["checkpoint"]).ok();
+    world.verb("state").refused("container does not exist");
+    assert!(world.is_clean());
+    let stopped = count(&world, 3);
+    let pid = world.path("pid");
+    with(&world, &criu, &["restore", "--detach", "--pid-file", pid.to_str().unwrap()]).ok();
+    assert_eq!(world.status(), "running");
+    assert_eq!(fs::read_to_string(pid).unwrap(), world.pid().to_string());
+    let now = count(&world, stopped + 1);
+    assert!(now < stopped + 1000, "it did not begin anew: {stopped} {now}");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains("criu-root"), "the host's mounts stay as they are");
+    assert_eq!(world.tare(&["exec", &world.id, "cat", "/proc/1/comm"]).ok(), "sh\n");
+    // With a group of its own it can be stopped, and written again.
+    world.verb("pause").ok();
+    with(&world, &criu, &["checkpoint", "--leave-running"]).ok();
+    assert_eq!(world.status(), "paused");
+    world.verb("resume").ok();
+    count(&world, now + 1);
+    world.tare(&["delete", "--force", &world.id]).ok();
+    assert!(world.is_clean());
+}
+
+#[test]
+fn memory_can_be_written_before() {
+    let Some(criu) = criu() else { return };
+    let tracks = Command::new(&criu).args(["check", "--feature", "mem_dirty_track"]).output().unwrap();
+    if !tracks.status.success() {
+        println!(
+            "skipped: needs a kernel that tracks changes of memory (criu check --feature mem_dirty_track)"
+        );
+        return;
+    }
+    let Some(world) = counter() else { return };
+    let before: &[&str] = &["--criu", &criu, "checkpoint", "--pre-dump", "--image-path", "before", &world.id];
+    world.leaving(before).ok();
+    assert_eq!(world.status(), "running");
+    with(&world, &criu, &["checkpoint", "--parent-path", "../before"]).ok();
+    assert!(fs::symlink_metadata(world.path("images/parent")).is_ok());
+    let stopped = count(&world, 3);
+    let mut restore = world.command(&["--criu", &criu, "restore", "--image-path", "images", &world.id]);
+    // In the foreground it ends as its program does.
+    let mut restore = restore.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    count(&world, stopped + 1);
+    world.tare(&["kill", &world.id, "KILL"]).ok();
+    assert_eq!(restore.wait().unwrap().code(), Some(137));
+    assert!(world.is_clean());
+}
+
+#[test]
+fn a_terminal_comes_back() {
+    let Some(criu) = criu() else { return };
+    let Some(mut world) = World::of("read line; echo got $line; exec sleep 1000") else { return };
+    world.config["process"]["terminal"] = json!(true);
+    world.save();
+    let (listener, path) = console(&world);
+    world.leaving(&["run", "-d", "--console-socket", &path, &world.id]).ok();
+    // Closed, it would be a hang-up.
+    let first = take_terminal(&listener);
+    with(&world, &criu, &["checkpoint"]).ok();
+    drop(first);
+    with(&world, &criu, &["restore", "-d"]).refused("process.terminal: needs --console-socket");
+    with(&world, &criu, &["restore", "-d", "--console-socket", &path]).ok();
+    let terminal = fs::File::from(take_terminal(&listener));
+    rustix::io::write(&terminal, b"typed\n").unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(terminal));
+    assert!(lines.any(|line| line.unwrap().contains("got typed")));
+}
+
+#[test]
+fn what_cannot_be_done_says_why_and_changes_nothing() {
+    let Some(world) = sleeper() else { return };
+    with(&world, "/nowhere/criu", &["checkpoint"])
+        .refused("no such program: install criu, or name it with --criu");
+    let broken = world.path("broken");
+    fs::write(&broken, "#!/bin/sh\nexit 1\n").unwrap();
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    with(&world, broken.to_str().unwrap(), &["checkpoint"]).refused("criu ended without an answer");
+    assert_eq!(world.status(), "running");
+    with(&world, "criu", &["checkpoint", "--manage-cgroups-mode", "harsh"]).refused("must be soft, full");
+    with(&world, "criu", &["checkpoint", "--page-server", "here"]).refused("ADDRESS:PORT");
+    with(&world, "criu", &["checkpoint", "--parent-path", "/abs"]).refused("must be relative");
+    with(&world, "criu", &["restore", "-d"]).refused("already exists");
+    world.tare(&["delete", "--force", &world.id]).ok();
+    with(&world, "criu", &["checkpoint"]).refused("container does not exist");
+    with(&world, broken.to_str().unwrap(), &["restore", "-d"]).refused("criu ended without an answer");
+    assert!(world.is_clean());
+    fs::remove_dir_all(world.path("images")).unwrap();
+    with(&world, "criu", &["restore", "-d"]).refused("open images: no such file or directory");
+    assert!(world.is_clean());
+}
