@@ -3,6 +3,7 @@
 // Tests may say loudly what is wrong.
 #![allow(clippy::unwrap_used)]
 
+mod attack;
 mod checkpoint;
 mod flags;
 mod hooks;

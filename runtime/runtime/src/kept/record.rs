@@ -50,7 +50,8 @@ pub(super) fn note_group(dir: &Path, path: &Path) -> io::Result<()> {
 
 /// The group that was written down.
 pub(super) fn noted_group(dir: &Path) -> Option<PathBuf> {
-    let text = fs::read(dir.join(GROUP)).ok()?;
+    // Empty: the maker was killed before it wrote, and made no group.
+    let text = fs::read(dir.join(GROUP)).ok().filter(|text| !text.is_empty())?;
     Some(PathBuf::from(OsString::from_vec(text)))
 }
 
