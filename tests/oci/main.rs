@@ -137,7 +137,7 @@ fn report(clause: &Clause, runtime: &Runtime) -> bool {
     let name = if runtime.is_ours() {
         clause.name.to_owned()
     } else {
-        format!("{} [{}]", clause.name, runtime.name)
+        format!("{} [{}]", clause.name, runtime.version().unwrap_or_default())
     };
     match &verdict {
         Verdict::Kept => println!("test {name} ... ok"),

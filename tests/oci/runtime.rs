@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use tare_tests::{binaries, capture};
+use tare_tests::{binaries, capture, unpacked_peers};
 
 /// A runtime's command line.
 pub(crate) struct Runtime {
@@ -26,8 +26,12 @@ impl Runtime {
     /// Those of the peers that are installed.
     pub(crate) fn peers() -> Vec<Self> {
         let hybrid = Path::new(UNIFIED).exists();
-        let peer = |name, hide_unified| Self { name, program: name.into(), hide_unified };
-        let peers = [peer("runc", false), peer("crun", hybrid)];
+        let peer = |name: &'static str, hide_unified| Self { name, program: name.into(), hide_unified };
+        // The machine's own, which have flaws that were repaired since, and the newest.
+        let newest =
+            |name, hide_unified| Self { program: unpacked_peers().join(name), ..peer(name, hide_unified) };
+        let peers =
+            [peer("runc", false), newest("runc", false), peer("crun", hybrid), newest("crun", hybrid)];
         peers.into_iter().filter(|peer| peer.version().is_some()).collect()
     }
 

@@ -23,4 +23,4 @@ pub use netns::Netns;
 pub use ran::{Ran, capture, capture_with_input};
 pub use registry::Registry;
 pub use terminal::Terminal;
-pub use world::{Client, World, docker_cli, unpacked_docker, until};
+pub use world::{Client, World, docker_cli, unpacked_docker, unpacked_peers, until};

@@ -195,6 +195,11 @@ pub fn unpacked_docker() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/docker-cli")
 }
 
+/// Where `cargo xtask peers` puts the newest runtimes of others.
+pub fn unpacked_peers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin")
+}
+
 /// Asks again until it is so, at most 20 s. For tests only: the product waits for events.
 pub fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
     let deadline = Instant::now() + Duration::from_secs(20);

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod demo;
+mod peers;
 mod setup;
 mod tidy;
 
@@ -17,6 +18,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   demo [IMAGE]    a real image, end to end, on a daemon of its own
   bench [RUNS]    this build beside every peer that is installed
   bench runtimes [RUNS]   its runtime alone
+  peers           unpack the newest runc and crun below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md";
 
@@ -45,6 +47,7 @@ fn run() -> Result<()> {
         ["bench", "runtimes"] => bench::run_runtimes(30),
         ["bench", "runtimes", runs] => bench::run_runtimes(runs.parse()?),
         ["bench-runner"] => bench::serve(),
+        ["peers"] => peers::run(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
         _ => bail!("{USAGE}"),

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use tare_tests::{binaries, capture};
+use tare_tests::{binaries, capture, unpacked_peers};
 
 use super::measure::{Contender, race, race_in};
 use super::runner::{Runner, Task};
@@ -71,14 +71,17 @@ impl Bench {
         let rival = |name: &'static str, program: &str, runner: &Rc<Runner>| Rival {
             name,
             program: program.to_owned(),
-            state: states.join(name),
+            state: states.join(name.replace(' ', "-")),
             runner: runner.clone(),
             number: Cell::new(0),
         };
+        let newest = |name: &str| unpacked_peers().join(name).to_string_lossy().into_owned();
         let rivals = vec![
             rival("tare-runtime", &ours, &plain),
             rival("crun", "crun", &hidden),
+            rival("crun of cargo xtask peers", &newest("crun"), &hidden),
             rival("runc", "runc", &plain),
+            rival("runc of cargo xtask peers", &newest("runc"), &plain),
             rival("youki", "youki", &plain),
         ];
         Ok(Self { dir, states, rivals, floor: plain })
@@ -128,7 +131,7 @@ impl Rival {
     /// A new id.
     fn id(&self) -> String {
         self.number.set(self.number.get() + 1);
-        format!("tare-bench-{}-{}-{}", std::process::id(), self.name, self.number.get())
+        format!("tare-bench-{}-{}-{}", std::process::id(), self.name.replace(' ', "-"), self.number.get())
     }
 }
 
