@@ -23,10 +23,9 @@ use self::export::Writing;
 pub(crate) use self::flags::{BUILD, PRUNE};
 pub(crate) use self::prune::prune;
 use self::request::Request;
-use self::send::Prepared;
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::output::{line, say};
+use crate::output::line;
 
 /// How often the picture on a terminal is drawn.
 const FRAME: Duration = Duration::from_millis(100);
@@ -40,13 +39,9 @@ pub(crate) async fn build(call: Call) -> Result<u8> {
     let credentials = registries::credentials(&call, &request, prepared.parsed.as_ref())?;
     let mut query = request.query.clone();
     query.extend(prepared.query.iter().cloned());
-    let Prepared { body, warnings, .. } = prepared;
-    let messages = call.client.build(&BuildRequest { query, credentials }, body.start()).await?;
+    let messages = call.client.build(&BuildRequest { query, credentials }, prepared.body.start()).await?;
     let mut outcome = Outcome { writings, ..Outcome::default() };
     follow(messages, Display::new(mode), &mut outcome).await?;
-    if mode != Mode::Quiet {
-        warnings.iter().for_each(say);
-    }
     finish(&call, &request, mode, outcome)
 }
 

@@ -25,8 +25,6 @@ pub(crate) struct Prepared {
     pub(crate) query: Vec<(&'static str, String)>,
     /// The Dockerfile, where it is here.
     pub(crate) parsed: Option<Dockerfile>,
-    /// What is probably not meant in it.
-    pub(crate) warnings: Vec<String>,
 }
 
 /// What goes into the body.
@@ -49,8 +47,7 @@ pub(crate) fn prepare(call: &Call, request: &Request) -> Result<Prepared> {
     if from_stdin && named == Named::Stdin {
         return Err(Failure::usage("standard input cannot be the context and the Dockerfile at once"));
     }
-    let mut prepared =
-        Prepared { body: Body::default(), query: Vec::new(), parsed: None, warnings: Vec::new() };
+    let mut prepared = Prepared { body: Body::default(), query: Vec::new(), parsed: None };
     if from_stdin {
         let bytes = context::read_dockerfile(Vec::new(), io::stdin().lock())?;
         prepared.dockerfile("Dockerfile", bytes, true)?;
@@ -74,10 +71,6 @@ impl Prepared {
         let source = String::from_utf8_lossy(&bytes);
         let parsed =
             tare_dockerfile::parse(&bytes).map_err(|error| Failure::new(error.explain(&source, name)))?;
-        let warning = |warning: &tare_dockerfile::Warning| {
-            format!("warning: {}\n{}", warning.message, tare_dockerfile::excerpt(&source, name, warning.span))
-        };
-        self.warnings = parsed.warnings.iter().map(warning).collect();
         self.parsed = Some(parsed);
         self.query.push(("dockerfile", name.to_owned()));
         if apart {

@@ -13,6 +13,8 @@ pub(crate) struct Asked {
     /// Method and path, without the version: `POST /containers/create?name=x`.
     pub(crate) what: String,
     pub(crate) body: String,
+    /// The body as it came.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What the daemon answers.
@@ -81,6 +83,12 @@ impl Fake {
         self.asked.lock().unwrap().iter().map(|asked| asked.what.clone()).collect()
     }
 
+    /// The body of a request as it came.
+    pub(crate) fn bytes_of(&self, what: &str) -> Vec<u8> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().find(|asked| asked.what.starts_with(what)).unwrap().bytes.clone()
+    }
+
     pub(crate) fn body_of(&self, what: &str) -> serde_json::Value {
         let asked = self.asked.lock().unwrap();
         let found = asked.iter().find(|asked| asked.what.starts_with(what)).unwrap();
@@ -139,7 +147,7 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Asked> {
     reader.read_line(&mut line).ok().filter(|length| *length > 0)?;
     let mut words = line.split_whitespace();
     let what = format!("{} {}", words.next()?, words.next()?.replacen("/v1.51", "", 1));
-    let mut length = 0;
+    let (mut length, mut chunked) = (0, false);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -149,10 +157,29 @@ fn read(reader: &mut BufReader<UnixStream>) -> Option<Asked> {
         if let Some(value) = header.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
+        chunked |= header.to_lowercase().starts_with("transfer-encoding: chunked");
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some(Asked { what, body: String::from_utf8(body).unwrap() })
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes).ok()?;
+    if chunked {
+        bytes = read_chunks(reader)?;
+    }
+    Some(Asked { what, body: String::from_utf8_lossy(&bytes).into_owned(), bytes })
+}
+
+fn read_chunks(reader: &mut BufReader<UnixStream>) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        let mut chunk = vec![0; length + 2];
+        reader.read_exact(&mut chunk).ok()?;
+        if length == 0 {
+            return Some(bytes);
+        }
+        bytes.extend_from_slice(&chunk[..length]);
+    }
 }
 
 /// One frame of multiplexed output.

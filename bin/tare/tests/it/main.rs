@@ -1,6 +1,7 @@
 //! The program as a person runs it, against a daemon that says what the test tells it to.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod build;
 mod daemon;
 mod ondemand;
 mod sessions;

@@ -88,7 +88,8 @@ impl Step {
         }
         if status != Status::Running {
             self.ended = news.time;
-            self.error = one_line(&news.error);
+            // The excerpt below it comes with the whole error at the end.
+            self.error = one_line(news.error.lines().next().unwrap_or_default());
             let rest = std::mem::take(&mut self.partial);
             if !rest.is_empty() {
                 self.keep(&rest);
