@@ -107,6 +107,7 @@ pub(crate) fn reload(rooms: &Rooms) {
 
 /// Writes what is still to be written. With no container left, the machine gets back what the daemon changed on it.
 pub(crate) async fn close(rooms: Rooms) -> Result<()> {
+    rooms.engine.end_steps().await;
     let counts = rooms.engine.counts();
     if counts.running + counts.paused == 0 {
         rooms

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tare_container::Engine;
 use tare_registry::Registry;
@@ -27,6 +28,8 @@ pub struct Builder {
     pub(crate) on_disk: Scratch,
     pub(crate) in_memory: Scratch,
     pub(crate) steps: Semaphore,
+    /// When the size of the cache was looked at last.
+    pub(crate) bounded: Mutex<Option<Instant>>,
 }
 
 impl Builder {
@@ -37,7 +40,16 @@ impl Builder {
         let keeps = Keeps::open(home.join("mounts"), store.clone())?;
         let (on_disk, in_memory) = (Scratch::open(home.join("tmp"))?, Scratch::in_memory(&config.exec_root)?);
         let steps = Semaphore::new(STEPS);
-        Ok(Arc::new(Self { engine, registry, cache: Cache { store }, keeps, on_disk, in_memory, steps }))
+        Ok(Arc::new(Self {
+            engine,
+            registry,
+            cache: Cache { store },
+            keeps,
+            on_disk,
+            in_memory,
+            steps,
+            bounded: Mutex::default(),
+        }))
     }
 
     /// Builds an image and gives it its names. `listener` is told what happens. Dropping the future ends the build: its

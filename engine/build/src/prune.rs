@@ -1,7 +1,8 @@
 //! Making room: what is oldest goes first.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use tare_model::Timestamp;
 
@@ -11,6 +12,9 @@ use crate::{Builder, Result};
 const SHARE: u64 = 10;
 /// Less is not worth the trouble.
 const LEAST: u64 = 2 << 30;
+
+/// Between two looks at the size of the cache.
+const BETWEEN: Duration = Duration::from_secs(300);
 
 /// What is to be forgotten. Without any condition: all that no build uses at the moment.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +76,14 @@ impl Builder {
     }
 
     /// Keeps the cache within its share of the disk.
+    /// It is looked at every few minutes at most, as directories of cache mounts have to be measured.
     pub(crate) async fn bound(self: &Arc<Self>) -> Result<()> {
+        let now = Instant::now();
+        let last = self.bounded.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
+        if last.is_some_and(|last| now.duration_since(last) < BETWEEN) {
+            *self.bounded.lock().unwrap_or_else(PoisonError::into_inner) = last;
+            return Ok(());
+        }
         let found = rustix::fs::statvfs(&self.engine.config().data_root);
         let size = found.map_or(u64::MAX, |found| found.f_blocks.saturating_mul(found.f_frsize));
         let limit = (size / SHARE).max(LEAST);

@@ -8,6 +8,7 @@ use tare_model::{Id, Name};
 use crate::container::{Container, ImageUse, State};
 use crate::create::make_data_dir;
 use crate::engine::{Engine, blocking};
+use crate::options::RemoveOptions;
 use crate::spec::{ContainerSpec, MountSource};
 use crate::start::now;
 use crate::{Error, Result, name};
@@ -54,5 +55,15 @@ impl Engine {
             of_build: true,
         });
         Ok(id)
+    }
+
+    /// Ends what steps of builds still run: unlike other containers they do not outlive the daemon.
+    pub async fn end_steps(&self) {
+        for container in self.index.all().into_iter().filter(|container| container.of_build) {
+            let options = RemoveOptions { force: true, volumes: false };
+            if let Err(error) = self.remove(container.id.as_str(), options).await {
+                tracing::debug!(container = %container.id, "it is gone already: {error}");
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Read-only layers: the index, and the way from an unpacked tree to one of them.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -69,21 +70,29 @@ impl Snapshots {
         let below = parent.map(|parent| view(&self.trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
-        self.place(unpacked.directory(), chain, &layer)?;
+        self.place(unpacked.directory(), chain, &layer, false)?;
         self.index().insert(*chain, layer);
         Ok(())
     }
 
     /// Writes a finished directory with a layer's tree to the disk and gives it its name.
-    pub(crate) fn place(&self, finished: &Path, chain: &Digest, layer: &Layer) -> Result<()> {
+    ///
+    /// With `written`, its tree is on the disk already.
+    pub(crate) fn place(&self, finished: &Path, chain: &Digest, layer: &Layer, written: bool) -> Result<()> {
         let record = finished.join(RECORD);
         let json =
             serde_json::to_vec(layer).map_err(|error| io("write", &record)(std::io::Error::from(error)))?;
-        std::fs::write(&record, json).map_err(io("write", &record))?;
+        let mut file = std::fs::File::create(&record).map_err(io("make", &record))?;
+        file.write_all(&json).map_err(io("write", &record))?;
         let layers = self.root.join("layers");
         let directory = directory::open(&layers)?;
-        // Once for the whole tree: a sync for each of its files takes many times as long.
-        syncfs(&directory).map_err(io("write to disk", finished))?;
+        if written {
+            let finished = directory::open(finished)?;
+            fsync(&file).and_then(|()| fsync(&finished)).map_err(io("write to disk", &record))?;
+        } else {
+            // Once for the whole tree: a sync for each of its many files takes many times as long.
+            syncfs(&directory).map_err(io("write to disk", finished))?;
+        }
         match renameat_with(CWD, finished, &directory, chain.hex(), RenameFlags::NOREPLACE) {
             Ok(()) => fsync(&directory).map_err(io("write to disk", &layers)),
             Err(Errno::EXIST | Errno::NOTEMPTY) => Ok(()),

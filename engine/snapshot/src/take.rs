@@ -3,8 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, futimens, openat, renameat,
-    utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, fsync, futimens, openat,
+    renameat, utimensat,
 };
 use rustix::io::Errno;
 use tare_model::Digest;
@@ -15,7 +15,12 @@ use crate::metadata::Time;
 use crate::name::Name;
 use crate::pack::Packed;
 use crate::walk::{Found, Go, failed, walk};
+use crate::way::kind;
 use crate::{Error, Result, Snapshots, directory, layer::Layer};
+
+/// Trees of so many entries are written to the disk file by file: all else that waits to be written on a busy machine is
+/// not this layer's to wait for.
+const FEW: u64 = 64;
 
 impl Snapshots {
     /// Makes the writable layer `key`, which `packed` was packed from and nobody has written to since, the layer `chain`.
@@ -44,7 +49,11 @@ impl Snapshots {
             clamp(&root, latest)?;
         }
         let layer = Layer { parent: parent.copied(), size: packed.bytes };
-        self.place(guard.path(), chain, &layer)?;
+        let few = packed.entries <= FEW;
+        if few {
+            write_out(&root)?;
+        }
+        self.place(guard.path(), chain, &layer, few)?;
         self.index().insert(*chain, layer);
         Ok(())
     }
@@ -99,4 +108,20 @@ fn clamp(root: &OwnedFd, latest: Time) -> Result<()> {
 fn only(modified: Timespec) -> Timestamps {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     Timestamps { last_access, last_modification: modified }
+}
+
+/// Writes every file and directory of a tree to the disk.
+fn write_out(root: &OwnedFd) -> Result<()> {
+    walk(root, &mut |name, found| {
+        match found {
+            Found::Directory { open, .. } => fsync(open).map_err(failed("write to disk", name))?,
+            Found::Other { parent, stat } if kind(stat) == FileType::RegularFile => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let file = openat(parent, name.last(), flags, Mode::empty());
+                file.and_then(fsync).map_err(failed("write to disk", name))?;
+            }
+            _ => {}
+        }
+        Ok(Go::Into)
+    })
 }

@@ -148,6 +148,24 @@ fn a_daemon_that_is_killed_leaves_no_step_behind() -> Result<()> {
     Ok(())
 }
 
+/// A step does not outlive the daemon that runs it, as containers do: nobody would take what it makes.
+#[test]
+fn a_daemon_that_stops_ends_its_steps() -> Result<()> {
+    let mut site = Site::new()?;
+    site.dockerfile("FROM IMAGE\nRUN echo begun > /begun; sleep 1000\n")?;
+    let mut command = site.world.docker_command()?;
+    command.env("DOCKER_BUILDKIT", "0").args(["build", "-q"]).arg(site.directory());
+    let mut client =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
+    let writable = site.world.dir().join("data/snapshots/writable");
+    tare_tests::until("the step to run", || {
+        Ok(writable.read_dir().into_iter().flatten().flatten().any(|e| e.path().join("fs/begun").exists()))
+    })?;
+    site.world.stop_daemon();
+    client.wait()?;
+    site.world.assert_clean(&[])
+}
+
 /// However early or late a daemon dies: what there is afterwards is whole.
 #[test]
 fn a_daemon_may_be_killed_at_any_moment() -> Result<()> {
