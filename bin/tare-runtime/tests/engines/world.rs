@@ -144,5 +144,12 @@ fn remove_group(dir: &Path) {
             remove_group(&below.path());
         }
     }
+    // An engine's own helpers may be on their way out.
+    for pid in fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default().lines() {
+        let process = pid.parse().ok().and_then(Pid::from_raw);
+        let process = process.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let patience = Timespec { tv_sec: 10, tv_nsec: 0 };
+        let _ = process.map(|pidfd| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience)));
+    }
     let _ = fs::remove_dir(dir);
 }
