@@ -5,6 +5,7 @@ mod build;
 mod daemons;
 mod difference;
 mod image;
+mod layers;
 mod life;
 mod limits;
 mod network;

@@ -17,6 +17,39 @@ wire! {
         pub virtual_size: i64,
         pub labels: Option<BTreeMap<String, String>>,
         pub containers: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub descriptor: Option<serde_json::Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub manifests: Option<Vec<ImageManifest>>,
+    }
+
+    /// One of the platforms that an image is for; listed where `manifests` is asked for.
+    pub struct ImageManifest {
+        #[serde(rename = "ID")]
+        pub id: String,
+        pub descriptor: serde_json::Value,
+        pub available: bool,
+        pub size: ImageManifestSize,
+        pub kind: String,
+        pub image_data: Option<ImageManifestData>,
+    }
+
+    /// Bytes of the compressed layers and documents, and these with the unpacked layers.
+    pub struct ImageManifestSize {
+        pub total: i64,
+        pub content: i64,
+    }
+
+    /// What a manifest of the kind `image` tells.
+    pub struct ImageManifestData {
+        pub platform: serde_json::Value,
+        pub containers: Vec<String>,
+        pub size: ImageUnpackedSize,
+    }
+
+    /// Bytes of the unpacked layers.
+    pub struct ImageUnpackedSize {
+        pub unpacked: i64,
     }
 
     /// Reply to `GET /images/{name}/json`.
@@ -42,6 +75,10 @@ wire! {
         #[serde(rename = "RootFS")]
         pub root_fs: RootFs,
         pub metadata: ImageMetadata,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub descriptor: Option<serde_json::Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub manifests: Option<Vec<ImageManifest>>,
     }
 
     /// Where files lie.

@@ -18,6 +18,7 @@ mod exec;
 mod host;
 mod image;
 mod network;
+mod own;
 mod system;
 mod usage;
 mod volume;
@@ -39,13 +40,14 @@ pub use host::{
 };
 pub use image::{
     DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
-    ImageMetadata, ImageSummary, OciDescriptor, OciPlatform, ProgressDetail, ProgressMessage, PushResult,
-    RootFs, SearchResult,
+    ImageManifest, ImageManifestData, ImageManifestSize, ImageMetadata, ImageSummary, ImageUnpackedSize,
+    OciDescriptor, OciPlatform, ProgressDetail, ProgressMessage, PushResult, RootFs, SearchResult,
 };
 pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
     NetworkingConfig,
 };
+pub use own::{ImageLayer, TreeDifference, Verdict};
 pub use system::{
     AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName,
     PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,

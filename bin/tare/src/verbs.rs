@@ -3,8 +3,7 @@
 use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
-    archive, attach, build, create, daemon, difference, events, images, inspect, lifecycle, login, logs,
-    manual, port, ps, pull, push, run, search, system, usage, volume,
+    archive, attach, build, create, daemon, difference, events, images, inspect, layers, lifecycle, login, logs, manual, mount, port, ps, pull, push, run, search, system, usage, verify, volume,
 };
 
 /// One verb.
@@ -27,10 +26,11 @@ pub(crate) struct Verb {
 }
 
 /// Groups and what they are about.
-pub(crate) const GROUPS: [(&str, &str); 6] = [
+pub(crate) const GROUPS: [(&str, &str); 7] = [
     ("builder", "Manage builds"),
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("manifest", "Manage image manifests"),
     ("network", "Manage networks"),
     ("volume", "Manage volumes"),
     ("system", "Manage Tare"),
@@ -111,12 +111,21 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["prune"], "", "Remove unused images", [usage::IMAGES], "", (0, 0), false, usage::images),
     verb!("system" ["df"], "", "Show disk usage", [usage::DF], "", (0, 0), false, usage::df),
     verb!("system" ["prune"], "", "Remove unused data", [usage::SYSTEM], "", (0, 0), false, usage::system),
+    verb!("image" ["diff"], "", "Show what becomes of one image's files to be another's", [layers::DIFF], "IMAGE IMAGE", (2, 2), false, layers::diff),
+    verb!("image" ["log"], "", "Show how an image came to be, what each layer costs and who shares it", [layers::LOG], "IMAGE", (1, 1), false, layers::log),
+    verb!("image" ["mount"], "", "Mount an image's files, read-only", [], "IMAGE DIRECTORY", (2, 2), false, mount::mount),
+    verb!("image" ["unmount"], "", "End such a mount", [], "DIRECTORY", (1, 1), false, mount::unmount),
+    verb!("manifest" ["inspect"], "", "Show the manifest or index of an image that is here", [], "IMAGE", (1, 1), false, layers::manifest),
+    verb!("system" ["verify"], "", "Reread every blob and layer and report damage", [verify::VERIFY], "", (0, 0), false, verify::verify),
     verb!("" [], "completion", "Print the completions of a shell (bash, zsh, fish, elvish, powershell)", [], "SHELL", (1, 1), false, manual::completion),
     verb!("" [], "man", "Write the manual pages into a directory", [], "DIRECTORY", (1, 1), false, manual::man),
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 28] = [
+const OTHERS: [&str; 29] = [
+const OTHERS: [&str; 29] = [
+    "build",
+    "builder",
     "buildx",
     "bake",
     "checkpoint",
@@ -124,7 +133,6 @@ const OTHERS: [&str; 28] = [
     "config",
     "context",
     "cp",
-    "manifest",
     "node",
     "plugin",
     "prune",

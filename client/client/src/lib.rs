@@ -20,6 +20,7 @@ mod frames;
 mod host;
 mod images;
 mod lines;
+mod own;
 mod start;
 mod system;
 mod transport;

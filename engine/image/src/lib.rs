@@ -51,8 +51,10 @@ mod save;
 mod shelf;
 mod shipment;
 mod signature;
+mod stack;
 mod tag;
 mod usage;
+mod verify;
 
 use std::io;
 use std::path::Path;
@@ -63,7 +65,7 @@ use futures_util::stream::BoxStream;
 use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::Descriptor;
 use tare_registry::{Credentials, Registry};
-use tare_snapshot::Snapshots;
+use tare_snapshot::{Difference, Snapshots};
 use tare_store::{Batch, Store};
 
 pub use commit::{CommitRequest, LayerRequest, LayerUse};
@@ -81,7 +83,9 @@ pub use pull::{PullRequest, Pulled};
 pub use push::{PushRequest, Pushed};
 pub use reconcile::Swept;
 pub use remove::Removed;
+pub use stack::StackedLayer;
 pub use usage::{ImageUsage, Usage};
+pub use verify::{Verified, What};
 
 use config::Lanes;
 use content::Content;
@@ -306,6 +310,61 @@ impl Images {
     /// is leased or named between the look and the removal stays.
     pub async fn prune(self: &Arc<Self>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {
         prune::prune(self, doomed).await
+    }
+
+    /// The layers of an image, the lowest first: where they lie, what they cost and who else has them.
+    pub fn stack(&self, image: &Image) -> Result<Vec<StackedLayer>> {
+        stack::of(self, image)
+    }
+
+    /// What the image's name stands for in a registry: an index or a manifest, byte for byte.
+    pub fn document(&self, image: &Image) -> Result<(Descriptor, Vec<u8>)> {
+        stack::document(self, image)
+    }
+
+    /// The descriptor of [`Images::document`]; `None` where the document is gone.
+    pub fn descriptor(&self, image: &Image) -> Option<Descriptor> {
+        stack::descriptor(self, image)
+    }
+
+    /// The descriptor of the manifest of the platform that is here; `None` where it is gone.
+    pub fn own_descriptor(&self, image: &Image) -> Option<Descriptor> {
+        stack::own_descriptor(self, image)
+    }
+
+    /// What becomes of one image's files to be the other's.
+    pub async fn compare(self: &Arc<Self>, from: &Image, to: &Image) -> Result<Vec<Difference>> {
+        let (images, from, to) = (self.clone(), from.top_layer().copied(), to.top_layer().copied());
+        let work = move || {
+            let roots =
+                (images.snapshots.open_root(from.as_ref())?, images.snapshots.open_root(to.as_ref())?);
+            Ok(roots.0.compare(&roots.1)?)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+    }
+
+    /// Rereads every blob and every layer that images need and tells of each how it is. With `repair`, blobs that came from
+    /// a registry are fetched again, and layers are made as their archives say. Safe while everything else goes on.
+    pub async fn verify(
+        self: &Arc<Self>,
+        repair: bool,
+        tell: impl Fn(Verified) + Send + Sync + 'static,
+    ) -> Result<()> {
+        verify::verify(self, repair, tell).await
+    }
+
+    /// Keeps an image for somebody outside the daemon, until [`Images::release`] of the same holder.
+    pub async fn hold(&self, image: &Image, holder: &str) -> Result<()> {
+        let mut batch = Batch::default();
+        self.keep(&mut batch, holder, image);
+        Ok(self.store.commit(batch).await?)
+    }
+
+    /// Lets go what a holder was given by [`Images::hold`].
+    pub async fn release(&self, holder: &str) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.unlease_all(holder);
+        Ok(self.store.commit(batch).await?)
     }
 
     /// What images take up on the disk.

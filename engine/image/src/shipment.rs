@@ -84,12 +84,29 @@ pub(crate) fn known_manifest(content: &Content, index: &Index, id: &Digest) -> O
     known.into_iter().next()
 }
 
-/// A manifest kept here.
-fn manifest(content: &Content, digest: &Digest) -> Option<(Manifest, Bytes)> {
+/// The descriptor of a manifest or an index that is kept here.
+pub(crate) fn known_descriptor(content: &Content, digest: &Digest) -> Option<Descriptor> {
+    let bytes = small(content, digest)?;
+    let fields: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+    let kind = match fields.get("mediaType").and_then(serde_json::Value::as_str) {
+        Some(kind) => kind,
+        None if fields.get("manifests").is_some() => media_type::OCI_INDEX,
+        None => media_type::OCI_MANIFEST,
+    };
+    Some(Descriptor { digest: *digest, ..descriptor(kind, &bytes) })
+}
+
+/// A document kept here, checked again.
+fn small(content: &Content, digest: &Digest) -> Option<Vec<u8>> {
     let size = std::fs::metadata(content.path(digest)).ok()?.len();
     let mut wanted = descriptor("", b"");
     (wanted.digest, wanted.size) = (*digest, size);
-    let bytes = (size <= MANIFEST_LIMIT).then(|| content.read(&wanted))??;
+    (size <= MANIFEST_LIMIT).then(|| content.read(&wanted))?
+}
+
+/// A manifest kept here.
+fn manifest(content: &Content, digest: &Digest) -> Option<(Manifest, Bytes)> {
+    let bytes = small(content, digest)?;
     let kind = kind_of(&bytes);
     match document::parse("manifest", &kind, &bytes).ok()? {
         Document::Manifest(manifest) => {

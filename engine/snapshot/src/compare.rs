@@ -121,9 +121,8 @@ impl Comparison<'_> {
         let [Some(first), Some(second)] = open else { return Ok(false) };
         match kind(before) {
             FileType::Symlink => {
-                let target = |open: &OwnedFd| {
-                    readlinkat(open, name.last(), Vec::new()).map_err(failed("read", name))
-                };
+                let target =
+                    |open: &OwnedFd| readlinkat(open, name.last(), Vec::new()).map_err(failed("read", name));
                 Ok(target(first)? == target(second)?)
             }
             FileType::RegularFile if before.st_size != after.st_size => Ok(false),
@@ -147,12 +146,17 @@ fn same_bytes(parents: [&OwnedFd; 2], name: &Name) -> Result<bool> {
         let file = openat(parent.as_fd(), name.last(), flags, Mode::empty());
         file.map(File::from).map_err(failed("open", name))
     };
-    let files = [open(parents[0])?, open(parents[1])?];
+    same_content([&open(parents[0])?, &open(parents[1])?], name)
+}
+
+/// Whether two files have the same bytes.
+pub(crate) fn same_content(files: [&File; 2], name: &Name) -> Result<bool> {
     let (mut left, mut right, mut at) = (vec![0; BUFFER], vec![0; BUFFER], 0);
     loop {
         let read = files[0].read_at(&mut left, at).map_err(io("read", name.as_path()))?;
         if read == 0 {
-            return Ok(true);
+            let more = files[1].read_at(&mut right[..1], at).map_err(io("read", name.as_path()))?;
+            return Ok(more == 0);
         }
         if files[1].read_exact_at(&mut right[..read], at).is_err() || left[..read] != right[..read] {
             return Ok(false);

@@ -20,6 +20,7 @@
 mod archive;
 mod bare;
 mod changes;
+mod compare;
 mod directory;
 mod emit;
 mod error;
@@ -37,6 +38,7 @@ mod take;
 mod temporary;
 mod tree;
 mod unpack;
+mod verify;
 mod walk;
 mod way;
 mod work;
@@ -50,6 +52,7 @@ use tare_model::Digest;
 use tare_store::Store;
 
 pub use changes::{Change, ChangeKind};
+pub use compare::Difference;
 pub use error::{Error, Result};
 pub use listing::{Listed, ListedKind, Listing};
 pub use pack::{PackOptions, Packed};

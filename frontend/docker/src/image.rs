@@ -3,6 +3,7 @@
 mod archive;
 mod import;
 mod list;
+mod manifests;
 mod progress;
 mod pull;
 mod push;
@@ -37,7 +38,15 @@ pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply
     if let Some(wanted) = parameter::text(&request.query, "platform") {
         check_platform(name, &image.platform(), wanted)?;
     }
-    Ok(Reply::json(StatusCode::OK, &wire::inspect(&image, Version::of(&request))))
+    let mut answer = wire::inspect(&image, Version::of(&request));
+    answer.descriptor = manifests::descriptor(&rooms, &image);
+    answer.graph_driver.data = manifests::places(&rooms, &image);
+    answer.manifests =
+        parameter::flag(&request.query, "manifests").then(|| manifests::manifests(&rooms, &image));
+    // One that is gone is no image any more that could be looked at.
+    let parent = image.parent.filter(|parent| rooms.images.resolve(&parent.to_string()).is_ok());
+    answer.parent = parent.map(|parent| parent.to_string()).unwrap_or_default();
+    Ok(Reply::json(StatusCode::OK, &answer))
 }
 
 /// The parameter is a JSON document here, `{"os":…,"architecture":…}`, and a text elsewhere.

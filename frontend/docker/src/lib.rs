@@ -21,6 +21,7 @@ mod filter;
 mod image;
 mod machine;
 mod network;
+mod own;
 mod parameter;
 mod prune;
 mod routes;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tare_http::{Method, Reply, Request, Router};
 
 use crate::{
-    Error, Result, Rooms, auth, build, container, event, exec, image, network, prune, system, usage, volume,
+    Error, Result, Rooms, auth, build, container, event, exec, image, network, own, prune, system, usage, volume,
 };
 
 /// Adds every endpoint that has a handler. Literal patterns come before those with names.
@@ -18,6 +18,12 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
     table.post("/auth", auth::login);
     table.get("/events", event::events);
     table.get("/system/df", usage::disk_usage);
+    table.get("/tare/images/{name...}/layers", own::layers);
+    table.get("/tare/images/{name...}/manifest", own::manifest);
+    table.post("/tare/images/{name...}/hold", own::hold);
+    table.delete("/tare/hold", own::release);
+    table.get("/tare/diff", own::difference);
+    table.post("/tare/verify", own::verify);
     images(&mut table);
     containers(&mut table);
     execs(&mut table);

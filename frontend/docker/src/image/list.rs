@@ -5,7 +5,7 @@ use tare_http::{Reply, Request, StatusCode};
 use tare_image::Image;
 use tare_model::{Reference, Timestamp};
 
-use super::wire;
+use super::{manifests, wire};
 use crate::filter::{Filters, glob_fits};
 use crate::version::Version;
 use crate::{Result, Rooms, parameter};
@@ -32,6 +32,10 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
         let mut summary = wire::summary(image, version);
         if filters.values("reference").next().is_some() {
             summary.repo_tags.retain(|tag| filters.any("reference", |pattern| text_fits(pattern, tag)));
+        }
+        if parameter::flag(&request.query, "manifests") {
+            summary.descriptor = manifests::descriptor(&rooms, image);
+            summary.manifests = Some(manifests::manifests(&rooms, image));
         }
         if shared {
             summary.shared_size = shared_size(image, &images);

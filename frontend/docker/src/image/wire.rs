@@ -23,6 +23,7 @@ pub(crate) fn summary(image: &Image, version: Version) -> ImageSummary {
         virtual_size: if version.has(Change::NoVirtualSize) { 0 } else { size },
         labels: image.config.config.labels.clone(),
         containers: -1,
+        ..ImageSummary::default()
     }
 }
 

@@ -1,0 +1,41 @@
+use http::Method;
+use tare_docker_api::{ImageLayer, TreeDifference};
+
+use crate::address::Address;
+use crate::error::Result;
+use crate::transport::{Client, Messages};
+
+/// What Tare's daemon answers beyond the Engine API.
+impl Client {
+    /// The layers of an image, the lowest first.
+    pub async fn image_layers(&self, name: &str) -> Result<Vec<ImageLayer>> {
+        self.get(&Address::new("tare").word("images").name(name).word("layers")).await
+    }
+
+    /// The index or manifest that an image's name stands for, as it is kept.
+    pub async fn image_manifest(&self, name: &str) -> Result<String> {
+        self.text(&Address::new("tare").word("images").name(name).word("manifest")).await
+    }
+
+    /// What becomes of one image's files to be the other's.
+    pub async fn compare_images(&self, from: &str, to: &str) -> Result<Vec<TreeDifference>> {
+        self.get(&Address::new("tare").word("diff").query("from", from).query("to", to)).await
+    }
+
+    /// Keeps an image for somebody until [`Client::release`].
+    pub async fn hold_image(&self, name: &str, by: &str) -> Result<()> {
+        let address = Address::new("tare").word("images").name(name).word("hold").query("by", by);
+        self.post(&address).await
+    }
+
+    /// Ends that.
+    pub async fn release(&self, by: &str) -> Result<()> {
+        self.delete(&Address::new("tare").word("hold").query("by", by)).await.map(drop)
+    }
+
+    /// Rereads everything; one `Verdict` a line.
+    pub async fn verify(&self, repair: bool) -> Result<Messages> {
+        let address = Address::new("tare").word("verify").flag("repair", repair);
+        Ok(self.send(Method::POST, &address).await?.messages())
+    }
+}
