@@ -145,3 +145,44 @@ fn damage_is_found_and_what_came_from_a_registry_is_repaired() -> Result<()> {
     assert!(lost.out.contains("it did not come from a registry"), "{lost:?}");
     Ok(())
 }
+
+/// The same containers where nothing is stacked: every tree is a copy, bound as it lies.
+#[test]
+fn containers_run_on_the_copying_driver() -> Result<()> {
+    let mut world = World::with_daemon_arguments(&["--storage-driver", "copy"])?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        assert_eq!(run(&["info", "--format", "{{.Driver}}"])?.ok(), "copy", "{client}");
+        run(&["pull", "-q", &image])?.ok();
+        let work = "echo new > /new; rm /bin/vi; echo other > /etc/passwd; cat /etc/passwd";
+        assert_eq!(run(&["run", "--name", "box", &image, "sh", "-c", work])?.ok(), "other", "{client}");
+        let diff = run(&["diff", "box"])?;
+        let expected = ["C /bin", "D /bin/vi", "C /etc", "C /etc/passwd", "A /new"];
+        assert_eq!(diff.ok().lines().collect::<Vec<_>>(), expected, "{client}");
+        run(&["commit", "box", "made:1"])?.ok();
+        let look = "cat /new /etc/passwd; ls /bin/vi";
+        assert_eq!(run(&["run", "--rm", "made:1", "sh", "-c", look])?.out, "new\nother\n", "{client}");
+        assert_eq!(run(&["run", "--rm", &image, "cat", "/etc/passwd"])?.ok().lines().count(), 2, "{client}");
+        assert_eq!(
+            run(&["ps", "-a", "--size", "--format", "{{.Size}}"])?.ok().split(' ').next(),
+            Some("10B"),
+            "{client}"
+        );
+        let at = world.dir().join("mnt");
+        std::fs::create_dir_all(&at)?;
+        let path = at.to_str().context("a path that is text")?;
+        world.tare(&["image", "mount", "made:1", path])?.ok();
+        let gone = !at.join("bin/vi").exists() && at.join("new").exists();
+        world.tare(&["image", "unmount", path])?.ok();
+        assert!(gone, "{client}");
+        assert!(world.tare(&["system", "verify"])?.ok().ends_with("2 layers: 0 damaged, 0 repaired"));
+        run(&["rm", "box"])?.ok();
+        run(&["rmi", "made:1", &image])?.ok();
+    }
+    world.tare(&["pull", "-q", &image])?.ok();
+    world.stop_daemon();
+    assert!(world.start_daemon(&["--storage-driver", "overlayfs"]).is_err());
+    world.start_daemon(&[])?;
+    assert_eq!(world.tare(&["run", "--rm", &image, "echo", "still"])?.ok(), "still");
+    Ok(())
+}

@@ -31,7 +31,7 @@ wire! {
         pub available: bool,
         pub size: ImageManifestSize,
         pub kind: String,
-        pub image_data: Option<ImageManifestData>,
+        pub image_data: Option<PlatformImage>,
     }
 
     /// Bytes of the compressed layers and documents, and these with the unpacked layers.
@@ -41,7 +41,7 @@ wire! {
     }
 
     /// What a manifest of the kind `image` tells.
-    pub struct ImageManifestData {
+    pub struct PlatformImage {
         pub platform: serde_json::Value,
         pub containers: Vec<String>,
         pub size: ImageUnpackedSize,

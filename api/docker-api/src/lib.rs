@@ -40,8 +40,8 @@ pub use host::{
 };
 pub use image::{
     DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
-    ImageManifest, ImageManifestData, ImageManifestSize, ImageMetadata, ImageSummary, ImageUnpackedSize,
-    OciDescriptor, OciPlatform, ProgressDetail, ProgressMessage, PushResult, RootFs, SearchResult,
+    ImageManifest, ImageManifestSize, ImageMetadata, ImageSummary, ImageUnpackedSize, OciDescriptor,
+    OciPlatform, PlatformImage, ProgressDetail, ProgressMessage, PushResult, RootFs, SearchResult,
 };
 pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,

@@ -25,7 +25,7 @@ wire! {
         pub blob: String,
         /// Bytes of the compressed tar.
         pub blob_size: i64,
-        /// Its tree on the daemon's machine.
+        /// Its tree on the daemon's machine; empty where a higher layer's has all of it.
         pub path: String,
         /// Ids or names of the other images that have it.
         pub shared: Vec<String>,

@@ -21,7 +21,8 @@ pub(crate) async fn mount(call: Call) -> Result<u8> {
     let [name, target] = &call.given.operands[..] else { return Ok(1) };
     let target = absolute(target)?;
     let layers = call.client.image_layers(name).await?;
-    let trees: Vec<&str> = layers.iter().rev().map(|layer| layer.path.as_str()).collect();
+    let trees: Vec<&str> =
+        layers.iter().rev().map(|layer| layer.path.as_str()).filter(|path| !path.is_empty()).collect();
     // Kept before it is mounted: in between nothing may go.
     call.client.hold_image(name, &target).await?;
     if let Err(error) = mount_trees(&trees, Path::new(&target)) {

@@ -28,8 +28,8 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let data = &settings.data_root;
     let store = Store::open(&data.join("tare.redb")).context("cannot open the records")?;
     let registry = Registry::new(settings.registry.clone())?;
-    let snapshots =
-        Snapshots::open(&data.join("snapshots"), store.clone()).context("cannot open the snapshots")?;
+    let snapshots = Snapshots::open_with(&data.join("snapshots"), store.clone(), settings.storage_driver);
+    let snapshots = snapshots.context("cannot open the snapshots")?;
     let mut image_settings = ImageSettings::default();
     (image_settings.downloads, image_settings.uploads) = (settings.lanes.downloads, settings.lanes.uploads);
     let content = data.join("content");

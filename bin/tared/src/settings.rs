@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub lanes: Lanes,
     /// What is wanted of images.
     pub policy: tare_image::Policy,
+    /// Absent: the best that works.
+    pub storage_driver: Option<tare_snapshot::Driver>,
     pub containers: Containers,
     pub log_level: LevelFilter,
     pub validate_only: bool,
@@ -123,6 +125,7 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         registry: registry(&given.registries)?,
         lanes: lanes(&given.registries)?,
         policy: tare_image::Policy::default(),
+        storage_driver: storage_driver(given.storage_driver.as_deref())?,
         validate_only: false,
     })
 }
@@ -156,6 +159,16 @@ fn registry(given: &GivenRegistries) -> Result<tare_registry::Config> {
         config.retries = attempts - 1;
     }
     Ok(config)
+}
+
+fn storage_driver(given: Option<&str>) -> Result<Option<tare_snapshot::Driver>> {
+    match given {
+        Some("fuse-overlayfs") => {
+            bail!("storage-driver: not supported yet: fuse-overlayfs; overlayfs and copy are there")
+        }
+        Some(name) => Ok(Some(name.parse().with_context(|| format!("storage-driver: {name}"))?)),
+        None => Ok(None),
+    }
 }
 
 fn lanes(given: &GivenRegistries) -> Result<Lanes> {

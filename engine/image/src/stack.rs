@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
+use tare_snapshot::Driver;
 
 use crate::shipment::{known_descriptor, known_manifest};
 use crate::{Error, Image, Images, Result};
@@ -19,8 +20,8 @@ pub struct StackedLayer {
     pub size: u64,
     /// The compressed tar; absent where no manifest tells.
     pub blob: Option<Descriptor>,
-    /// Its tree: what it adds to the layers below.
-    pub tree: PathBuf,
+    /// Its tree: what it adds to the layers below. Where trees are whole, only the topmost layer has one.
+    pub tree: Option<PathBuf>,
     /// The other images that have it.
     pub shared: Vec<Digest>,
 }
@@ -29,6 +30,7 @@ pub struct StackedLayer {
 pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
     let manifest = known_manifest(&images.content, &images.index(), &image.id);
     let all = images.list()?;
+    let stacked = images.snapshots.driver() == Driver::Overlay;
     let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
     let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {
         let others = all.iter().filter(|other| other.id != image.id && other.layers.contains(chain));
@@ -37,7 +39,9 @@ pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
             chain: *chain,
             size: *size,
             blob: manifest.as_ref().and_then(|manifest| manifest.layers.get(at).cloned()),
-            tree: images.snapshots.layer_tree(chain)?,
+            tree: (stacked || at + 1 == image.layers.len())
+                .then(|| images.snapshots.layer_tree(chain))
+                .transpose()?,
             shared: others.map(|other| other.id).collect(),
         })
     };

@@ -32,6 +32,11 @@ impl Bare {
         Self { points, above, below }
     }
 
+    /// Whether there is anything below.
+    pub(crate) fn has_below(&self) -> bool {
+        self.below.is_some()
+    }
+
     /// What the layers below have under a name, themselves and not what they lead to.
     pub(crate) fn below(&self, name: &Name) -> Result<Option<OwnedFd>> {
         let Some(below) = &self.below else { return Ok(None) };

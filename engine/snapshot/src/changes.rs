@@ -1,15 +1,16 @@
 //! What a container's tree has that its image has not, has otherwise, or has no more.
 
 use std::ffi::OsStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, statat};
 
 use crate::bare::Bare;
+use crate::delta::{self, Delta};
 use crate::name::Name;
-use crate::walk::{Found, Go, walk};
+use crate::walk::{Found, Go};
 use crate::{Result, Snapshots, directory, layer};
 
 /// One difference.
@@ -36,18 +37,21 @@ impl Snapshots {
     /// What the writable layer `key` changes, by path. `mounted` are the places inside where something is mounted: what
     /// is there only to be mounted upon is nobody's change. The container may run; then the answer is of no one moment.
     pub fn changes(&self, key: &str, mounted: &[PathBuf]) -> Result<Vec<Change>> {
-        let (upper, bare) = self.delta(key, mounted)?;
+        let delta = self.delta(key, mounted)?;
         let mut changes = Vec::new();
-        walk(&upper, &mut |name, found| look(&bare, name, found, &mut changes))?;
+        delta.walk(&mut |bare, name, found| look(bare, name, found, &mut changes))?;
         changes.sort();
         Ok(changes)
     }
 
-    /// A writable layer's own tree, and what is below it.
-    pub(crate) fn delta(&self, key: &str, mounted: &[PathBuf]) -> Result<(OwnedFd, Bare)> {
-        let trees = self.writable_trees(key)?;
-        let below = (trees.len() > 1).then(|| layer::view(&trees[1..])).transpose()?;
-        Ok((directory::open(&trees[0])?, Bare::new(mounted, below)))
+    /// A writable layer beside what is below it.
+    pub(crate) fn delta(&self, key: &str, mounted: &[PathBuf]) -> Result<Delta> {
+        let below =
+            self.writable_parent(key)?.map(|parent| layer::view(&self.trees(&parent)?)).transpose()?;
+        let place = directory::open(&self.writable_directory(key)?)?;
+        let copied = delta::completed(&place, crate::writable::PARENT)?;
+        let tree = directory::open(&self.upper(key)?)?;
+        Ok(Delta { driver: self.driver, tree, bare: Bare::new(mounted, below), copied })
     }
 }
 

@@ -24,6 +24,19 @@ pub enum Error {
         /// What the kernel said.
         why: io::Error,
     },
+    /// No driver of ours has this name.
+    #[error("unknown storage driver \"{0}\": overlayfs and copy are known")]
+    UnknownDriver(String),
+    /// What is there was made by another driver.
+    #[error("the layers in {} were made by the driver {noted} and cannot be used by {wanted}; choose another --data-root, or --storage-driver {noted}", root.display())]
+    OtherDriver {
+        /// The directory.
+        root: PathBuf,
+        /// Which made them.
+        noted: crate::Driver,
+        /// Which was asked for.
+        wanted: crate::Driver,
+    },
     /// An entry that no honest image has.
     #[error("the layer is refused: its entry \"{name}\" {rule}")]
     Refused {
@@ -95,7 +108,9 @@ pub enum Error {
 impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Root { .. } | Self::Refused { .. } | Self::Key(_) => Kind::InvalidInput,
+            Self::Root { .. } | Self::Refused { .. } | Self::Key(_) | Self::UnknownDriver(_) => {
+                Kind::InvalidInput
+            }
             Self::Overlay { .. } => Kind::NotSupported,
             Self::Malformed { .. } => Kind::Corrupt,
             Self::Limit { .. } => Kind::Exhausted,
@@ -103,7 +118,7 @@ impl HasKind for Error {
             Self::Read(error) => HasKind::kind(error),
             Self::Io { cause, .. } => HasKind::kind(cause),
             Self::NoLayer(_) | Self::NoWritable(_) | Self::Lookup { .. } => Kind::NotFound,
-            Self::Exists(_) | Self::InUse { .. } => Kind::Conflict,
+            Self::Exists(_) | Self::InUse { .. } | Self::OtherDriver { .. } => Kind::Conflict,
             Self::Store(error) => error.kind(),
         }
     }

@@ -10,8 +10,11 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tare_model::Digest;
 
+use crate::duplicate::{Files, duplicate};
 use crate::error::io;
-use crate::{Error, Result, Snapshots, Unpacked, directory, overlay};
+use crate::merge::merge;
+use crate::temporary::Guard;
+use crate::{Driver, Error, Result, Snapshots, Unpacked, directory, overlay};
 
 const RECORD: &str = "layer.json";
 
@@ -71,8 +74,22 @@ impl Snapshots {
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
         self.place(unpacked.directory(), chain, &layer, false)?;
+        let whole = self.whole(&unpacked, parent)?;
+        let finished = whole.as_ref().map_or(unpacked.directory(), Guard::path);
+        self.place(finished, chain, &layer)?;
         self.index().insert(*chain, layer);
         Ok(())
+    }
+
+    /// Where layers hold whole trees: an unpacked one laid upon that of its parent. The files move out of `unpacked`.
+    pub(crate) fn whole(&self, unpacked: &Unpacked, parent: Option<&Digest>) -> Result<Option<Guard>> {
+        let Some(parent) = parent.filter(|_| self.driver == Driver::Copy) else { return Ok(None) };
+        let guard = self.temporary.directory()?;
+        let whole = directory::open(&guard.spacious("fs")?)?;
+        let below = directory::open(&self.layer_tree(parent)?)?;
+        duplicate(&below, &whole, Files::Linked)?;
+        merge(&directory::open(&unpacked.directory().join("fs"))?, &whole, &self.temporary)?;
+        Ok(Some(guard))
     }
 
     /// Writes a finished directory with a layer's tree to the disk and gives it its name.
@@ -121,7 +138,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// The trees of a chain, topmost first.
+    /// The trees of a chain that are put together, topmost first.
     pub(crate) fn trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
         let index = self.index();
         let mut trees = Vec::new();
@@ -129,7 +146,8 @@ impl Snapshots {
         while let Some(chain) = next {
             let layer = index.get(&chain).ok_or(Error::NoLayer(chain))?;
             trees.push(self.layer_path(&chain).join("fs"));
-            next = layer.parent;
+            // A whole tree needs none below.
+            next = layer.parent.filter(|_| self.driver == Driver::Overlay);
         }
         Ok(trees)
     }
@@ -138,7 +156,7 @@ impl Snapshots {
         self.root.join("layers").join(chain.hex())
     }
 
-    /// A layer's own tree, for whoever reads what it changed.
+    /// A layer's own tree: what it adds to those below with [`Driver::Overlay`], all of it with [`Driver::Copy`].
     pub fn layer_tree(&self, chain: &Digest) -> Result<PathBuf> {
         if self.has(chain) { Ok(self.layer_path(chain).join("fs")) } else { Err(Error::NoLayer(*chain)) }
     }

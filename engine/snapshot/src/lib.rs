@@ -15,18 +15,23 @@
 //! tmp/<session>/<number>               being unpacked, being made, being removed
 //! ```
 //!
-//! Only overlayfs stands below yet; the copying driver for hosts without it comes beside [`Snapshots::mounts`].
+//! With [`Driver::Overlay`] a layer's tree is what it adds, and trees are put together by the kernel. With [`Driver::Copy`]
+//! it is whole, and `upper` too: a container's tree is bound as it lies, and what it changed is found by comparing.
 
 mod archive;
 mod bare;
 mod changes;
 mod compare;
+mod delta;
 mod directory;
+mod driver;
+mod duplicate;
 mod emit;
 mod error;
 mod follow;
 mod layer;
 mod listing;
+mod merge;
 mod metadata;
 mod name;
 mod overlay;
@@ -53,6 +58,7 @@ use tare_store::Store;
 
 pub use changes::{Change, ChangeKind};
 pub use compare::Difference;
+pub use driver::Driver;
 pub use error::{Error, Result};
 pub use listing::{Listed, ListedKind, Listing};
 pub use pack::{PackOptions, Packed};
@@ -65,6 +71,7 @@ use temporary::Temporary;
 /// All layers of one data root. Blocking: call from threads that may block.
 pub struct Snapshots {
     root: PathBuf,
+    driver: Driver,
     store: Arc<Store>,
     temporary: Arc<Temporary>,
     /// What stands below `layers/`; the disk is the truth and this its index.
@@ -83,9 +90,15 @@ pub struct Mount {
 }
 
 impl Snapshots {
-    /// Opens the layers below `root`, which is made with mode 0700 if it is missing. Fails where the kernel or the file
-    /// system cannot do overlayfs.
+    /// Opens the layers below `root`, which is made with mode 0700 if it is missing, with the driver that they were made by
+    /// or the best that the host can do.
     pub fn open(root: &Path, store: Arc<Store>) -> Result<Arc<Self>> {
+        Self::open_with(root, store, None)
+    }
+
+    /// [`Snapshots::open`] with a driver of one's choice. Fails where the kernel or the file system cannot do what it needs,
+    /// and where the layers that are here were made by another.
+    pub fn open_with(root: &Path, store: Arc<Store>, wanted: Option<Driver>) -> Result<Arc<Self>> {
         let text = root.to_str().filter(|text| root.is_absolute() && !text.contains([':', ',', '\\', '"']));
         if text.is_none() {
             return Err(Error::Root { root: root.to_owned() });
@@ -93,9 +106,14 @@ impl Snapshots {
         let temporary = Arc::new(Temporary::open(root)?);
         directory::make(&root.join("layers"), 0o700)?;
         directory::make(&root.join("writable"), 0o700)?;
-        overlay::check(root, &temporary)?;
+        let driver = driver::choose(root, &temporary, wanted)?;
         let layers = Mutex::new(layer::scan(root)?);
-        Ok(Arc::new(Self { root: root.to_owned(), store, temporary, layers }))
+        Ok(Arc::new(Self { root: root.to_owned(), driver, store, temporary, layers }))
+    }
+
+    /// How trees are put together here.
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     fn index(&self) -> MutexGuard<'_, BTreeMap<Digest, Layer>> {

@@ -18,7 +18,7 @@ use crate::metadata::{Metadata, Time};
 use crate::name::{Name, refused};
 use crate::walk::{Found, Go, failed, walk};
 use crate::way::kind;
-use crate::{Error, LayeredRoot, Result, Snapshots};
+use crate::{Driver, Error, LayeredRoot, Result, Snapshots};
 
 const BUFFER: usize = 256 << 10;
 /// A file is written as a sparse one when this many bytes of it are holes: the specification advises against sparse
@@ -48,6 +48,8 @@ pub struct Packed {
     /// What the tree has and the archive has not: mount points, and sockets, which no archive can hold.
     pub(crate) surplus: Vec<Name>,
     pub(crate) latest: Option<Time>,
+    /// Since when changes count, of a whole tree.
+    pub(crate) copied: Option<Time>,
 }
 
 impl Snapshots {
@@ -58,12 +60,13 @@ impl Snapshots {
     /// [`Error::Refused`] for a file whose name begins with `.wh.`, which would mean a deletion; [`Error::Read`] with what
     /// `to` said.
     pub fn pack(&self, key: &str, to: &mut dyn Write, options: &PackOptions) -> Result<Packed> {
-        let (upper, bare) = self.delta(key, &options.mounted)?;
+        let delta = self.delta(key, &options.mounted)?;
         let latest = options.latest.map(|seconds| Time { seconds, nanoseconds: 0 });
-        let packed = Packed { latest, ..Packed::default() };
+        let copied = delta.copied.filter(|_| self.driver() == Driver::Copy);
+        let packed = Packed { latest, copied, ..Packed::default() };
         let marked = true;
-        let mut packer = Packer { to, bare, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
-        walk(&upper, &mut |name, found| packer.take(name, found))?;
+        let mut packer = Packer { to, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
+        delta.walk(&mut |bare, name, found| packer.take(bare, name, found))?;
         emit::end(packer.to).map_err(Error::Read)?;
         Ok(packer.packed)
     }
@@ -80,8 +83,8 @@ impl LayeredRoot {
             let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
             let (bare, packed) = (Bare::new(&[], None), Packed::default());
             let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
-            let mut packer = Packer { to: &mut *to, bare, marked, links, packed, buffer };
-            walk(&root, &mut |name, found| packer.take(name, found))?;
+            let mut packer = Packer { to: &mut *to, marked, links, packed, buffer };
+            walk(&root, &mut |name, found| packer.take(&bare, name, found))?;
         }
         emit::end(to).map_err(Error::Read)
     }
@@ -89,7 +92,6 @@ impl LayeredRoot {
 
 struct Packer<'a> {
     to: &'a mut dyn Write,
-    bare: Bare,
     /// Whether names that begin with `.wh.` mean something.
     marked: bool,
     /// The first name of everything that has several.
@@ -99,15 +101,18 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn take(&mut self, name: &Name, found: &Found<'_>) -> Result<Go> {
+    fn take(&mut self, bare: &Bare, name: &Name, found: &Found<'_>) -> Result<Go> {
         if self.marked && !matches!(found, Found::Whiteout) && name.last().starts_with(b".wh.") {
             let rule = "begins with \".wh.\", which in a layer marks what is deleted; rename or remove it";
             return Err(refused(name.as_bytes(), rule));
         }
         match found {
-            Found::Directory { open, stat, opaque } => return self.directory(name, open, stat, *opaque),
+            Found::Directory { open, stat, opaque } => {
+                let shown = (*open, *stat, *opaque);
+                return self.directory(bare, name, shown);
+            }
             Found::Whiteout => self.mark(&name.parent(), &[b".wh.", name.last()].concat())?,
-            Found::Other { stat, .. } if self.bare.is_bare_file(name, stat)? => {
+            Found::Other { stat, .. } if bare.is_bare_file(name, stat)? => {
                 self.packed.surplus.push(name.clone());
             }
             Found::Other { parent, stat } => self.other(name, *parent, stat)?,
@@ -115,15 +120,20 @@ impl Packer<'_> {
         Ok(Go::Into)
     }
 
-    fn directory(&mut self, name: &Name, open: &OwnedFd, stat: &Stat, opaque: bool) -> Result<Go> {
+    fn directory(
+        &mut self,
+        bare: &Bare,
+        name: &Name,
+        (open, stat, opaque): (&OwnedFd, &Stat, bool),
+    ) -> Result<Go> {
         let metadata = self.clamped(Metadata::read(open.as_fd()).map_err(failed("look at", name))?);
         if name.is_root() {
-            if !self.is_as_below(&metadata)? {
+            if !is_as_below(bare, &metadata)? {
                 self.head(&Head::new(b"./", EntryType::Directory, &metadata))?;
             }
             return Ok(Go::Into);
         }
-        if self.bare.is_bare_directory(name, open, stat)? {
+        if bare.is_bare_directory(name, open, stat)? {
             self.packed.surplus.push(name.clone());
             return Ok(Go::Past);
         }
@@ -132,16 +142,6 @@ impl Packer<'_> {
             self.mark(name, b".wh..wh..opq")?;
         }
         Ok(Go::Into)
-    }
-
-    /// Whether the root is described by the layers below. Its time is not compared: every file made in it changes that.
-    fn is_as_below(&self, root: &Metadata) -> Result<bool> {
-        let Some(below) = self.bare.below(&Name::ROOT)? else { return Ok(false) };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let read = openat(&below, ".", flags, Mode::empty()).and_then(|open| Metadata::read(open.as_fd()));
-        let below = read.map_err(failed("look below", &Name::ROOT))?;
-        let same = |other: &Metadata| (other.mode, other.uid, other.gid) == (root.mode, root.uid, root.gid);
-        Ok(same(&below) && below.xattrs == root.xattrs)
     }
 
     /// A mark has no content, owner and time of its own.
@@ -243,6 +243,16 @@ impl Packer<'_> {
             _ => metadata,
         }
     }
+}
+
+/// Whether the root is described by the layers below. Its time is not compared: every file made in it changes that.
+fn is_as_below(bare: &Bare, root: &Metadata) -> Result<bool> {
+    let Some(below) = bare.below(&Name::ROOT)? else { return Ok(false) };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let read = openat(&below, ".", flags, Mode::empty()).and_then(|open| Metadata::read(open.as_fd()));
+    let below = read.map_err(failed("look below", &Name::ROOT))?;
+    let same = |other: &Metadata| (other.mode, other.uid, other.gid) == (root.mode, root.uid, root.gid);
+    Ok(same(&below) && below.xattrs == root.xattrs)
 }
 
 fn io_failed(action: &'static str, name: &Name) -> impl FnOnce(io::Error) -> Error {

@@ -203,7 +203,7 @@ fn reopen(found: &OwnedFd) -> rustix::io::Result<File> {
 }
 
 /// Copies content, holes as holes, and metadata.
-fn copy_file(source: &File, copy: &File, stat: &Stat) -> io::Result<()> {
+pub(crate) fn copy_file(source: &File, copy: &File, stat: &Stat) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     let mut at = 0;
     while let Some(start) = next_data(source, at)? {

@@ -46,7 +46,7 @@ impl Snapshots {
         let root = directory::open(&tree)?;
         packed.surplus.iter().rev().try_for_each(|name| self.drop_surplus(&root, name))?;
         if let Some(latest) = packed.latest {
-            clamp(&root, latest)?;
+            clamp(&root, latest, packed.copied)?;
         }
         let layer = Layer { parent: parent.copied(), size: packed.bytes };
         let few = packed.entries <= FEW;
@@ -74,13 +74,15 @@ impl Snapshots {
     }
 }
 
-/// No time in the tree is later.
-fn clamp(root: &OwnedFd, latest: Time) -> Result<()> {
+/// No time in the tree is later; of a whole tree, no time of what changed since it was copied.
+fn clamp(root: &OwnedFd, latest: Time, copied: Option<Time>) -> Result<()> {
     let times = only(Timespec { tv_sec: latest.seconds, tv_nsec: i64::from(latest.nanoseconds) });
     let mut late = Vec::new();
     walk(root, &mut |name, found| {
         let is_late = |stat: &rustix::fs::Stat| {
-            latest < Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
+            let changed = Time { seconds: stat.st_ctime, nanoseconds: stat.st_ctime_nsec as u32 };
+            copied.is_none_or(|copied| copied <= changed)
+                && latest < Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 }
         };
         match found {
             Found::Directory { stat, .. } if is_late(stat) => late.push(name.clone()),

@@ -15,6 +15,7 @@ use crate::compare::same_content;
 use crate::error::io;
 use crate::metadata::Metadata;
 use crate::name::Name;
+use crate::temporary::Guard;
 use crate::walk::{Found, Go, failed, walk};
 use crate::way::{is_opaque, kind};
 use crate::{Error, Result, Snapshots, Unpacked, directory, layer};
@@ -30,7 +31,9 @@ impl Snapshots {
         let parent = self.parent(chain)?;
         let below = parent.map(|parent| layer::view(&self.trees(&parent)?)).transpose()?;
         fresh.settle(below)?;
-        let fresh = directory::open(&fresh.directory().join("fs"))?;
+        let whole = self.whole(&fresh, parent.as_ref())?;
+        let finished = whole.as_ref().map_or(fresh.directory(), Guard::path);
+        let fresh = directory::open(&finished.join("fs"))?;
         let damage = Damage { fresh, stored };
         let mut damaged = damage.found()?;
         damaged.sort();

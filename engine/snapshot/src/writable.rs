@@ -8,14 +8,19 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tare_model::Digest;
 
+use crate::duplicate::{Files, duplicate};
 use crate::error::io;
-use crate::{Error, Mount, Result, Snapshots, directory, layer, overlay};
+use crate::walk::{Found, Go};
+use crate::{Driver, Error, Mount, Result, Snapshots, directory, layer, overlay};
 
-const PARENT: &str = "parent";
+pub(crate) const PARENT: &str = "parent";
 
 impl Snapshots {
     /// Makes an empty writable layer upon a read-only one, or upon nothing. `key` is a plain file name.
     pub fn prepare(&self, key: &str, parent: Option<&Digest>) -> Result<()> {
+        if let (Driver::Copy, Some(parent)) = (self.driver, parent) {
+            return self.prepare_copy(key, parent);
+        }
         let place = self.writable_path(key)?;
         // Held so that the layer cannot be removed before this one stands on it.
         let index = self.index();
@@ -33,17 +38,35 @@ impl Snapshots {
             let link = guard.path().join(PARENT);
             std::os::unix::fs::symlink(hex, &link).map_err(io("make", link))?;
         }
-        match renameat_with(CWD, guard.path(), CWD, &place, RenameFlags::NOREPLACE) {
-            Ok(()) => Ok(()),
-            Err(Errno::EXIST | Errno::NOTEMPTY) => Err(Error::Exists(key.to_owned())),
-            Err(error) => Err(io("make", place)(error)),
+        settle(guard.path(), &place, key)
+    }
+
+    /// Makes a writable layer that is a copy of a whole tree.
+    fn prepare_copy(&self, key: &str, parent: &Digest) -> Result<()> {
+        let place = self.writable_path(key)?;
+        if place.exists() {
+            return Err(Error::Exists(key.to_owned()));
         }
+        let guard = self.temporary.directory()?;
+        let copy = directory::open(&guard.spacious("fs")?)?;
+        directory::make(&guard.path().join("work"), 0o700)?;
+        duplicate(&directory::open(&self.layer_tree(parent)?)?, &copy, Files::Copied)?;
+        // Made last: what changes from here on, changes after it.
+        let link = guard.path().join(PARENT);
+        std::os::unix::fs::symlink(parent.hex(), &link).map_err(io("make", link))?;
+        // Of a layer that was removed meanwhile some files may be missing. Held so that it is not removed from here on.
+        let index = self.index();
+        if !index.contains_key(parent) {
+            return Err(Error::NoLayer(*parent));
+        }
+        settle(guard.path(), &place, key)
     }
 
     /// The mounts that make the tree of a container: one overlay, or one bind where there is no layer below.
     pub fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
         let place = self.existing(key)?;
-        let Some(parent) = read_parent(&place)? else {
+        let parent = read_parent(&place)?.filter(|_| self.driver == Driver::Overlay);
+        let Some(parent) = parent else {
             let source = display(&place.join("fs"));
             return Ok(vec![Mount {
                 kind: "bind".to_owned(),
@@ -61,7 +84,7 @@ impl Snapshots {
         Ok(vec![Mount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
     }
 
-    /// The directory that holds what the container wrote.
+    /// The directory that holds what the container wrote; with [`Driver::Copy`] its whole tree.
     pub fn upper(&self, key: &str) -> Result<PathBuf> {
         Ok(self.existing(key)?.join("fs"))
     }
@@ -74,8 +97,24 @@ impl Snapshots {
 
     /// Bytes of the files that the container wrote or changed.
     pub fn usage(&self, key: &str) -> Result<u64> {
+        if self.driver == Driver::Copy {
+            return self.usage_of_copy(key);
+        }
         let upper = self.upper(key)?;
         tare_sys::tree::bytes(directory::open(&upper)?).map_err(io("measure", upper))
+    }
+
+    fn usage_of_copy(&self, key: &str) -> Result<u64> {
+        let (mut bytes, mut seen) = (0_u64, BTreeSet::new());
+        self.delta(key, &[])?.walk(&mut |_, _, found| {
+            if let Found::Other { stat, .. } = found
+                && seen.insert((stat.st_dev, stat.st_ino))
+            {
+                bytes = bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+            }
+            Ok(Go::Into)
+        })?;
+        Ok(bytes)
     }
 
     /// Every writable layer that is here.
@@ -109,7 +148,8 @@ impl Snapshots {
     /// The trees of a container, its own first.
     pub(crate) fn writable_trees(&self, key: &str) -> Result<Vec<PathBuf>> {
         let place = self.existing(key)?;
-        let below = read_parent(&place)?.map(|parent| self.trees(&parent)).transpose()?;
+        let below = read_parent(&place)?.filter(|_| self.driver == Driver::Overlay);
+        let below = below.map(|parent| self.trees(&parent)).transpose()?;
         Ok([vec![place.join("fs")], below.unwrap_or_default()].concat())
     }
 
@@ -135,6 +175,15 @@ impl Snapshots {
             return Err(Error::Key(key.to_owned()));
         }
         Ok(self.root.join("writable").join(key))
+    }
+}
+
+/// Gives a finished writable layer its name.
+fn settle(finished: &Path, place: &Path, key: &str) -> Result<()> {
+    match renameat_with(CWD, finished, CWD, place, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST | Errno::NOTEMPTY) => Err(Error::Exists(key.to_owned())),
+        Err(error) => Err(io("make", place)(error)),
     }
 }
 

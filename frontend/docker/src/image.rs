@@ -15,7 +15,7 @@ mod work;
 use std::sync::Arc;
 
 use tare_container::{Event, EventKind, Status};
-use tare_docker_api::ImageDeleted;
+use tare_docker_api::{GraphDriver, ImageDeleted};
 use tare_http::{Reply, Request, StatusCode};
 use tare_image::Removed;
 use tare_model::{Platform, Reference};
@@ -40,7 +40,8 @@ pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply
     }
     let mut answer = wire::inspect(&image, Version::of(&request));
     answer.descriptor = manifests::descriptor(&rooms, &image);
-    answer.graph_driver.data = manifests::places(&rooms, &image);
+    let name = rooms.engine.snapshots().driver().name().to_owned();
+    answer.graph_driver = GraphDriver { data: manifests::places(&rooms, &image), name };
     answer.manifests =
         parameter::flag(&request.query, "manifests").then(|| manifests::manifests(&rooms, &image));
     // One that is gone is no image any more that could be looked at.

@@ -27,7 +27,7 @@ pub(crate) async fn layers(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
         size: signed(layer.size),
         blob: layer.blob.as_ref().map(|blob| blob.digest.to_string()).unwrap_or_default(),
         blob_size: layer.blob.as_ref().map_or(0, |blob| signed(blob.size)),
-        path: layer.tree.display().to_string(),
+        path: layer.tree.as_ref().map(|tree| tree.display().to_string()).unwrap_or_default(),
         shared: layer.shared.iter().map(name).collect(),
     });
     Ok(Reply::json(StatusCode::OK, &wire.collect::<Vec<_>>()))

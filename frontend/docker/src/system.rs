@@ -92,6 +92,7 @@ fn with_counts(rooms: &Rooms, info: SystemInfo, images: usize) -> SystemInfo {
         containers_paused: counts.paused as u64,
         containers_stopped: counts.stopped as u64,
         images: images as u64,
+        driver: rooms.engine.snapshots().driver().name().to_owned(),
         warnings: (!warnings.is_empty()).then_some(warnings),
         ..info
     }
@@ -128,7 +129,6 @@ fn of_daemon(daemon: &Daemon) -> SystemInfo {
     let commit = || Commit { id: daemon.commit.clone() };
     SystemInfo {
         id: daemon.id.clone(),
-        driver: "overlayfs".to_owned(),
         driver_status: vec![["Data Root".to_owned(), daemon.data_root.display().to_string()]],
         plugins: PluginsInfo {
             volume: words(&["local"]),

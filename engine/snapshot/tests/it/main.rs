@@ -4,6 +4,7 @@
 
 mod archive;
 mod content;
+mod drivers;
 mod hostile;
 mod layers;
 mod packing;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_model::Digest;
-use tare_snapshot::{Limits, Result, Snapshots, Unpacked};
+use tare_snapshot::{Driver, Limits, Result, Snapshots, Unpacked};
 use tare_store::Store;
 
 /// A data root of its own, with a neighbour that nothing may touch.
@@ -27,9 +28,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(None)
+    }
+
+    fn with(driver: Option<Driver>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("precious"), "precious").unwrap();
-        Self { snapshots: open(directory.path()), directory }
+        let store = Store::open(&directory.path().join("tare.db")).unwrap();
+        let snapshots = Snapshots::open_with(&directory.path().join("snapshots"), store, driver).unwrap();
+        Self { snapshots, directory }
     }
 
     fn unpack(&self, tar: &[u8]) -> Result<Unpacked> {
@@ -64,6 +71,9 @@ impl World {
         }
     }
 }
+
+/// Every driver passes the same tests.
+const DRIVERS: [Driver; 2] = [Driver::Overlay, Driver::Copy];
 
 fn open(directory: &Path) -> Arc<Snapshots> {
     let store = Store::open(&directory.join("tare.db")).unwrap();

@@ -18,12 +18,17 @@ fn base() -> Vec<u8> {
         .finish()
 }
 
-/// What the merged tree says under each path: its content, `/` for a directory, nothing for nothing.
+/// What the merged tree says under each path: its content, `/` for a directory, nothing for nothing. With each driver.
 fn merged(upper: Tar, paths: &[&str]) -> Vec<Option<String>> {
-    let world = World::new();
-    let (below, _) = world.layer(1, None, &base());
-    let (above, _) = world.layer(2, Some(&below), &upper.finish());
-    look(&world, &above, paths)
+    let upper = upper.finish();
+    let [one, other] = crate::DRIVERS.map(|driver| {
+        let world = World::with(Some(driver));
+        let (below, _) = world.layer(1, None, &base());
+        let (above, _) = world.layer(2, Some(&below), &upper);
+        look(&world, &above, paths)
+    });
+    assert_eq!(one, other, "the drivers show the same");
+    one
 }
 
 fn look(world: &World, chain: &Digest, paths: &[&str]) -> Vec<Option<String>> {

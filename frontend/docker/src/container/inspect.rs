@@ -44,16 +44,25 @@ fn answer(rooms: &Rooms, container: &Container) -> ContainerInspect {
         log_path: container.log_path.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
         name: format!("/{}", container.name),
         restart_count: container.restart_count.into(),
-        driver: "overlayfs".to_owned(),
+        driver: rooms.engine.snapshots().driver().name().to_owned(),
         platform: "linux".to_owned(),
         exec_ids: (!execs.is_empty()).then(|| execs.iter().map(ToString::to_string).collect()),
         host_config: host_config(origin.host_config, container),
-        graph_driver: GraphDriver { data: None, name: "overlayfs".to_owned() },
+        graph_driver: GraphDriver {
+            data: places(rooms, container),
+            name: rooms.engine.snapshots().driver().name().to_owned(),
+        },
         mounts: mount_points(container),
         config: config(origin.config, container),
         network_settings: ports::network_settings(rooms, container),
         ..ContainerInspect::default()
     }
+}
+
+/// Where the container's own tree lies, for tools that look into it.
+fn places(rooms: &Rooms, container: &Container) -> Option<std::collections::BTreeMap<String, String>> {
+    let upper = rooms.engine.snapshots().upper(container.id.as_str()).ok()?;
+    Some([("UpperDir".to_owned(), upper.display().to_string())].into())
 }
 
 fn state(container: &Container) -> ContainerState {

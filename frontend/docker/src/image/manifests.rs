@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, to_value};
-use tare_docker_api::{ImageManifest, ImageManifestData, ImageManifestSize, ImageUnpackedSize};
+use tare_docker_api::{ImageManifest, ImageManifestSize, ImageUnpackedSize, PlatformImage};
 use tare_image::Image;
 
 use crate::Rooms;
@@ -26,7 +26,7 @@ pub(super) fn manifests(rooms: &Rooms, image: &Image) -> Vec<ImageManifest> {
         available: true,
         size: ImageManifestSize { total: content + unpacked, content },
         kind: "image".to_owned(),
-        image_data: Some(ImageManifestData {
+        image_data: Some(PlatformImage {
             platform: to_value(image.platform()).unwrap_or_default(),
             containers: used.map(|container| container.id.to_string()).collect(),
             size: ImageUnpackedSize { unpacked },
@@ -37,7 +37,7 @@ pub(super) fn manifests(rooms: &Rooms, image: &Image) -> Vec<ImageManifest> {
 /// Where the layers lie, in the words of Docker's overlay2 driver: what tools read who look into images.
 pub(super) fn places(rooms: &Rooms, image: &Image) -> Option<BTreeMap<String, String>> {
     let trees = rooms.images.stack(image).ok()?;
-    let mut trees = trees.iter().rev().map(|layer| layer.tree.display().to_string());
+    let mut trees = trees.iter().rev().filter_map(|layer| Some(layer.tree.as_ref()?.display().to_string()));
     let top = trees.next()?;
     let below: Vec<String> = trees.collect();
     let mut places = BTreeMap::from([("UpperDir".to_owned(), top)]);

@@ -44,7 +44,7 @@ pub(super) fn inspect(image: &Image, version: Version) -> ImageInspect {
         os: config.os.clone(),
         size,
         virtual_size: if version.has(Change::NoVirtualSize) { 0 } else { size },
-        graph_driver: GraphDriver { data: None, name: "overlayfs".to_owned() },
+        graph_driver: GraphDriver::default(),
         root_fs: RootFs {
             kind: "layers".to_owned(),
             layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect(),

@@ -1,0 +1,82 @@
+//! Which way trees are put together, chosen by what the host can do.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::error::io;
+use crate::temporary::Temporary;
+use crate::{Error, Result, directory, overlay};
+
+/// Where the choice is noted: what one driver keeps another cannot read.
+const RECORD: &str = "driver";
+
+/// How the tree of a container is put together from layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// Each layer holds only what it adds, and overlayfs shows them as one.
+    Overlay,
+    /// Each layer holds a whole tree, whose files it shares with the layer below by hard links, and a container's tree is a
+    /// copy: by reflinks where the file system has them. For hosts without overlayfs.
+    Copy,
+}
+
+impl Driver {
+    /// As `info` and configuration files name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlayfs",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Driver {
+    type Err = Error;
+
+    /// Reads the names that dockerd has for the same things, too.
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "overlayfs" | "overlay2" | "overlay" => Ok(Self::Overlay),
+            "copy" | "vfs" => Ok(Self::Copy),
+            other => Err(Error::UnknownDriver(other.to_owned())),
+        }
+    }
+}
+
+/// The driver for a data root: the one that its layers were made by, else the wanted one, else the best that works.
+pub(crate) fn choose(root: &Path, temporary: &Arc<Temporary>, wanted: Option<Driver>) -> Result<Driver> {
+    let record = root.join(RECORD);
+    let noted = std::fs::read_to_string(&record).ok().and_then(|text| text.trim().parse::<Driver>().ok());
+    let empty = ["layers", "writable"].iter().try_fold(true, |empty, name| {
+        Ok::<_, Error>(empty && directory::names(&root.join(name))?.is_empty())
+    })?;
+    let driver = match (noted.filter(|_| !empty), wanted) {
+        (Some(noted), Some(wanted)) if noted != wanted => {
+            return Err(Error::OtherDriver { root: root.to_owned(), noted, wanted });
+        }
+        (Some(driver), _) | (None, Some(driver)) => driver,
+        // Layers of a time when there was one driver alone.
+        (None, None) if !empty => Driver::Overlay,
+        (None, None) => match overlay::check(root, temporary) {
+            Ok(()) => Driver::Overlay,
+            Err(error) => {
+                tracing::warn!("{error}; trees are copied instead, which takes more time and space");
+                Driver::Copy
+            }
+        },
+    };
+    match driver {
+        Driver::Overlay => overlay::check(root, temporary)?,
+        Driver::Copy => {}
+    }
+    std::fs::write(&record, driver.name()).map_err(io("write", &record))?;
+    Ok(driver)
+}
