@@ -97,6 +97,56 @@ fn a_pull_cut_in_the_middle_resumes_or_starts_again() -> Result<()> {
     Ok(())
 }
 
+/// Killed at ever later moments of a commit and of a prune: an image is there whole or not at all, a container that stood
+/// still goes on, and in the end nothing has leaked.
+#[test]
+fn commits_and_prunes_cut_in_the_middle_are_whole_or_absent() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_busybox()?;
+    let work = "head -c 30000000 /dev/urandom > /noise; sha256sum /noise > /sum; sleep 1000";
+    world.tare(&["run", "-d", "--name", "box", &image, "sh", "-c", work])?.ok();
+    world.until_inside("box", "test -s /sum")?;
+    let mut made = 0;
+    for delay in [1, 20, 60, 120, 250, 500, 1000, 2000] {
+        let name = format!("made:{delay}");
+        cut(&mut world, &["commit", "box", &name], delay)?;
+        assert_eq!(world.tare(&["inspect", "-f", "{{.State.Status}}", "box"])?.ok(), "running", "{delay} ms");
+        if !world.tare(&["images", "-q", &name])?.ok().is_empty() {
+            made += 1;
+            world.tare(&["run", "--rm", &name, "sha256sum", "-c", "/sum"])?.ok();
+        }
+    }
+    world.tare(&["commit", "box", "made:last"])?.ok();
+    world.tare(&["rm", "-f", "box"])?.ok();
+    assert!(made > 0, "the longest of these is enough for a commit");
+    for delay in [1, 10, 30] {
+        cut(&mut world, &["image", "prune", "-a", "-f"], delay)?;
+        for name in world.tare(&["images", "--format", "{{.Repository}}:{{.Tag}}"])?.ok().lines() {
+            world.tare(&["run", "--rm", name, "true"])?.ok();
+        }
+    }
+    world.tare(&["image", "prune", "-a", "-f"])?.ok();
+    let layers = std::fs::read_dir(world.dir().join("data/snapshots/layers"))?.count();
+    let blobs = std::fs::read_dir(world.dir().join("data/content/blobs/sha256"))?.count();
+    assert_eq!((layers, blobs), (0, 0), "nothing has leaked");
+    Ok(())
+}
+
+/// Begins something, kills the daemon after so many milliseconds, and starts the next one.
+fn cut(world: &mut World, words: &[&str], delay: u64) -> Result<()> {
+    let mut running = world.tare_command()?;
+    let running = running.args(words).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut running = running.spawn()?;
+    std::thread::sleep(std::time::Duration::from_millis(delay));
+    world.kill_daemon();
+    let _ = running.kill();
+    running.wait()?;
+    world.start_daemon(&[])?;
+    let half = world.leftovers(&[])?.0.into_iter().filter(|line| line.contains("snapshots/tmp")).count();
+    anyhow::ensure!(half == 0, "after {delay} ms of {words:?}, half a layer is left");
+    Ok(())
+}
+
 /// Killed again and again while containers start: no half of one is left.
 #[test]
 fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {

@@ -11,6 +11,7 @@ use tare_image::{CommitRequest, Image, LayerRequest};
 use tare_model::Reference;
 use tare_oci::image::{ExecutionConfig, History};
 use tare_snapshot::{Change, PackOptions};
+use tare_store::Batch;
 use tokio::sync::mpsc;
 
 use crate::container::{Container, Status};
@@ -33,6 +34,8 @@ const MOUNT_POINTS: [&str; 12] = [
     "/sys",
     "/sys/fs/cgroup",
 ];
+/// Holds the containers that are paused for a commit.
+const STANDING_STILL: &str = "standing-still";
 /// Pieces between the disk and who takes an export.
 const AHEAD: usize = 8;
 const PIECE: usize = 256 << 10;
@@ -69,14 +72,55 @@ impl Engine {
         let work = async move {
             let id = container.id.to_string();
             let paused = options.pause && container.state.status == Status::Running;
-            let paused = paused && engine.pause(&id).await.is_ok();
+            let paused = paused && engine.stand_still(&id).await?;
             let image = commit(&engine, &container, options).await;
-            if paused && let Err(error) = engine.unpause(&id).await {
-                tracing::warn!(container = %container.id, "cannot go on after a commit: {error}");
+            if paused {
+                engine.go_on(&id).await;
             }
             image
         };
         tokio::spawn(work).await.unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// Pauses a container for as long as it is looked at, and notes that: a daemon that is killed meanwhile is followed by
+    /// one that lets it go on. False where it does not run.
+    async fn stand_still(self: &Arc<Self>, id: &str) -> Result<bool> {
+        let mut batch = Batch::default();
+        batch.lease(STANDING_STILL, &format!("container/{id}"));
+        self.rooms.store.commit(batch).await?;
+        let paused = self.pause(id).await.is_ok();
+        if !paused {
+            self.forget_standing(id).await;
+        }
+        Ok(paused)
+    }
+
+    async fn go_on(self: &Arc<Self>, id: &str) {
+        if let Err(error) = self.unpause(id).await {
+            tracing::warn!(container = %id, "cannot go on after a commit: {error}");
+        }
+        self.forget_standing(id).await;
+    }
+
+    async fn forget_standing(self: &Arc<Self>, id: &str) {
+        let mut batch = Batch::default();
+        batch.unlease(STANDING_STILL, &format!("container/{id}"));
+        if let Err(error) = self.rooms.store.commit(batch).await {
+            tracing::warn!(container = %id, "cannot note that it goes on: {error}");
+        }
+    }
+
+    /// Lets those go on that an earlier daemon had paused for a commit.
+    pub(crate) async fn let_all_go_on(self: &Arc<Self>) -> Result<()> {
+        for resource in self.rooms.store.leases_of(STANDING_STILL)? {
+            let id = resource.strip_prefix("container/").unwrap_or(&resource);
+            if self.inspect(id).is_ok_and(|container| container.state.status == Status::Paused) {
+                self.go_on(id).await;
+            } else {
+                self.forget_standing(id).await;
+            }
+        }
+        Ok(())
     }
 
     /// The container's whole tree as a tar, without what is mounted in it. Dropping the stream ends the work.

@@ -2,7 +2,8 @@
 //!
 //! - **Owns**: container records, one task a container, bundles, the shims' sockets, exec sessions, events.
 //! - **In**: a checked [`ContainerSpec`] and requests about a container by id, id prefix or name.
-//! - **Out**: [`Container`] snapshots, streams of output, log and events.
+//! - **Out**: [`Container`] snapshots, streams of output, log and events; a container as a difference to its image: a list, an
+//!   image, an archive.
 //! - **Leans on**: image, snapshot, network, volume, store for resources; shim for the protocol to the running container.
 //! - **Never**: runs a container in this process, waits for time to pass on a start, knows a front end's words.
 //! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine

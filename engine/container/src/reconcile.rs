@@ -37,6 +37,7 @@ impl Engine {
             }
         }
         self.reconcile_rooms(&ids, &alive).await?;
+        self.let_all_go_on().await?;
         for id in ids.difference(&alive) {
             if let Some(handle) = self.index.get(id) {
                 handle.send(Input::Boot, id.as_str())?;
