@@ -3,7 +3,8 @@
 use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
-    archive, attach, build, create, daemon, difference, events, images, inspect, layers, lifecycle, login, logs, manual, mount, port, ps, pull, push, run, search, system, usage, verify, volume,
+    archive, attach, build, create, daemon, difference, events, images, inspect, layers, lifecycle, login,
+    logs, manual, mount, port, ps, pull, push, run, search, system, usage, verify, volume,
 };
 
 /// One verb.
@@ -122,10 +123,7 @@ pub(crate) static VERBS: &[Verb] = &[
 ];
 
 /// Docker's other words, so that they are not taken for slips of the pen.
-const OTHERS: [&str; 29] = [
-const OTHERS: [&str; 29] = [
-    "build",
-    "builder",
+const OTHERS: [&str; 27] = [
     "buildx",
     "bake",
     "checkpoint",

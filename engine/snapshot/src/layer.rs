@@ -73,10 +73,9 @@ impl Snapshots {
         let below = parent.map(|parent| view(&self.trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
-        self.place(unpacked.directory(), chain, &layer, false)?;
         let whole = self.whole(&unpacked, parent)?;
         let finished = whole.as_ref().map_or(unpacked.directory(), Guard::path);
-        self.place(finished, chain, &layer)?;
+        self.place(finished, chain, &layer, false)?;
         self.index().insert(*chain, layer);
         Ok(())
     }

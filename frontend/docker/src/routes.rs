@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tare_http::{Method, Reply, Request, Router};
 
 use crate::{
-    Error, Result, Rooms, auth, build, container, event, exec, image, network, own, prune, system, usage, volume,
+    Error, Result, Rooms, auth, build, container, event, exec, image, network, own, prune, system, usage,
+    volume,
 };
 
 /// Adds every endpoint that has a handler. Literal patterns come before those with names.
