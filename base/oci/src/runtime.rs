@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use tare_model::Capability;
 
+mod read;
 mod resources;
 
+pub use read::{Misfit, read};
 pub use resources::{
     BlockIo, Cpu, DeviceRule, HugepageLimit, InterfacePriority, Memory, NetworkClass, Pids, Rdma, Resources,
     ThrottleDevice, WeightDevice,

@@ -28,7 +28,9 @@ pub(crate) fn features() -> Value {
             "seccomp": seccomp(),
             "apparmor": {"enabled": true},
             "selinux": {"enabled": true},
-            "intelRdt": {"enabled": false},
+            "intelRdt": {"enabled": true, "schemata": true, "monitoring": true},
+            "netDevices": {"enabled": true},
+            "memoryPolicy": memory_policy(),
             "mountExtensions": {"idmap": {"enabled": true}},
         },
     })
@@ -71,5 +73,15 @@ fn seccomp() -> Value {
         "archs": archs.map(|name| format!("SCMP_ARCH_{name}")),
         "knownFlags": flags,
         "supportedFlags": flags,
+    })
+}
+
+fn memory_policy() -> Value {
+    json!({
+        "modes": [
+            "MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED", "MPOL_PREFERRED_MANY",
+            "MPOL_WEIGHTED_INTERLEAVE",
+        ],
+        "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
     })
 }

@@ -12,6 +12,7 @@
 pub mod conntrack;
 mod error;
 mod message;
+mod moved;
 mod namespace;
 pub mod nft;
 pub mod route;
@@ -19,5 +20,6 @@ mod socket;
 
 pub use error::Error;
 pub use message::Message;
+pub use moved::{KeptAddress, kept_addresses, move_link};
 pub use namespace::within;
 pub use socket::Socket;

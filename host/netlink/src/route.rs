@@ -9,15 +9,15 @@ use crate::{Error, Socket};
 const NEW_LINK: u16 = 16;
 const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
-const SET_LINK: u16 = 19;
-const NEW_ADDRESS: u16 = 20;
-const GET_ADDRESS: u16 = 22;
+pub(crate) const SET_LINK: u16 = 19;
+pub(crate) const NEW_ADDRESS: u16 = 20;
+pub(crate) const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const GET_ROUTE: u16 = 26;
 
-mod link {
+pub(crate) mod link {
     pub(super) const ADDRESS: u16 = 1;
-    pub(super) const NAME: u16 = 3;
+    pub(crate) const NAME: u16 = 3;
     pub(super) const MTU: u16 = 4;
     pub(super) const MASTER: u16 = 10;
     pub(super) const INFO: u16 = 18;
@@ -27,7 +27,7 @@ mod link {
     pub(super) const INFO_PORT_DETAILS: u16 = 5;
     pub(super) const PORT_HAIRPIN: u16 = 4;
     pub(super) const AF_SPEC: u16 = 26;
-    pub(super) const NAMESPACE_FD: u16 = 28;
+    pub(crate) const NAMESPACE_FD: u16 = 28;
     pub(super) const EXT_MASK: u16 = 29;
     pub(super) const VETH_PEER: u16 = 1;
     /// Within [`AF_SPEC`], `AF_INET`: the interface's settings of /proc/sys/net/ipv4/conf, by number.
@@ -55,7 +55,7 @@ const ADDRESS_MODE_NONE: u8 = 1;
 /// Leaves the counters out of an answer about links.
 const SKIP_STATISTICS: u32 = 8;
 const LINK_HEADER: usize = 16;
-const ADDRESS_HEADER: usize = 8;
+pub(crate) const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
 const TABLE_MAIN: u8 = 254;
 const TABLE_LOCAL: u32 = 255;
@@ -130,7 +130,7 @@ pub struct VethPair<'a> {
 }
 
 /// `struct ifinfomsg`, changing no flag but those of `change`.
-fn link_header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER] {
+pub(crate) fn link_header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER] {
     let mut header = [0; LINK_HEADER];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
     header[8..12].copy_from_slice(&flags.to_ne_bytes());

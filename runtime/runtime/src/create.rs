@@ -19,7 +19,9 @@ use crate::join::{self, Joined};
 use crate::kept::State;
 use crate::labels;
 use crate::listener::Listener;
+use crate::net_devices;
 use crate::plan;
+use crate::rdt;
 use crate::seccomp::{self, Filter};
 use crate::sources::{self, Sources};
 use crate::{Created, Launch, Running};
@@ -27,6 +29,7 @@ use crate::{Created, Launch, Running};
 pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;
     labels::check(&plan.process.labels, launch.spec)?;
+    rdt::check(plan.rdt.as_ref())?;
     let filter = filter(launch.spec, launch.seccomp_cache)?;
     let foreign = join::open(&plan)?;
     // Who may not mount here leaves it to init, which may once it is root of its user namespace.
@@ -38,6 +41,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let state = || State::of(launch.spec, launch.id, launch.bundle);
     let listener = Listener::connect(launch.spec, filter.as_ref(), state)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
+    let launch_id = launch.id;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Namespaces that a user namespace of others owns are made, and init is born, once that has been entered.
     let twice = plan.namespaces.joins(clone::NEW_USER);
@@ -72,7 +76,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     if twice {
         become_second(&mut created)?;
     }
-    admit(&mut created, &plan).inspect_err(|_| end(created.pidfd.as_fd()))?;
+    admit(&mut created, &plan, launch_id).inspect_err(|_| end(created.pidfd.as_fd()))?;
     Ok(created)
 }
 
@@ -94,11 +98,19 @@ pub(crate) fn become_second(created: &mut Created) -> Result<()> {
 }
 
 /// Gives init what only the caller can: a rank before the out-of-memory killer, and ids, which init waits for.
-fn admit(created: &mut Created, plan: &plan::InitPlan) -> Result<()> {
+fn admit(created: &mut Created, plan: &plan::InitPlan, id: &str) -> Result<()> {
     created.warnings.extend(plan.process.warnings.iter().cloned());
     created.warnings.extend(rank(&created.pid.to_string(), &plan.process)?);
-    let Some(maps) = &plan.namespaces.id_maps else { return Ok(()) };
-    ids::map(created.pid, maps)?;
+    if let Some(rdt) = &plan.rdt {
+        rdt::enter(rdt, id, created.pid)?;
+    }
+    if !plan.waits() {
+        return Ok(());
+    }
+    if let Some(maps) = &plan.namespaces.id_maps {
+        ids::map(created.pid, maps)?;
+    }
+    net_devices::move_in(&plan.net_devices, created.pid, created.pidfd.as_fd())?;
     channel::go(created.socket.as_fd()).map_err(|e| Error::step("talk to init", e))
 }
 

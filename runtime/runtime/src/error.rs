@@ -90,13 +90,24 @@ impl Error {
     }
 
     pub(crate) fn spec(field: impl Into<String>, rule: impl Into<String>) -> Self {
-        Error::Spec { field: field.into(), rule: rule.into() }
+        Error::Spec { field: one_line(field.into()), rule: one_line(rule.into()) }
     }
 
     /// A step of the caller's own that failed.
     pub(crate) fn step(step: &str, cause: impl Into<io::Error>) -> Self {
         Failure::new(step, cause).into()
     }
+}
+
+/// Text that a stranger may have written, fit for a message.
+pub(crate) fn one_line(text: String) -> String {
+    const LONGEST: usize = 512;
+    if text.len() <= LONGEST && !text.contains(char::is_control) {
+        return text;
+    }
+    let short: String = text.chars().take(LONGEST).flat_map(char::escape_debug).collect();
+    // Quotes are no danger to a line.
+    short.replace("\\\"", "\"").replace("\\'", "'")
 }
 
 impl From<Failure> for Error {

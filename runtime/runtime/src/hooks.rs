@@ -96,6 +96,10 @@ fn check(hooks: &Hooks) -> Result<()> {
             if !hook.path.is_absolute() {
                 return Err(Error::spec(format!("hooks.{kind}[{i}].path"), "must be absolute"));
             }
+            let texts = hook.args.iter().chain(&hook.env).map(String::as_bytes);
+            if texts.chain([hook.path.as_os_str().as_encoded_bytes()]).any(|text| text.contains(&0)) {
+                return Err(Error::spec(format!("hooks.{kind}[{i}]"), "must hold no NUL"));
+            }
             if hook.timeout == Some(0) {
                 return Err(Error::spec(format!("hooks.{kind}[{i}].timeout"), "must be positive"));
             }
@@ -195,6 +199,7 @@ mod tests {
     fn bad_hooks_are_named() {
         for (hooks, field) in [
             (r#"{"prestart":[{"path":"rel"}]}"#, "hooks.prestart[0].path"),
+            (r#"{"poststart":[{"path":"/x","env":["A=\u0000"]}]}"#, "hooks.poststart[0]"),
             (r#"{"poststop":[{"path":"/x"},{"path":"/x","timeout":0}]}"#, "hooks.poststop[1].timeout"),
         ] {
             let spec = Spec { hooks: Some(serde_json::from_str(hooks).unwrap()), ..Spec::default() };

@@ -76,13 +76,10 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     }
     // 2. Namespaces that clone3 could not make whole.
     set_time_offsets(&plan.namespaces)?;
-    if plan.namespaces.id_maps.is_some() {
-        if !channel::wait_go(socket) {
-            process::exit(1);
-        }
-        become_root()?;
+    if plan.waits() && !channel::wait_go(socket) {
+        process::exit(1);
     }
-    if plan.namespaces.joins(clone::NEW_USER) {
+    if plan.namespaces.has(clone::NEW_USER) {
         become_root()?;
     }
     if plan.namespaces.new_cgroup {

@@ -55,6 +55,9 @@ fn not_the_own(plan: &InitPlan, kind: u64) -> Option<String> {
     match kind {
         clone::NEW_MOUNT => would_change("the container's mounts"),
         clone::NEW_USER => Some("leave it out to share it".to_owned()),
+        clone::NEW_NETWORK if !plan.net_devices.is_empty() => {
+            Some("interfaces cannot be moved to where they are".to_owned())
+        }
         clone::NEW_UTS if plan.names.host.is_some() => would_change("hostname"),
         clone::NEW_UTS if plan.names.domain.is_some() => would_change("domainname"),
         _ => sysctl().and_then(|sysctl| would_change(&format!("linux.sysctl {}", sysctl.path.display()))),

@@ -3,7 +3,7 @@
 //! - **Owns**: the way from an OCI spec to a program that runs in its namespaces, and into a running container.
 //! - **In**: a [`Spec`], root mounts, standard streams, a cgroup.
 //! - **Out**: a pid, a pidfd, a console; or one error that names the step.
-//! - **Leans on**: cgroup, sys, oci, model.
+//! - **Leans on**: cgroup, netlink, sys, oci, model.
 //! - **Never**: starts a helper process (but newuidmap for users with subordinate ids, and criu where it is asked for), writes to the host's mount table, trusts a path inside the root.
 //! - **Invariant**: when a function here fails, no process, mount or directory outside the root is left of it.
 //!
@@ -32,11 +32,13 @@ pub mod kept;
 mod labels;
 mod listener;
 mod mounts;
+mod net_devices;
 mod overlay;
 mod plan;
 mod procfs;
 mod program;
 mod protect;
+mod rdt;
 mod root;
 mod schedule;
 pub mod seccomp;

@@ -7,6 +7,7 @@ use super::record::noted_group;
 use super::{Kept, Status, check_id, check_owner, missing_or};
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
+use crate::{plan, rdt};
 
 impl Kept {
     /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs. Answers
@@ -30,6 +31,12 @@ impl Kept {
         }
         let spec = self.spec();
         self.remove()?;
+        if let Ok(Some(rdt)) = spec
+            .as_ref()
+            .map(|spec| spec.linux.as_ref().and_then(|linux| plan::class_of_service(linux).ok().flatten()))
+        {
+            rdt::leave(&rdt, &self.record.id);
+        }
         let hooks = spec.and_then(|spec| Occasions::of(&spec, &self.record.id, &self.record.bundle));
         Ok(match hooks {
             Ok(hooks) => hooks.map(|hooks| hooks.poststop()).unwrap_or_default(),

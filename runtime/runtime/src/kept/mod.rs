@@ -16,15 +16,15 @@ mod restore;
 mod start;
 mod status;
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, FlockOperation, flock, lstat, stat};
 use rustix::process::geteuid;
 use tare_cgroup::{Cgroup, Hierarchies, OomWatch, Stats};
-use tare_oci::runtime::{Resources, Spec};
+use tare_oci::runtime::{self, Resources, Spec};
 
 use crate::error::{Error, Result};
 
@@ -193,9 +193,25 @@ fn check_id(id: &str) -> Result<()> {
     Err(Error::spec("container id", "must be letters, digits and _ + - . only"))
 }
 
+/// More than any container needs, and no more than can be read at once.
+const LARGEST_CONFIG: u64 = 16 << 20;
+
 fn read_spec(path: &Path) -> Result<Spec> {
-    let text = fs::read(path).map_err(|e| unreadable(path, &e))?;
-    serde_json::from_slice(&text).map_err(|e| Error::spec("config.json", e.to_string()))
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    file.take(LARGEST_CONFIG + 1).read_to_end(&mut text).map_err(|e| unreadable(path, &e))?;
+    if text.len() as u64 > LARGEST_CONFIG {
+        return Err(Error::spec("config.json", "must be at most 16 MiB"));
+    }
+    parse(&text)
+}
+
+/// config.json, as far as its form goes.
+pub(crate) fn parse(text: &[u8]) -> Result<Spec> {
+    runtime::read(text).map_err(|misfit| match misfit.field.as_str() {
+        "" => Error::spec("config.json", misfit.rule),
+        _ => Error::spec(misfit.field, misfit.rule),
+    })
 }
 
 fn unreadable(path: &Path, cause: &io::Error) -> Error {

@@ -65,6 +65,12 @@ fn device(field: &str, device: &runtime::Device) -> Result<Device> {
             ));
         }
     };
+    // As many bits as the kernel gives to each.
+    for (name, number, bits) in [("major", device.major, 12), ("minor", device.minor, 20)] {
+        if number >> bits != 0 {
+            return Err(Error::spec(format!("{field}.{name}"), format!("must be below {}", 1 << bits)));
+        }
+    }
     let mode = device.file_mode.unwrap_or(0o666);
     Ok(Device {
         path: inside(&format!("{field}.path"), &device.path)?,

@@ -5,7 +5,9 @@ mod list;
 mod memory;
 mod mount;
 mod namespace;
+mod network;
 mod process;
+mod rdt;
 mod schedule;
 mod sysctl;
 mod user;
@@ -21,7 +23,9 @@ pub(crate) use device::{Device, DeviceKind};
 pub(crate) use memory::MemoryPlan;
 pub(crate) use mount::{Attributes, Mount, MountKind};
 pub(crate) use namespace::{IdMaps, Namespaces};
+pub(crate) use network::NetDevice;
 pub(crate) use process::{CapabilitySets, Identity, Labels, ProcessPlan, Rlimit};
+pub(crate) use rdt::Rdt;
 pub(crate) use schedule::Schedule;
 pub(crate) use sysctl::Sysctl;
 
@@ -37,7 +41,16 @@ pub(crate) struct InitPlan {
     pub(crate) hidden: Hidden,
     pub(crate) personality: Option<u32>,
     pub(crate) memory: Option<MemoryPlan>,
+    pub(crate) net_devices: Vec<NetDevice>,
+    pub(crate) rdt: Option<Rdt>,
     pub(crate) process: ProcessPlan,
+}
+
+impl InitPlan {
+    /// Whether the caller has something to do for init before it goes on.
+    pub(crate) fn waits(&self) -> bool {
+        self.namespaces.id_maps.is_some() || !self.net_devices.is_empty()
+    }
 }
 
 /// What the container is called.
@@ -79,7 +92,11 @@ pub(crate) struct Devices {
 pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     let nothing = Linux::default();
     let linux = spec.linux.as_ref().unwrap_or(&nothing);
+    check_version(&spec.oci_version)?;
     check_label(linux)?;
+    if spec.annotations.contains_key("") {
+        return Err(Error::spec("annotations", "must not have an empty key"));
+    }
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
     let mut mounts = mount::plan(&spec.mounts, &namespaces, bundle)?;
@@ -108,6 +125,8 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
         },
         personality: linux.personality.as_ref().map(personality).transpose()?,
         memory: memory_policy(linux)?,
+        net_devices: network::plan(&linux.net_devices, &namespaces)?,
+        rdt: class_of_service(linux)?,
         process: process::plan(process)?,
         namespaces,
         mounts,
@@ -119,6 +138,11 @@ pub(crate) fn plan_process(process: &tare_oci::runtime::Process) -> Result<Proce
     process::plan(process)
 }
 
+/// resctrl's.
+pub(crate) fn class_of_service(linux: &Linux) -> Result<Option<Rdt>> {
+    linux.intel_rdt.as_ref().map(rdt::plan).transpose()
+}
+
 /// Of all its processes.
 pub(crate) fn memory_policy(linux: &Linux) -> Result<Option<MemoryPlan>> {
     linux.memory_policy.as_ref().map(memory::plan).transpose()
@@ -127,6 +151,21 @@ pub(crate) fn memory_policy(linux: &Linux) -> Result<Option<MemoryPlan>> {
 /// The kinds of namespaces that a container has for itself or shares with another, as clone flags.
 pub(crate) fn own_namespaces(spec: &Spec) -> u64 {
     spec.linux.iter().flat_map(|linux| &linux.namespaces).fold(0, |all, one| all | namespace::flag(one.kind))
+}
+
+/// All of 1.x are read alike: what is new in one is optional.
+fn check_version(version: &str) -> Result<()> {
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<Option<u32>> = core.split('.').map(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [Some(1), Some(_), Some(_)] => Ok(()),
+        [Some(_), Some(_), Some(_)] => Err(Error::spec(
+            "ociVersion",
+            format!("must be a 1.x version of the specification, not {version}"),
+        )),
+        _ if version.is_empty() => Err(Error::spec("ociVersion", "is required")),
+        _ => Err(Error::spec("ociVersion", format!("must be a version as in 1.2.0, not \"{version}\""))),
+    }
 }
 
 fn check_label(linux: &Linux) -> Result<()> {
@@ -142,6 +181,9 @@ fn root(spec: &Spec, linux: &Linux, bundle: &Path) -> Result<Root> {
     let root = spec.root.as_ref().ok_or_else(|| Error::spec("root", "is required"))?;
     if root.path.as_os_str().is_empty() {
         return Err(Error::spec("root.path", "must name a directory"));
+    }
+    if root.path.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Error::spec("root.path", "must hold no NUL"));
     }
     let propagation = match linux.rootfs_propagation.as_deref() {
         None | Some("") => None,

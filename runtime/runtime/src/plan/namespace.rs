@@ -119,9 +119,15 @@ fn id_maps(linux: &Linux, plan: &Namespaces) -> Result<Option<IdMaps>> {
     Ok(Some(IdMaps { uid: uid?, gid: gid? }))
 }
 
+/// The kernel's own limit: user_namespaces(7).
+const MOST_RANGES: usize = 340;
+
 pub(super) fn id_map(field: &str, list: &[IdMapping]) -> Result<String> {
     if list.is_empty() {
         return Err(Error::spec(field, "must map some ids into the user namespace"));
+    }
+    if list.len() > MOST_RANGES {
+        return Err(Error::spec(field, format!("must hold at most {MOST_RANGES} ranges")));
     }
     let mut text = String::new();
     for (i, IdMapping { container_id, host_id, size }) in list.iter().enumerate() {

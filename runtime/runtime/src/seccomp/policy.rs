@@ -6,6 +6,7 @@ use tare_oci::runtime::{Seccomp, SyscallArgument, SyscallRule};
 
 use super::SeccompError;
 use super::syscalls::{Table, X32, number};
+use crate::error::one_line;
 
 /// What the kernel shall do: the value that a filter returns (seccomp(2), "Return value").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +173,7 @@ const NARROW: [(&str, u32); 21] = [
 ];
 
 pub(super) fn error<T>(field: impl Into<String>, rule: impl Into<String>) -> Result<T, SeccompError> {
-    Err(SeccompError { field: field.into(), rule: rule.into() })
+    Err(SeccompError { field: field.into(), rule: one_line(rule.into()) })
 }
 
 pub(super) fn read(host: Host, profile: &Seccomp) -> Result<Policy, SeccompError> {

@@ -13,6 +13,7 @@ mod files;
 mod filters;
 mod groups;
 mod mounts;
+mod moved;
 mod schedule;
 mod share;
 mod world;
@@ -88,6 +89,9 @@ fn all() -> Vec<Test> {
         mounts::a_tmpfs_begins_with_what_it_covers_if_asked,
         mounts::a_remount_changes_what_is_mounted_there,
         mounts::an_overlay_and_parameters_of_file_systems_are_mounted,
+        moved::an_interface_is_moved_in_with_its_addresses,
+        moved::an_interface_that_is_not_there_is_named,
+        moved::a_class_of_service_needs_resctrl,
         schedule::a_scheduler_is_set,
         schedule::an_io_priority_and_a_personality_are_set,
         schedule::exec_is_pinned_to_processors,
