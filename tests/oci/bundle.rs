@@ -281,6 +281,10 @@ impl<'r> Bundle<'r> {
 impl Drop for Bundle<'_> {
     fn drop(&mut self) {
         drop(self.cli(&["delete", "--force", &self.id]));
+        // A peer that fails may leave its groups.
+        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(hierarchy.path().join(&self.id));
+        }
         // Whom a detached container's maker left to this process.
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
     }
