@@ -9,6 +9,7 @@ mod layers;
 mod life;
 mod limits;
 mod network;
+mod registries;
 mod ship;
 mod storage;
 mod streams;
