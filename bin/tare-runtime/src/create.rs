@@ -51,6 +51,7 @@ pub(crate) fn make(
         rootless: global.rootless,
         keep,
         terminal: detached.then_some(sockets.take_terminal()),
+        systemd: global.systemd,
     };
     let mut making = kept::create(&global.root, &request).map_err(|e| Failure::of_program(&e))?;
     making.warnings().iter().for_each(|warning| global.warn(warning));

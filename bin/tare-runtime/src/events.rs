@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::{Value, json};
-use tare_cgroup::{BlockIoStats, Stats};
 use tare_runtime::kept::Kept;
 
 use crate::failure::{Failure, Outcome};
+use crate::figures::event;
 use crate::flags::{Given, switch, value};
 use crate::global::Global;
 
@@ -91,52 +91,6 @@ fn interval(text: &str) -> Result<Duration, Failure> {
     if total.is_zero() { Err(Failure::new("--interval must be longer than 0")) } else { Ok(total) }
 }
 
-fn event(id: &str, stats: &Stats) -> Value {
-    let (memory, cpu) = (&stats.memory, &stats.cpu);
-    let cache = memory.details.get("total_cache").or(memory.details.get("file"));
-    json!({"type": "stats", "id": id, "data": {
-        "cpu": {
-            "usage": {"total": cpu.total, "percpu": cpu.per_cpu, "kernel": cpu.system, "user": cpu.user},
-            "throttling": {
-                "periods": cpu.periods,
-                "throttledPeriods": cpu.throttled_periods,
-                "throttledTime": cpu.throttled,
-            },
-        },
-        "cpuset": {},
-        "memory": {
-            "cache": cache.copied().unwrap_or(0),
-            "usage": {
-                "limit": memory.limit.unwrap_or(u64::MAX),
-                "usage": memory.usage,
-                "max": memory.max_usage,
-                "failcnt": memory.failures,
-            },
-            "swap": {"limit": 0, "usage": memory.swap, "failcnt": 0},
-            "kernel": {"limit": 0, "failcnt": 0},
-            "kernelTCP": {"limit": 0, "failcnt": 0},
-            "raw": memory.details,
-        },
-        "pids": {"current": stats.pids.current, "limit": stats.pids.limit.unwrap_or(0)},
-        "blkio": {
-            "ioServiceBytesRecursive": blkio(&stats.block_io, |d| (d.read_bytes, d.write_bytes)),
-            "ioServicedRecursive": blkio(&stats.block_io, |d| (d.reads, d.writes)),
-        },
-        "hugetlb": {},
-        "intel_rdt": {},
-        "network_interfaces": null,
-    }})
-}
-
-fn blkio(devices: &[BlockIoStats], figures: impl Fn(&BlockIoStats) -> (u64, u64)) -> Vec<Value> {
-    let entry = |d: &BlockIoStats, op: &str, value: u64| json!({"major": d.major, "minor": d.minor, "op": op, "value": value});
-    let both = |d: &BlockIoStats| {
-        let (read, write) = figures(d);
-        [entry(d, "Read", read), entry(d, "Write", write)]
-    };
-    devices.iter().flat_map(both).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,16 +103,5 @@ mod tests {
         for wrong in ["", "5", "s", "5x", "0s", "-1s", "99999999999s", "5sé"] {
             assert!(interval(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn figures_have_their_places() {
-        let mut stats = Stats::default();
-        stats.pids.current = 3;
-        stats.block_io.push(BlockIoStats { major: 8, read_bytes: 5, ..BlockIoStats::default() });
-        let event = event("x", &stats);
-        assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!("x")));
-        assert_eq!(event["data"]["pids"]["current"], 3);
-        assert_eq!(event["data"]["blkio"]["ioServiceBytesRecursive"][0]["value"], 5);
     }
 }

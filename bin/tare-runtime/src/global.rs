@@ -26,6 +26,8 @@ const FLAGS: [Flag; 9] = [
 /// What holds for every command.
 pub(crate) struct Global {
     pub(crate) root: PathBuf,
+    /// Whether systemd makes the groups of new containers.
+    pub(crate) systemd: bool,
     log: Option<PathBuf>,
     json: bool,
     debug: bool,
@@ -38,9 +40,6 @@ pub(crate) struct Global {
 impl Global {
     pub(crate) fn parse<'a>(arguments: &'a [&'a str]) -> Result<(Self, Vec<&'a str>), Failure> {
         let given = Given::parse(arguments, &FLAGS)?;
-        if given.is("systemd-cgroup") {
-            return Err(Failure::new("not supported yet: --systemd-cgroup"));
-        }
         let json = match given.value("log-format") {
             None | Some("text") => false,
             Some("json") => true,
@@ -50,6 +49,7 @@ impl Global {
         };
         let global = Self {
             root: given.value("root").map_or_else(default_root, PathBuf::from),
+            systemd: given.is("systemd-cgroup"),
             log: given.value("log").filter(|path| !path.is_empty()).map(PathBuf::from),
             json,
             debug: given.is("debug"),
@@ -143,6 +143,6 @@ mod tests {
         assert_eq!((global.root.as_path(), global.json, global.debug), (Path::new("/r"), true, true));
         assert_eq!(rest, ["state", "--root"]);
         assert!(Global::parse(&["--log-format", "xml"]).is_err());
-        assert!(Global::parse(&["--systemd-cgroup", "list"]).is_err());
+        assert!(Global::parse(&["--systemd-cgroup", "list"]).unwrap().0.systemd);
     }
 }

@@ -8,6 +8,7 @@ mod events;
 mod exec;
 mod failure;
 mod features;
+mod figures;
 mod flags;
 mod foreground;
 mod global;

@@ -40,6 +40,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         listen_fds: 0,
         relaxed: Relaxed::default(),
         rootless: global.rootless,
+        systemd: global.systemd,
         keep: false,
         terminal: detached.then_some(sockets.take_terminal()),
     };

@@ -54,6 +54,6 @@ impl Cgroup {
                 }
             }
         }
-        Ok((!dirs.is_empty()).then_some(Self { version, dirs }))
+        Ok((!dirs.is_empty()).then_some(Self { version, dirs, unit: None }))
     }
 }

@@ -1,6 +1,6 @@
 //! Puts limits and device rules in force.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -20,6 +20,10 @@ impl Cgroup {
     /// The first limit that does not hold; those before it stay set.
     pub fn apply(&self, resources: &Resources) -> Result<()> {
         self.check_before_update(resources)?;
+        self.check_unified(resources)?;
+        if let Some(unit) = &self.unit {
+            unit.set(resources)?;
+        }
         let mut later = Vec::new();
         let mut open = None;
         for write in self.writes(resources)? {
@@ -70,8 +74,27 @@ impl Cgroup {
         }
         match &write.missing {
             Missing::Skip => Ok(()),
-            Missing::Instead(file, value) => write_file(dir, file, value, open),
-            Missing::Fail => Err(Error::NoController { field: write.field, controller: write.controller }),
+            Missing::Instead(file, value) => match write_file(dir, file, value, open) {
+                Err(e) if e.errno() == Some(Errno::NOENT) => Err(missing(write, dir)),
+                other => other,
+            },
+            Missing::Fail => Err(missing(write, dir)),
+        }
+    }
+
+    /// What names a file of v2 cannot hold where v1 has its controller.
+    fn check_unified(&self, resources: &Resources) -> Result<()> {
+        let of_v1 = |name: &&String| {
+            let controller = name.split('.').next().unwrap_or_default();
+            self.unified().is_none()
+                || self.v1(if controller == "io" { "blkio" } else { controller }).is_some()
+        };
+        match resources.unified.keys().find(of_v1) {
+            Some(name) => Err(Error::InvalidLimit {
+                field: "unified",
+                reason: format!("{name} is a file of cgroup v2, and this host has its controller in v1"),
+            }),
+            None => Ok(()),
         }
     }
 
@@ -105,6 +128,50 @@ impl Cgroup {
         };
         attach_filter(dir, &device::program(&rules))
     }
+}
+
+/// Why a control file is not there.
+fn missing(write: &Write, dir: &Dir) -> Error {
+    let (field, controller) = (write.field, write.controller);
+    if dir.hierarchy.unified {
+        if let Some(reason) = barrier(dir, controller) {
+            return Error::NotDelegated { field, controller, path: dir.path.clone(), reason };
+        }
+        if !has_word(dir.fd.as_fd(), "cgroup.controllers", controller) {
+            return Error::NoController { field, controller };
+        }
+    }
+    Error::NoFile { field, file: write.file.to_string() }
+}
+
+/// The group on the way down that does not hand a v2 controller on, and why. None where it arrives, or is not there at all.
+fn barrier(dir: &Dir, controller: &str) -> Option<String> {
+    let above: Vec<&Path> =
+        dir.path.ancestors().skip(1).take_while(|path| path.starts_with(&dir.hierarchy.point)).collect();
+    above.into_iter().rev().find_map(|path| {
+        let group = file::open_dir(rustix::fs::CWD, path).ok()?;
+        let group = group.as_fd();
+        let stops = has_word(group, "cgroup.controllers", controller)
+            && !has_word(group, "cgroup.subtree_control", controller);
+        stops.then(|| {
+            let path = path.display();
+            let kind = file::read(group, "cgroup.type").unwrap_or_default();
+            if kind.contains("threaded") || kind.contains("invalid") {
+                return format!("because {path} is threaded: choose a cgroupsPath outside of it");
+            }
+            if file::read(group, "cgroup.procs").is_ok_and(|procs| !procs.trim().is_empty()) {
+                return format!(
+                    "because {path} has processes of its own, and v2 hands controllers only down from groups without: move \
+                     them into a group below it, or choose another cgroupsPath"
+                );
+            }
+            format!("because {path} does not hand it on: write +{controller} to its cgroup.subtree_control")
+        })
+    })
+}
+
+fn has_word(group: BorrowedFd<'_>, name: &str, word: &str) -> bool {
+    file::read(group, name).is_ok_and(|text| text.split_whitespace().any(|there| there == word))
 }
 
 fn attach_filter(dir: &Dir, program: &[u64]) -> Result<()> {

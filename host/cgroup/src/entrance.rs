@@ -1,7 +1,10 @@
 //! The quick way into a group.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file;
@@ -27,6 +30,43 @@ impl Cgroup {
         };
         Ok(Entrance { files: v1.map(open).collect::<Result<_>>()? })
     }
+}
+
+impl Cgroup {
+    /// Whether [`Cgroup::add`] can have systemd move a process.
+    pub fn is_kept_by_systemd(&self) -> bool {
+        self.unit.is_some()
+    }
+
+    /// Which of v2's rules is behind the kernel's answer to a clone or a move into the group, and what to do.
+    pub fn refusal(&self, answer: &io::Error) -> Option<Error> {
+        let dir = self.unified()?;
+        let read = |name: &str| file::read(dir.fd.as_fd(), name).unwrap_or_default().trim().to_owned();
+        let reason = match Errno::from_io_error(answer)? {
+            Errno::OPNOTSUPP if read("cgroup.type") == "threaded" => {
+                "it is threaded, and takes only threads of processes above it: choose another cgroupsPath"
+                    .to_owned()
+            }
+            Errno::OPNOTSUPP => {
+                "a group above it is threaded: choose a cgroupsPath outside of that one".to_owned()
+            }
+            Errno::BUSY => format!(
+                "it hands controllers ({}) down to groups below it, and v2 wants processes only where nothing is handed \
+                 down: choose a group below it, or take them off its cgroup.subtree_control",
+                read("cgroup.subtree_control")
+            ),
+            Errno::AGAIN if reached(&read("pids.current"), &read("pids.max")) => {
+                format!("its limit of {} processes is reached", read("pids.max"))
+            }
+            _ => return None,
+        };
+        Some(Error::TakesNobody { path: dir.path.clone(), reason })
+    }
+}
+
+/// Whether a count is at its limit; "max" is never.
+fn reached(count: &str, limit: &str) -> bool {
+    matches!((count.parse::<u64>(), limit.parse::<u64>()), (Ok(count), Ok(limit)) if count >= limit)
 }
 
 impl Entrance {

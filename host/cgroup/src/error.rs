@@ -17,6 +17,35 @@ pub enum Error {
         /// As it was given.
         path: PathBuf,
     },
+    /// A `cgroupsPath` that names no unit of systemd.
+    #[error("invalid linux.cgroupsPath {path:?} for the systemd driver: {rule}")]
+    InvalidUnit {
+        /// As it was given.
+        path: String,
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// There is no systemd to talk to.
+    #[error(
+        "cannot reach {} ({reason}): leave out --systemd-cgroup where there is none",
+        if *user { "the user's systemd" } else { "systemd" }
+    )]
+    NoSystemd {
+        /// Whether it is the user's own.
+        user: bool,
+        /// The last socket's answer.
+        reason: String,
+    },
+    /// systemd's answer about a unit.
+    #[error("systemd cannot {action} {unit}: {reason}")]
+    Unit {
+        /// `start`, `stop`, …
+        action: &'static str,
+        /// Its name.
+        unit: String,
+        /// In systemd's words.
+        reason: String,
+    },
     /// A limit that no kernel could take.
     #[error("invalid {field}: {reason}")]
     InvalidLimit {
@@ -38,6 +67,34 @@ pub enum Error {
     UnknownController {
         /// Its name.
         controller: String,
+    },
+    /// The controller is there, and knows no such limit.
+    #[error("{field} cannot be limited: this kernel has no {file}")]
+    NoFile {
+        /// What was to be limited.
+        field: &'static str,
+        /// The control file.
+        file: String,
+    },
+    /// The host has the controller, and the group does not.
+    #[error("{field} cannot be limited: the {controller} controller does not reach {path:?}, {reason}")]
+    NotDelegated {
+        /// What was to be limited.
+        field: &'static str,
+        /// What is missing.
+        controller: &'static str,
+        /// The group's directory.
+        path: PathBuf,
+        /// Where it stops, and what to do.
+        reason: String,
+    },
+    /// A group that cannot take processes, by the rules of v2.
+    #[error("cgroup {path:?} takes no process: {reason}")]
+    TakesNobody {
+        /// The group's directory.
+        path: PathBuf,
+        /// The rule, and what to do.
+        reason: String,
     },
     /// A limit below what the group's processes use already, with `checkBeforeUpdate`.
     #[error("memory limit {limit} is below the {usage} bytes in use: stop something or choose a higher one")]
@@ -113,11 +170,16 @@ impl HasKind for Error {
         match self {
             Self::InvalidPath { .. }
             | Self::UnknownController { .. }
+            | Self::InvalidUnit { .. }
             | Self::InvalidLimit { .. }
             | Self::InUse { .. } => Kind::InvalidInput,
-            Self::NoController { .. } | Self::NoHierarchy => Kind::NotSupported,
-            Self::Busy { .. } => Kind::Conflict,
-            Self::Stuck { .. } => Kind::Internal,
+            Self::NoController { .. }
+            | Self::NoFile { .. }
+            | Self::NotDelegated { .. }
+            | Self::NoHierarchy
+            | Self::NoSystemd { .. } => Kind::NotSupported,
+            Self::Busy { .. } | Self::TakesNobody { .. } => Kind::Conflict,
+            Self::Stuck { .. } | Self::Unit { .. } => Kind::Internal,
             // The kernel answers EINVAL, ERANGE or EBUSY to a limit that it cannot honour.
             Self::File { source, .. } => match source.raw_os_error() {
                 Some(22 | 34) => Kind::InvalidInput,

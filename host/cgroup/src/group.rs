@@ -10,12 +10,15 @@ use rustix::io::Errno;
 use crate::detect::{Hierarchies, Hierarchy, Version, relative};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::systemd::Unit;
 
 /// One container's group in every hierarchy.
 #[derive(Debug)]
 pub struct Cgroup {
     pub(crate) version: Version,
     pub(crate) dirs: Vec<Dir>,
+    /// Where systemd keeps it.
+    pub(crate) unit: Option<Unit>,
 }
 
 /// The group's directory in one hierarchy.
@@ -60,7 +63,7 @@ impl Cgroup {
                 }
             }
         }
-        Ok(Self { version, dirs })
+        Ok(Self { version, dirs, unit: None })
     }
 
     /// Opens a group that exists; hierarchies in which it does not are left out.
@@ -77,7 +80,7 @@ impl Cgroup {
         if dirs.is_empty() {
             return Err(Error::file("open cgroup", Path::new("/").join(path), Errno::NOENT));
         }
-        Ok(Self { version: hierarchies.version(), dirs })
+        Ok(Self { version: hierarchies.version(), dirs, unit: None })
     }
 
     /// Ends what nobody looks after any more: kills the group's processes and removes it. No group is no error.
@@ -91,7 +94,14 @@ impl Cgroup {
 
     /// Moves a process into the group in every hierarchy. Prefer [`Cgroup::entrance`] for one that is just made.
     pub fn add(&self, pid: i32) -> Result<()> {
-        self.dirs.iter().try_for_each(|dir| attach(dir, pid))
+        let refused = |e: &Error| matches!(e.errno(), Some(Errno::ACCESS | Errno::PERM));
+        match (self.dirs.iter().try_for_each(|dir| attach(dir, pid)), &self.unit) {
+            (Err(error), Some(unit)) if refused(&error) => unit.admit(pid),
+            (Err(Error::File { source, .. }), _) if self.refusal(&source).is_some() => {
+                self.refusal(&source).map_or(Ok(()), Err)
+            }
+            (added, _) => added,
+        }
     }
 
     /// The v2 directory, for `CLONE_INTO_CGROUP`.
@@ -115,6 +125,7 @@ impl Cgroup {
     /// # Errors
     /// [`Error::Busy`] where a process is left; the first failure is returned, after all directories were tried.
     pub fn remove(&self) -> Result<()> {
+        self.unit.as_ref().map_or(Ok(()), Unit::stop)?;
         self.dirs.iter().map(remove_dir).fold(Ok(()), Result::and)
     }
 
@@ -169,6 +180,24 @@ pub(crate) fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Resu
             drop(remove_dir(&dir));
             Err(fail(first))
         }
+    }
+}
+
+/// The directory of a group that is there, or is made now; nothing is replaced.
+pub(crate) fn adopt(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
+    let fail = |e: Errno| Error::file("make cgroup", hierarchy.point.join(path), e);
+    let root = file::open_dir(rustix::fs::CWD, &hierarchy.point)
+        .map_err(|e| Error::file("open", &hierarchy.point, e))?;
+    make_parents(hierarchy, root.as_fd(), path).map_err(fail)?;
+    match mkdirat(&root, path, Mode::from(0o755)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(fail(e)),
+    }
+    let dir = open(hierarchy, path)?;
+    match prepare(&dir, root.as_fd(), path, version) {
+        // What systemd hands over is enough; the rest is the host's.
+        Ok(()) | Err(Errno::ACCESS | Errno::PERM) => Ok(dir),
+        Err(e) => Err(fail(e)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! # cgroup: a container's group in every hierarchy
 //!
-//! - **Owns**: the layout of v1, hybrid and v2 hosts, the translation of OCI resources into files, the v2 device filter.
+//! - **Owns**: the layout of v1, hybrid and v2 hosts, the translation of OCI resources into files and into properties of
+//!   systemd's units, the v2 device filter.
 //! - **In**: a path below the hierarchies' roots (`/tare/<id>`), [`tare_oci::runtime::Resources`], process ids.
 //! - **Out**: limits in force, a frozen or dead group, figures.
 //! - **Leans on**: sys (bpf), oci, model.
@@ -9,7 +10,7 @@
 //!
 //! [`Hierarchies::detect`] finds what the host has; [`Cgroup`] is one group: [`Cgroup::create`], [`Cgroup::apply`],
 //! [`Cgroup::add`], [`Cgroup::freeze`], [`Cgroup::stats`], [`Cgroup::kill`], [`Cgroup::remove`]. [`plan`] decides what is
-//! written where.
+//! written where. [`Unit`] is the other way to a group: systemd makes it, [`Cgroup::create_unit`].
 
 mod allowed;
 mod apply;
@@ -25,10 +26,14 @@ mod oom;
 pub mod plan;
 mod read_stats;
 mod stats;
+mod systemd;
 
 pub use detect::{Hierarchies, Version};
 pub use entrance::Entrance;
 pub use error::{Error, Result};
 pub use group::{Cgroup, MountSource};
 pub use oom::OomWatch;
-pub use stats::{BlockIoStats, CpuStats, MemoryStats, PidsStats, Stats};
+pub use stats::{
+    BlockIoStats, CpuStats, HugePageStats, MemoryStats, PidsStats, Pressure, RdmaStats, Stall, Stats,
+};
+pub use systemd::Unit;

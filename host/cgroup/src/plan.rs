@@ -8,6 +8,7 @@ use std::fmt::Display;
 
 use tare_oci::runtime::{Cpu, HugepageLimit, Memory, Rdma, Resources};
 
+pub(crate) use self::disk::io_weight;
 use self::disk::{v1_block_io, v2_block_io};
 use crate::device;
 use crate::error::{Error, Result};
@@ -104,8 +105,8 @@ pub fn v1(resources: &Resources, has: &dyn Fn(&str) -> bool) -> Result<Vec<Write
 /// The writes for the unified hierarchy, in order, for the controllers that `has` names; device rules are a program there, not a file.
 pub fn v2(resources: &Resources, has: &dyn Fn(&str) -> bool) -> Result<Vec<Write>> {
     let mut plan = Plan { writes: Vec::new(), has };
-    if let Some(cpu) = &resources.cpu {
-        v2_cpu(&mut plan, cpu);
+    if let Some(cpu) = resources.cpu.as_ref().filter(|_| has("cpu")) {
+        v2_cpu(&mut plan, cpu)?;
     }
     if let Some(memory) = resources.memory.as_ref().filter(|_| has("memory")) {
         v2_memory(&mut plan, memory)?;
@@ -157,7 +158,13 @@ fn v1_cpu(plan: &mut Plan, cpu: &Cpu) {
     }
 }
 
-fn v2_cpu(plan: &mut Plan, cpu: &Cpu) {
+fn v2_cpu(plan: &mut Plan, cpu: &Cpu) -> Result<()> {
+    if cpu.realtime_runtime.is_some_and(|r| r != 0) || cpu.realtime_period.is_some_and(|p| p != 0) {
+        return Err(Error::NoFile {
+            field: "cpu.realtimeRuntime",
+            file: "real-time limits in cgroup v2".to_owned(),
+        });
+    }
     if let Some(shares) = cpu.shares.filter(|s| *s != 0) {
         plan.set("cpu", "cpu.weight", "cpu.shares", &weight_of_shares(shares));
     }
@@ -173,11 +180,12 @@ fn v2_cpu(plan: &mut Plan, cpu: &Cpu) {
     if let Some(idle) = cpu.idle {
         plan.set("cpu", "cpu.idle", "cpu.idle", &idle);
     }
+    Ok(())
 }
 
 /// v1's shares (2 to 262144, default 1024) as v2's weight (1 to 10000, default 100): the curve through the two ends and
 /// the two defaults, log10(weight) = (log2(shares)² + 125·log2(shares)) / 612 − 7/34, that current runtimes agree on.
-fn weight_of_shares(shares: u64) -> u64 {
+pub(crate) fn weight_of_shares(shares: u64) -> u64 {
     let log = (shares.clamp(2, 262_144) as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
     // Rounding errors must not lift a whole number to the next one.
@@ -215,7 +223,7 @@ fn v1_memory(plan: &mut Plan, memory: &Memory) -> Result<()> {
         plan.set("memory", "memory.soft_limit_in_bytes", "memory.reservation", &reservation.max(-1));
     }
     if let Some(tcp) = memory.kernel_tcp.filter(|t| *t != 0) {
-        plan.set("memory", "memory.kmem.tcp.limit_in_bytes", "memory.kernelTCP", &tcp.max(-1));
+        plan.try_set("memory", "memory.kmem.tcp.limit_in_bytes", "memory.kernelTCP", &tcp.max(-1));
     }
     if let Some(swappiness) = memory.swappiness {
         swappiness_fits(swappiness)?;
@@ -229,13 +237,12 @@ fn v1_memory(plan: &mut Plan, memory: &Memory) -> Result<()> {
 
 fn v2_memory(plan: &mut Plan, memory: &Memory) -> Result<()> {
     let limit = memory.limit.filter(|l| *l != 0);
-    let swap = memory.swap.filter(|s| *s != 0).or(limit.filter(|l| *l < 0));
-    swap_fits(limit, swap)?;
+    // Swap goes first: memory that is lowered pushes pages out at once, into what they may then use.
+    if let Some(swap) = swap_alone(limit, memory.swap)? {
+        plan.try_set("memory", "memory.swap.max", "memory.swap", &bytes_or_max(swap));
+    }
     if let Some(limit) = limit {
         plan.set("memory", "memory.max", "memory.limit", &bytes_or_max(limit));
-    }
-    if let Some(swap) = swap {
-        plan.try_set("memory", "memory.swap.max", "memory.swap", &v2_swap(limit, swap)?);
     }
     if let Some(reservation) = memory.reservation.filter(|r| *r != 0) {
         plan.set("memory", "memory.low", "memory.reservation", &bytes_or_max(reservation));
@@ -247,11 +254,14 @@ fn v2_memory(plan: &mut Plan, memory: &Memory) -> Result<()> {
     Ok(())
 }
 
-/// v2 counts swap alone where OCI gives memory and swap together.
-fn v2_swap(limit: Option<i64>, swap: i64) -> Result<String> {
+/// v2 counts swap alone where OCI gives memory and swap together; -1 = no limit. None where nothing is to be set:
+/// unlimited memory makes swap unlimited too.
+pub(crate) fn swap_alone(limit: Option<i64>, swap: Option<i64>) -> Result<Option<i64>> {
+    let Some(swap) = swap.filter(|s| *s != 0).or(limit.filter(|l| *l < 0)) else { return Ok(None) };
+    swap_fits(limit, Some(swap))?;
     match limit {
-        _ if swap < 0 => Ok("max".to_owned()),
-        Some(limit) if limit > 0 => Ok((swap - limit).to_string()),
+        _ if swap < 0 => Ok(Some(-1)),
+        Some(limit) if limit > 0 => Ok(Some(swap - limit)),
         _ => Err(Error::InvalidLimit {
             field: "memory.swap",
             reason: "it needs a memory limit beside it".to_owned(),
@@ -284,7 +294,8 @@ fn bytes_or_max(bytes: i64) -> String {
 }
 
 fn pids(plan: &mut Plan, resources: &Resources) {
-    if let Some(pids) = &resources.pids {
+    // 0 is what engines send when nothing is to be said.
+    if let Some(pids) = resources.pids.as_ref().filter(|pids| pids.limit != 0) {
         let value = if pids.limit > 0 { pids.limit.to_string() } else { "max".to_owned() };
         plan.set("pids", "pids.max", "pids.limit", &value);
     }
@@ -348,7 +359,10 @@ fn unified(plan: &mut Plan, name: &str, value: &str) -> Result<()> {
         DELEGABLE.into_iter().find(|c| name.strip_prefix(c).is_some_and(|rest| rest.starts_with('.')));
     match controller {
         Some(controller) if !name.contains('/') => {
-            plan.add(controller, name.to_owned().into(), "unified", value.to_owned(), Missing::Fail);
+            // Files that are keyed take a line a write.
+            for line in value.trim_end_matches('\n').split('\n') {
+                plan.add(controller, name.to_owned().into(), "unified", line.to_owned(), Missing::Fail);
+            }
             Ok(())
         }
         _ => {
@@ -358,7 +372,7 @@ fn unified(plan: &mut Plan, name: &str, value: &str) -> Result<()> {
     }
 }
 
-const DELEGABLE: [&str; 8] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"];
+const DELEGABLE: [&str; 9] = ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc", "dmem"];
 
 #[cfg(test)]
 mod tests;

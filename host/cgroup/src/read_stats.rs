@@ -1,5 +1,8 @@
 //! Reads a group's figures: pure parsers, and which file goes to which.
 
+mod pages;
+mod pressure;
+
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
@@ -40,7 +43,24 @@ impl Cgroup {
         } else if let Some(dir) = unified("blkio") {
             stats.block_io = block_io_v2(&text(dir, "io.stat")?);
         }
+        self.rarer(&mut stats)?;
         Ok(stats)
+    }
+
+    /// What few machines have, or v2 alone.
+    fn rarer(&self, stats: &mut Stats) -> Result<()> {
+        if let Some(dir) = self.v1("hugetlb").or_else(|| self.unified()) {
+            stats.huge_pages = pages::huge_pages(dir)?;
+        }
+        if let Some(dir) = self.v1("rdma").or_else(|| self.unified()) {
+            stats.rdma = pages::rdma(dir)?;
+        }
+        if let Some(dir) = self.unified() {
+            stats.cpu.pressure = pressure::read(dir, "cpu.pressure");
+            stats.memory.pressure = pressure::read(dir, "memory.pressure");
+            stats.io_pressure = pressure::read(dir, "io.pressure");
+        }
+        Ok(())
     }
 }
 
@@ -64,9 +84,11 @@ fn memory_v1(dir: &Dir) -> Result<MemoryStats> {
         max_usage: number(dir, "memory.max_usage_in_bytes")?,
         limit: v1_limit(number(dir, "memory.limit_in_bytes")?),
         swap: keyed(&details, "swap").unwrap_or(0),
+        swap_limit: v1_limit(number(dir, "memory.memsw.limit_in_bytes")?).filter(|limit| *limit != 0),
         failures: number(dir, "memory.failcnt")?,
         oom_kills: keyed(&text(dir, "memory.oom_control")?, "oom_kill").unwrap_or(0),
         details: pairs(&details).collect(),
+        pressure: None,
     })
 }
 
@@ -77,14 +99,19 @@ fn v1_limit(bytes: u64) -> Option<u64> {
 
 fn memory_v2(dir: &Dir) -> Result<MemoryStats> {
     let events = text(dir, "memory.events")?;
+    let number_or_none = |name| text(dir, name).map(|text| text.trim().parse::<u64>().ok());
+    let limit = number_or_none("memory.max")?;
+    let swap_alone = number_or_none("memory.swap.max")?;
     Ok(MemoryStats {
         usage: number(dir, "memory.current")?,
         max_usage: number(dir, "memory.peak")?,
-        limit: text(dir, "memory.max")?.trim().parse().ok(),
+        limit,
         swap: number(dir, "memory.swap.current")?,
+        swap_limit: limit.zip(swap_alone).map(|(limit, swap)| limit.saturating_add(swap)),
         failures: keyed(&events, "max").unwrap_or(0),
         oom_kills: keyed(&events, "oom_kill").unwrap_or(0),
         details: pairs(&text(dir, "memory.stat")?).collect(),
+        pressure: None,
     })
 }
 
@@ -127,6 +154,7 @@ fn cpu_v2(cpu_stat: &str) -> CpuStats {
         periods: keyed(cpu_stat, "nr_periods").unwrap_or(0),
         throttled_periods: keyed(cpu_stat, "nr_throttled").unwrap_or(0),
         throttled: nanoseconds("throttled_usec"),
+        pressure: None,
     }
 }
 

@@ -16,6 +16,61 @@ pub struct Stats {
     pub pids: PidsStats,
     /// Disk, by device.
     pub block_io: Vec<BlockIoStats>,
+    /// Waiting for disks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_pressure: Option<Pressure>,
+    /// Huge pages, by size: `2MB`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub huge_pages: BTreeMap<String, HugePageStats>,
+    /// RDMA, by device.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rdma: BTreeMap<String, RdmaStats>,
+}
+
+/// Waiting for something that is short; v2 only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pressure {
+    /// Some processes waited.
+    pub some: Stall,
+    /// All processes that could have run waited.
+    pub full: Stall,
+}
+
+/// How long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stall {
+    /// Share of the last 10 s, in hundredths of a percent.
+    pub percent_10: u32,
+    /// Of the last 60 s.
+    pub percent_60: u32,
+    /// Of the last 300 s.
+    pub percent_300: u32,
+    /// Since the group was made, in microseconds.
+    pub total: u64,
+}
+
+/// Huge pages of one size, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HugePageStats {
+    /// In use.
+    pub usage: u64,
+    /// The most that was in use at once; v1 only.
+    pub max_usage: u64,
+    /// How often the limit was met.
+    pub failures: u64,
+}
+
+/// One RDMA device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RdmaStats {
+    /// Handles in use.
+    pub handles: u32,
+    /// Objects in use.
+    pub objects: u32,
+    /// Absent = no limit.
+    pub handle_limit: Option<u32>,
+    /// Absent = no limit.
+    pub object_limit: Option<u32>,
 }
 
 /// Bytes.
@@ -30,12 +85,17 @@ pub struct MemoryStats {
     pub limit: Option<u64>,
     /// Swapped out.
     pub swap: u64,
+    /// Of memory and swap together; absent = none, or the kernel does not count swap.
+    pub swap_limit: Option<u64>,
     /// How often the limit was met.
     pub failures: u64,
     /// Processes that the kernel ended for want of memory.
     pub oom_kills: u64,
     /// The kernel's `memory.stat`, as it is.
     pub details: BTreeMap<String, u64>,
+    /// Waiting for memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
 }
 
 /// Nanoseconds.
@@ -56,6 +116,9 @@ pub struct CpuStats {
     pub throttled_periods: u64,
     /// How long it was held back.
     pub throttled: u64,
+    /// Waiting for a processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pressure: Option<Pressure>,
 }
 
 /// Processes and threads.

@@ -47,8 +47,8 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let twice = plan.namespaces.joins(clone::NEW_USER);
     let joined = if twice { Joined::nothing() } else { Joined::enter(&foreign)? };
     let new = if twice { 0 } else { plan.namespaces.new };
-    let cgroup = launch.cgroup.and_then(Cgroup::v2_dir);
-    let cloned = clone::clone3(new, cgroup).map_err(|e| Error::step("clone init", e));
+    let group = launch.cgroup;
+    let (cloned, is_in) = clone_into(new, group);
     if let Ok(Cloned::Child) = cloned {
         let Launch { stdio, preserve_fds, door, relaxed, .. } = launch;
         let (filter, hooks) = (filter.as_ref(), hooks.as_ref());
@@ -76,8 +76,31 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     if twice {
         become_second(&mut created)?;
     }
-    admit(&mut created, &plan, launch_id).inspect_err(|_| end(created.pidfd.as_fd()))?;
+    move_into(created.pid, group.filter(|_| !is_in))
+        .and_then(|()| admit(&mut created, &plan, launch_id))
+        .inspect_err(|_| end(created.pidfd.as_fd()))?;
     Ok(created)
+}
+
+/// Clones, if it may be right into the v2 group, and says whether the child is in it. It may not where an unprivileged
+/// caller stands outside of what systemd handed over to it.
+pub(crate) fn clone_into(flags: u64, group: Option<&Cgroup>) -> (Result<Cloned>, bool) {
+    let refused = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    match clone::clone3(flags, group.and_then(Cgroup::v2_dir)) {
+        Err(e) if refused(&e) && group.is_some_and(Cgroup::is_kept_by_systemd) => {
+            (clone::clone3(flags, None).map_err(|e| Error::step("clone", e)), false)
+        }
+        Err(e) => {
+            let explained = group.and_then(|group| group.refusal(&e));
+            (Err(explained.map_or_else(|| Error::step("clone", e), Error::Cgroup)), false)
+        }
+        cloned => (cloned.map_err(|e| Error::step("clone", e)), true),
+    }
+}
+
+/// Moves a process that was not born in its group.
+pub(crate) fn move_into(pid: i32, group: Option<&Cgroup>) -> Result<()> {
+    Ok(group.map_or(Ok(()), |group| group.add(pid))?)
 }
 
 pub(crate) fn filter(spec: &Spec, cache: Option<&std::path::Path>) -> Result<Option<Filter>> {

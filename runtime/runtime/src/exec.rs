@@ -60,8 +60,7 @@ pub(crate) fn exec_preserving(
         Ok(pinned) => pinned,
         Err(error) => return joined.leave().and(Err(error)),
     };
-    let cloned =
-        clone::clone3(0, target.cgroup.and_then(Cgroup::v2_dir)).map_err(|e| Error::step("clone", e));
+    let (cloned, is_in) = create::clone_into(0, target.cgroup);
     if let Ok(Cloned::Child) = cloned {
         let entry = Entry {
             target: target.pidfd,
@@ -85,6 +84,8 @@ pub(crate) fn exec_preserving(
     if twice {
         create::become_second(&mut created)?;
     }
+    create::move_into(created.pid, target.cgroup.filter(|_| !is_in))
+        .inspect_err(|_| create::end(created.pidfd.as_fd()))?;
     create::ready(&mut created)?;
     create::start(created)
 }

@@ -21,7 +21,6 @@ fn errors_go_to_the_log_as_engines_parse_them() {
 #[test]
 fn what_is_not_there_says_so() {
     let Some(world) = World::of("true") else { return };
-    world.tare(&["--systemd-cgroup", "list"]).refused("not supported yet: --systemd-cgroup");
     world.tare(&["fly"]).refused("unknown command fly");
     world.tare(&["state"]).refused("a container's id is needed");
     world.tare(&["spec"]).refused("config.json");

@@ -9,6 +9,8 @@ mod flags;
 mod hooks;
 mod inside;
 mod life;
+mod limits;
 mod logs;
 mod rootless;
+mod systemd;
 mod world;

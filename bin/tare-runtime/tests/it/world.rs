@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const APPLETS: [&str; 12] =
-    ["sh", "sleep", "cat", "echo", "true", "id", "tty", "readlink", "ls", "touch", "hostname", "stty"];
+const APPLETS: [&str; 15] = [
+    "sh", "sleep", "cat", "echo", "true", "id", "tty", "readlink", "ls", "touch", "hostname", "stty",
+    "mknod", "head", "rm",
+];
 
 /// A container's files, and its state.
 pub(crate) struct World {
@@ -155,6 +157,25 @@ impl World {
     /// What the container has printed.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(self.path("out")).unwrap_or_default()
+    }
+
+    /// Lets its programs make device nodes anywhere; opening them is another matter. Before it is made.
+    pub(crate) fn allow_mknod(&mut self) {
+        for set in ["bounding", "effective", "permitted"] {
+            self.config["process"]["capabilities"][set] = json!(["CAP_MKNOD"]);
+        }
+        self.save();
+    }
+
+    /// After [`World::allow_mknod`], in a running container.
+    pub(crate) fn assert_devices_are_filtered(&self) {
+        let open = |numbers: &str| {
+            let script = format!("mknod /dev/probe c {numbers} && head -c 1 /dev/probe; rm /dev/probe");
+            self.tare(&["exec", &self.id, "sh", "-c", &script])
+        };
+        let (mem, zero) = (open("1 1"), open("1 5"));
+        assert_eq!((zero.err.as_str(), zero.out.len()), ("", 1), "{zero:?}");
+        assert_eq!(mem.err, "head: /dev/probe: Operation not permitted\n");
     }
 
     /// Waits until the container's program has ended.

@@ -12,6 +12,12 @@ fn weight_fits(weight: u16, field: &'static str) -> Result<u16> {
     Err(Error::InvalidLimit { field, reason: format!("{weight} is not within 10 and 1000") })
 }
 
+/// v1's range of weights (10 to 1000) as that of `io.weight` (1 to 10000).
+pub(crate) fn io_weight(weight: u16) -> Result<u64> {
+    let weight = u64::from(weight_fits(weight, "blockIO.weight")?);
+    Ok(1 + (weight - 10) * 9999 / 990)
+}
+
 pub(super) fn v1_block_io(plan: &mut Plan, io: &BlockIo) -> Result<()> {
     if let Some(weight) = io.weight.filter(|w| *w != 0) {
         let value = weight_fits(weight, "blockIO.weight")?.to_string();
@@ -48,16 +54,16 @@ pub(super) fn v1_block_io(plan: &mut Plan, io: &BlockIo) -> Result<()> {
 
 pub(super) fn v2_block_io(plan: &mut Plan, io: &BlockIo) -> Result<()> {
     if let Some(weight) = io.weight.filter(|w| *w != 0) {
-        let weight = u64::from(weight_fits(weight, "blockIO.weight")?);
-        // BFQ takes v1's range as it is; io.weight goes from 1 to 10000.
-        let instead = Missing::Instead("io.weight", (1 + (weight - 10) * 9999 / 990).to_string());
+        // BFQ takes v1's range as it is.
+        let instead = Missing::Instead("io.weight", io_weight(weight)?.to_string());
         plan.add("io", "io.bfq.weight".into(), "blockIO.weight", weight.to_string(), instead);
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight.filter(|w| *w != 0) {
-            let value =
-                format!("{}:{} {}", device.major, device.minor, weight_fits(weight, "blockIO.weightDevice")?);
-            plan.set("io", "io.bfq.weight", "blockIO.weightDevice", &value);
+            let (major, minor) = (device.major, device.minor);
+            let value = format!("{major}:{minor} {}", weight_fits(weight, "blockIO.weightDevice")?);
+            let instead = Missing::Instead("io.weight", format!("{major}:{minor} {}", io_weight(weight)?));
+            plan.add("io", "io.bfq.weight".into(), "blockIO.weightDevice", value, instead);
         }
     }
     for (rates, _, key, field) in throttles(io) {

@@ -62,8 +62,8 @@ fn a_full_set_for_v2() {
         "cpu.max = 50000 100000",
         "cpu.max.burst = 1000",
         "cpu.idle = 0",
-        "memory.max = 104857600",
         "memory.swap.max = 104857600",
+        "memory.max = 104857600",
         "memory.low = 52428800",
         "io.bfq.weight = 500",
         "io.max = 8:0 rbps=1048576",
@@ -80,7 +80,7 @@ fn a_full_set_for_v2() {
 
 #[test]
 fn no_limit_is_said_in_each_kernels_words() {
-    let none = resources(r#"{"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": 0}}"#);
+    let none = resources(r#"{"memory": {"limit": -1}, "cpu": {"quota": -1}, "pids": {"limit": -1}}"#);
     let v1_wanted = [
         "cpu.cfs_quota_us = -1",
         "memory.limit_in_bytes = -1",
@@ -90,8 +90,11 @@ fn no_limit_is_said_in_each_kernels_words() {
     assert_eq!(lines(v1(&none)), v1_wanted);
     assert_eq!(
         lines(v2(&none)),
-        ["cpu.max = max 100000", "memory.max = max", "memory.swap.max = max", "pids.max = max"]
+        ["cpu.max = max 100000", "memory.swap.max = max", "memory.max = max", "pids.max = max"]
     );
+    let unset =
+        resources(r#"{"memory": {"limit": 0}, "cpu": {"quota": 0, "shares": 0}, "pids": {"limit": 0}}"#);
+    assert!(v1(&unset).unwrap().is_empty() && v2(&unset).unwrap().is_empty());
     assert!(v1(&Resources::default()).unwrap().is_empty());
     assert!(v2(&Resources::default()).unwrap().is_empty());
 }
@@ -106,7 +109,7 @@ fn shares_map_to_weights_with_both_defaults_kept() {
 #[test]
 fn swap_equal_to_memory_means_none() {
     let tight = resources(r#"{"memory": {"limit": 1048576, "swap": 1048576}}"#);
-    assert_eq!(lines(v2(&tight)), ["memory.max = 1048576", "memory.swap.max = 0"]);
+    assert_eq!(lines(v2(&tight)), ["memory.swap.max = 0", "memory.max = 1048576"]);
 }
 
 #[test]
@@ -125,6 +128,8 @@ fn impossible_limits_are_refused_by_name() {
         }
     }
     assert!(v2(&resources(r#"{"memory": {"swap": 100}}"#)).is_err());
+    let error = v2(&resources(r#"{"cpu": {"realtimeRuntime": 5}}"#)).unwrap_err();
+    assert!(error.to_string().starts_with("cpu.realtimeRuntime"), "{error}");
 }
 
 #[test]
@@ -134,6 +139,11 @@ fn unified_files_must_be_a_controllers_own() {
         ..Resources::default()
     };
     assert_eq!(lines(v2(&with("memory.high"))), ["memory.high = 1"]);
+    let lined = Resources {
+        unified: BTreeMap::from([("io.max".to_owned(), "8:0 rbps=1\n8:16 rbps=2\n".to_owned())]),
+        ..Resources::default()
+    };
+    assert_eq!(lines(v2(&lined)), ["io.max = 8:0 rbps=1", "io.max = 8:16 rbps=2"]);
     for bad in ["cgroup.procs", "../memory.max", "memory.max/../../x", "memory", "memoryx.max", ""] {
         assert!(v2(&with(bad)).is_err(), "{bad}");
     }

@@ -5,11 +5,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use tare_cgroup::Cgroup;
 use tare_model::Timestamp;
 use tare_oci::runtime::{Process, Spec};
 
-use super::group;
+use super::group::{self, Driver, Made};
 use super::record::{Record, note_group, replace};
 use super::status::began;
 use super::{CONFIG, FILTERS, Kept, check_id, read_spec, unreadable};
@@ -34,6 +33,8 @@ pub struct Request<'a> {
     pub relaxed: Relaxed,
     /// Whether a cgroup that this user may not make is done without.
     pub rootless: bool,
+    /// Whether systemd makes its group.
+    pub systemd: bool,
     /// Whether [`Making::keep`] will be called: init then needs a door.
     pub keep: bool,
     /// Whether somebody takes a terminal, which config.json must then ask for, and must not otherwise; none = either.
@@ -125,14 +126,13 @@ fn make_dir(root: &Path, id: &str) -> Result<PathBuf> {
 }
 
 fn in_dir(root: &Path, dir: &Path, request: &Request<'_>, bundle: &Path, spec: Spec) -> Result<Making> {
-    let made_group = group::make(&spec, request.id, request.rootless, |path| {
-        note_group(dir, path).map_err(|e| Error::step("write down the cgroup", e))
+    let mut made = group::make(&spec, request.id, Driver::of(request), |what| {
+        note_group(dir, what).map_err(|e| Error::step("write down the cgroup", e))
     })?;
-    let group = made_group.as_ref().map(|(path, group)| (path.as_path(), group));
-    let made = in_cgroup(root, dir, request, (bundle, &spec), group);
+    let created = in_cgroup(root, dir, request, (bundle, &spec), made.as_mut());
     // The error that is returned is the first.
-    let undo = |group: &Cgroup| drop(group.kill().and_then(|()| group.remove()));
-    let (record, created) = made.inspect_err(|_| group.into_iter().for_each(|(_, group)| undo(group)))?;
+    let undo = |made: &Made| drop(made.group.kill().and_then(|()| made.group.remove()));
+    let (record, created) = created.inspect_err(|_| made.iter().for_each(undo))?;
     Ok(Making { kept: Kept { dir: dir.to_owned(), record }, spec, created: Some(created) })
 }
 
@@ -141,9 +141,9 @@ fn in_cgroup(
     dir: &Path,
     request: &Request<'_>,
     (bundle, spec): (&Path, &Spec),
-    group: Option<(&Path, &Cgroup)>,
+    mut made: Option<&mut Made>,
 ) -> Result<(Record, Created)> {
-    let (path, cgroup) = group.unzip();
+    let cgroup = made.as_deref().map(|made| &made.group);
     group::limit(spec, cgroup, request.rootless)?;
     let door = request.keep.then(|| make_door(dir)).transpose()?;
     let filters = make_filters(root);
@@ -160,7 +160,11 @@ fn in_cgroup(
         relaxed: request.relaxed,
     })?;
     created.ready().inspect_err(|_| after_failure(spec, request.id, bundle))?;
-    let record = record_of((created.pid, request.id), bundle, spec, path)
+    // init is there now.
+    if let Some(made) = made.as_mut() {
+        made.keeper = None;
+    }
+    let record = record_of((created.pid, request.id), bundle, spec, made.as_deref())
         .and_then(|record| record.write(dir).map(|()| record))
         .inspect_err(|_| caller::end(created.pidfd.as_fd()))?;
     Ok((record, created))
@@ -200,7 +204,7 @@ pub(super) fn record_of(
     (pid, id): (i32, &str),
     bundle: &Path,
     spec: &Spec,
-    cgroup: Option<&Path>,
+    made: Option<&Made>,
 ) -> Result<Record> {
     let root = spec.root.as_ref().map(|root| root.path.as_path()).unwrap_or(Path::new(""));
     Ok(Record {
@@ -211,7 +215,8 @@ pub(super) fn record_of(
         bundle: bundle.to_owned(),
         rootfs: bundle.join(root),
         created: Timestamp::from(SystemTime::now()),
-        cgroup: cgroup.map(Path::to_owned),
+        cgroup: made.map(|made| made.path.clone()),
+        unit: made.and_then(|made| made.unit.clone()),
         annotations: spec.annotations.clone(),
     })
 }

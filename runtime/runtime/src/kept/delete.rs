@@ -1,9 +1,9 @@
 use std::fs;
 use std::path::Path;
 
-use tare_cgroup::{Cgroup, Hierarchies};
+use tare_cgroup::{Cgroup, Hierarchies, Unit};
 
-use super::record::noted_group;
+use super::record::{noted_group, noted_unit};
 use super::{Kept, Status, check_id, check_owner, missing_or};
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
@@ -45,7 +45,7 @@ impl Kept {
     }
 
     fn remove(&self) -> Result<()> {
-        sweep(self.record.cgroup.as_deref())?;
+        sweep(self.record.cgroup.as_deref(), self.record.unit.as_ref())?;
         fs::remove_dir_all(&self.dir).map_err(|e| Error::step("remove the container's directory", e))
     }
 
@@ -56,9 +56,13 @@ impl Kept {
 }
 
 /// Kills what is left in a group, and removes it.
-fn sweep(group: Option<&Path>) -> Result<()> {
-    let Some(path) = group else { return Ok(()) };
-    Ok(Cgroup::sweep(&Hierarchies::detect()?, path)?)
+fn sweep(group: Option<&Path>, unit: Option<&Unit>) -> Result<()> {
+    match (group, unit) {
+        (Some(path), Some(unit)) => Ok(Cgroup::sweep_unit(&Hierarchies::detect()?, path, unit)?),
+        (Some(path), None) => Ok(Cgroup::sweep(&Hierarchies::detect()?, path)?),
+        (None, Some(unit)) => Ok(unit.stop()?),
+        (None, None) => Ok(()),
+    }
 }
 
 /// What a maker that was killed has left under an id: a directory that holds no container.
@@ -69,7 +73,7 @@ pub(super) fn remove_unfinished(root: &Path, id: &str) -> Result<()> {
     check_id(id)?;
     let dir = root.join(id);
     check_owner(root, &dir)?;
-    sweep(noted_group(&dir).as_deref())?;
+    sweep(noted_group(&dir).as_deref(), noted_unit(&dir).as_ref())?;
     fs::remove_dir_all(&dir).map_err(|e| missing_or(&dir, &e))
 }
 

@@ -2,47 +2,85 @@
 
 use std::path::{Path, PathBuf};
 
-use tare_cgroup::{Cgroup, Hierarchies};
+use tare_cgroup::{Cgroup, Hierarchies, Unit};
 use tare_oci::runtime::{Resources, Spec};
 
+use super::Request;
+use super::unit::{self, Keeper};
 use crate::error::{Error, Result};
 
-/// A group that was made, and where.
-pub(super) type Made = Option<(PathBuf, Cgroup)>;
+/// A group that was made.
+pub(super) struct Made {
+    /// Where, below the hierarchies' roots.
+    pub(super) path: PathBuf,
+    pub(super) group: Cgroup,
+    /// Where systemd keeps it.
+    pub(super) unit: Option<Unit>,
+    /// In the group until init is.
+    pub(super) keeper: Option<Keeper>,
+}
 
-/// Makes the group that config.json names, or one named after the container. `rootless`: without a name it is made below
-/// the caller's own and where that is allowed, which may be nowhere.
+/// Who makes it, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Driver {
+    /// Without a name it is made below the caller's own and where that is allowed, which may be nowhere.
+    pub(super) rootless: bool,
+    /// systemd makes it.
+    pub(super) systemd: bool,
+}
+
+impl Driver {
+    pub(super) fn of(request: &Request<'_>) -> Self {
+        Self { rootless: request.rootless, systemd: request.systemd }
+    }
+}
+
+/// Makes the group that config.json names, or one named after the container.
 ///
-/// `note` is told the path before anything is made.
+/// `note` is told the path, or the unit, before anything is made.
 pub(super) fn make(
     spec: &Spec,
     id: &str,
-    rootless: bool,
-    note: impl FnOnce(&Path) -> Result<()>,
-) -> Result<Made> {
+    driver: Driver,
+    note: impl FnOnce(Noted<'_>) -> Result<()>,
+) -> Result<Option<Made>> {
+    if driver.systemd {
+        let unit = unit::of(spec, id)?;
+        note(Noted::Unit(&unit))?;
+        return unit::make(spec, unit).map(Some);
+    }
+    let plain = |path, group| Made { path, group, unit: None, keeper: None };
     let found = Hierarchies::detect();
     let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
     let named = given.is_some_and(|path| !path.is_empty());
-    if rootless && !named {
+    if driver.rootless && !named {
         let Ok(hierarchies) = found else { return Ok(None) };
         let above = hierarchies.own_group()?;
         let name = Path::new("tare").join(id);
-        note(&above.join(&name))?;
+        note(Noted::Path(&above.join(&name)))?;
         let made = Cgroup::create_where_allowed(&hierarchies, &above, &name)?;
-        return Ok(made.map(|group| (above.join(name), group)));
+        return Ok(made.map(|group| plain(above.join(name), group)));
     }
     let path = path(spec, id)?;
-    note(&path)?;
+    note(Noted::Path(&path))?;
     let group = Cgroup::create(&found?, &path)?;
-    Ok(Some((path, group)))
+    Ok(Some(plain(path, group)))
+}
+
+/// What is about to be made.
+#[derive(Clone, Copy)]
+pub(super) enum Noted<'a> {
+    Path(&'a Path),
+    Unit(&'a Unit),
 }
 
 /// Relative ones start at the hierarchies' roots, as the field does it.
 pub(super) fn path(spec: &Spec, id: &str) -> Result<PathBuf> {
     let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
     match given.filter(|path| !path.is_empty()) {
-        Some(path) if path.contains(':') => {
-            Err(Error::NotSupported { what: "linux.cgroupsPath for systemd".to_owned() })
+        // It would become a group of that odd name.
+        Some(path) if !path.starts_with('/') && path.split(':').count() == 3 => {
+            Err(Error::spec("linux.cgroupsPath", "names a unit of systemd: give --systemd-cgroup, or a path"))
         }
         Some(path) => Ok(Path::new("/").join(path)),
         None => Ok(Path::new("/tare").join(id)),
@@ -77,7 +115,7 @@ mod tests {
             assert_eq!(path(&spec, "x").unwrap(), Path::new(wanted));
         }
         spec.linux.as_mut().unwrap().cgroups_path = Some("system.slice:docker:1".to_owned());
-        assert!(path(&spec, "x").is_err());
+        assert!(path(&spec, "x").unwrap_err().to_string().contains("--systemd-cgroup"));
     }
 
     #[test]

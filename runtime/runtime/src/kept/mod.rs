@@ -15,6 +15,7 @@ mod record;
 mod restore;
 mod start;
 mod status;
+mod unit;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -86,13 +87,22 @@ impl Kept {
         }
     }
 
-    /// Sets limits; what `resources` does not name stays as it is.
+    /// Changes limits; what `changes` do not name stays as it is. They become part of its configuration, as if it had been
+    /// made with them.
     ///
     /// # Errors
-    /// The first limit that does not hold.
-    pub fn update(&self, resources: &Resources) -> Result<()> {
+    /// The first limit that does not hold; those before it do then.
+    pub fn update(&self, changes: &Resources) -> Result<()> {
+        let _lock = self.lock()?;
         self.alive("update")?;
-        Ok(self.cgroup()?.apply(resources)?)
+        let mut spec = self.spec()?;
+        let linux = spec.linux.get_or_insert_default();
+        let old = linux.resources.take().unwrap_or_default();
+        let changed = old.changed(changes);
+        self.cgroup()?.apply(&changed)?;
+        linux.resources = Some(old.with(&changed));
+        let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
+        replace(&self.dir.join(CONFIG), &text, 0o600).map_err(|e| Error::step("write config.json", e))
     }
 
     /// Its processes, as the caller's process id namespace numbers them.
@@ -151,7 +161,8 @@ impl Kept {
     fn cgroup(&self) -> Result<Cgroup> {
         let path =
             self.record.cgroup.as_ref().ok_or(Error::NoGroup { wanted: "pause, limits and figures" })?;
-        Ok(Cgroup::open(&Hierarchies::detect()?, path)?)
+        let group = Cgroup::open(&Hierarchies::detect()?, path)?;
+        Ok(group.kept_by(self.record.unit.clone()))
     }
 
     /// One start or delete at a time.

@@ -7,15 +7,19 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use tare_cgroup::Unit;
 use tare_model::Timestamp;
 use tare_oci::runtime::Spec;
 
+use super::group::Noted;
 use super::{missing_or, unreadable};
 use crate::error::{Error, Result};
 
 pub(super) const FILE: &str = "state.json";
 /// The path of the group, for who removes what a maker that was killed has left.
 const GROUP: &str = "cgroup";
+/// The same of systemd's unit.
+const UNIT: &str = "unit";
 
 /// What is written down of a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,14 +42,25 @@ pub struct Record {
     /// Below the roots of the cgroup hierarchies; none where the user may not have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<PathBuf>,
+    /// Where systemd keeps the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Unit>,
     /// As in config.json.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
 /// Writes down which group a container is about to have.
-pub(super) fn note_group(dir: &Path, path: &Path) -> io::Result<()> {
-    fs::write(dir.join(GROUP), path.as_os_str().as_encoded_bytes())
+pub(super) fn note_group(dir: &Path, what: Noted<'_>) -> io::Result<()> {
+    match what {
+        Noted::Path(path) => fs::write(dir.join(GROUP), path.as_os_str().as_encoded_bytes()),
+        Noted::Unit(unit) => fs::write(dir.join(UNIT), serde_json::to_vec(unit)?),
+    }
+}
+
+/// The unit that was written down.
+pub(super) fn noted_unit(dir: &Path) -> Option<Unit> {
+    serde_json::from_slice(&fs::read(dir.join(UNIT)).ok()?).ok()
 }
 
 /// The group that was written down.

@@ -13,11 +13,12 @@ use tare_sys::mount::{self, Propagation};
 use tare_sys::path::{mkdir_all_in_root, open_in_root};
 use tare_sys::{clone, namespace};
 
+use super::Kept;
 use super::create::{Request, begin, record_of};
+use super::group::{self, Driver};
 use super::images::{
     Dirs, Images, external, external_mounts, names, planned, read_streams, shared_namespaces,
 };
-use super::{Kept, group};
 use crate::Running;
 use crate::criu::{self, Criu, Message, Moment, point_to_log};
 use crate::error::{Error, Result};
@@ -67,10 +68,10 @@ fn in_dir(
     (bundle, spec, plan): Described<'_>,
     streams: &[String],
 ) -> Result<(Kept, Running)> {
-    let made = group::make(spec, request.id, request.rootless, |path| {
-        super::record::note_group(dir, path).map_err(|e| Error::step("write down the cgroup", e))
+    let made = group::make(spec, request.id, Driver::of(request), |what| {
+        super::record::note_group(dir, what).map_err(|e| Error::step("write down the cgroup", e))
     })?;
-    let (path, cgroup) = made.as_ref().map(|(path, cgroup)| (path.as_path(), cgroup)).unzip();
+    let cgroup = made.as_ref().map(|made| &made.group);
     let restored = group::limit(spec, cgroup, request.rootless).and_then(|()| {
         let place = dir.join(ROOT);
         let start =
@@ -80,7 +81,7 @@ fn in_dir(
             .map_err(|e| point_to_log(e, criu::Request::Restore, images.log_dir()))?;
         // Not before: it would take the mount away from under criu.
         let _ = fs::remove_dir(&place);
-        let record = record_of((running.pid, request.id), bundle, spec, path)?;
+        let record = record_of((running.pid, request.id), bundle, spec, made.as_ref())?;
         record.write(dir)?;
         Ok((Kept { dir: dir.to_owned(), record }, running))
     });
