@@ -7,7 +7,7 @@ CARGO   ?= cargo
 STATIC   = CARGO_TARGET_DIR=target/static RUSTFLAGS="-C target-feature=+crt-static"
 TRIPLE   = x86_64-unknown-linux-gnu
 
-.PHONY: all build static test lint demo bench install uninstall setup clean
+.PHONY: all build static test lint demo bench vm install uninstall setup clean
 
 all: build
 
@@ -43,6 +43,9 @@ demo: setup           ## a real image, end to end
 
 bench: setup build    ## this build beside every peer that is installed
 	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask bench $(RUNS)
+
+vm:                   ## the runtime's suites in a guest with systemd and cgroup v2, emulated: a minute to make, minutes to run
+	@$(CARGO) xtask vm
 
 install: build        ## binaries, systemd units, completions, man pages
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system

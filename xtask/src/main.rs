@@ -6,6 +6,7 @@ mod demo;
 mod peers;
 mod setup;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -20,7 +21,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   bench runtimes [RUNS]   its runtime alone
   peers           unpack the newest runc and crun below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
-                  docs/conformance.md";
+                  docs/conformance.md
+  vm [FILTER]     the runtime's and the cgroups' suites in a guest with systemd and cgroup v2";
 
 fn main() -> ExitCode {
     match run() {
@@ -50,6 +52,8 @@ fn run() -> Result<()> {
         ["peers"] => peers::run(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
+        ["vm"] => vm::run(None),
+        ["vm", filter] => vm::run(Some(filter)),
         _ => bail!("{USAGE}"),
     }
 }

@@ -25,19 +25,23 @@ const PACKAGES: [&str; 16] = [
 ];
 
 pub(crate) fn run() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES.into_iter().filter(|package| !installed(package)).collect();
-    if missing.is_empty() && docker_cli().is_some() {
-        return Ok(());
-    }
-    apt(Command::new("apt-get").arg("update"))?;
-    if !missing.is_empty() {
-        println!("installing {}", missing.join(" "));
-        apt(Command::new("apt-get").args(["install", "-y", "--no-install-recommends"]).args(missing))?;
-    }
+    install(&PACKAGES)?;
     if docker_cli().is_none() {
+        apt(Command::new("apt-get").arg("update"))?;
         unpack_docker()?;
     }
     Ok(())
+}
+
+/// Installs those that are missing.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let missing: Vec<&&str> = packages.iter().filter(|package| !installed(package)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {missing:?}");
+    apt(Command::new("apt-get").arg("update"))?;
+    apt(Command::new("apt-get").args(["install", "-y", "--no-install-recommends"]).args(missing))
 }
 
 fn apt(command: &mut Command) -> Result<()> {

@@ -1,0 +1,108 @@
+//! The suites: built here, packed onto a disk of their own, at the very paths that their binaries know.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use super::image::file_system;
+
+/// The rooms that speak to cgroups, or hold a container in one.
+const ROOMS: [&str; 3] = ["tare-cgroup", "tare-runtime", "tare-runtime-cli"];
+
+/// One line of `cargo test --message-format=json`, as far as it matters.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    executable: Option<PathBuf>,
+    #[serde(default)]
+    manifest_path: Option<PathBuf>,
+    #[serde(default)]
+    target: Option<Target>,
+    #[serde(default)]
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// A program that a suite is, or that one runs.
+struct Program {
+    path: PathBuf,
+    /// The directory of its manifest, in which tests run.
+    home: PathBuf,
+    is_suite: bool,
+}
+
+/// Builds the suites and makes the disk.
+pub(crate) fn pack(dir: &Path, filter: Option<&str>) -> Result<PathBuf> {
+    let workspace = dir.parent().and_then(Path::parent).context("target/vm lies in the workspace")?;
+    let tree = dir.join("suites");
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    let programs = build()?;
+    for program in &programs {
+        let inside = tree.join("root").join(program.path.strip_prefix("/")?);
+        fs::create_dir_all(inside.parent().context("a program lies in a directory")?)?;
+        fs::hard_link(&program.path, &inside).or_else(|_| fs::copy(&program.path, &inside).map(drop))?;
+        fs::create_dir_all(tree.join("root").join(program.home.strip_prefix("/")?))?;
+    }
+    fs::write(tree.join("run.sh"), script(workspace, &programs, filter))?;
+    let disk = dir.join("suites.ext4");
+    file_system(&tree, &disk, "1536M")?;
+    fs::remove_dir_all(&tree)?;
+    Ok(disk)
+}
+
+fn build() -> Result<Vec<Program>> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
+    command.args(ROOMS.iter().flat_map(|room| ["-p", room]));
+    let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
+    ensure!(output.status.success(), "the suites do not build");
+    let text = String::from_utf8(output.stdout)?;
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let programs: Vec<Program> = messages.filter_map(program).collect();
+    ensure!(programs.iter().any(|program| program.is_suite), "cargo names no suite");
+    Ok(programs)
+}
+
+fn program(message: Message) -> Option<Program> {
+    // The tests beside the code touch no kernel: this machine runs them as well, and faster.
+    let is_suite = message.target?.kind.iter().any(|kind| kind == "test");
+    if message.profile?.test && !is_suite {
+        return None;
+    }
+    Some(Program { path: message.executable?, home: message.manifest_path?.parent()?.to_owned(), is_suite })
+}
+
+/// What the guest runs; its exit code is the number of suites that failed.
+fn script(workspace: &Path, programs: &[Program], filter: Option<&str>) -> String {
+    let workspace = workspace.display();
+    let mut text = format!(
+        "mkdir -p {workspace}; mount --bind /suites/root{workspace} {workspace}\n\
+         export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin RUST_BACKTRACE=0\n\
+         uname -sr; systemctl --version | head -n1; failed=0\n"
+    );
+    for suite in programs.iter().filter(|program| program.is_suite) {
+        let name = suite.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        text += &format!(
+            "echo; echo '== {} {name}'; cd {}; timeout 900 {} --color=never {} || failed=$((failed + 1))\n",
+            suite.home.file_name().map(|home| home.to_string_lossy()).unwrap_or_default(),
+            suite.home.display(),
+            suite.path.display(),
+            filter.unwrap_or_default(),
+        );
+    }
+    text + "exit $failed\n"
+}
