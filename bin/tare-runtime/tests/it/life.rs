@@ -72,7 +72,7 @@ fn what_cannot_be_made_leaves_nothing() {
         ("/root/path", json!("nowhere"), "nowhere: no such file or directory"),
         ("/process/cwd", json!("relative"), "invalid process.cwd: must be an absolute path"),
         ("/process/terminal", json!(true), "invalid process.terminal: needs"),
-        ("/mounts", json!("x"), "invalid config.json"),
+        ("/mounts", json!("x"), "invalid mounts"),
     ] {
         let before = world.config.clone();
         *world.config.pointer_mut(field).unwrap() = value;
