@@ -173,6 +173,6 @@ fn without_a_systemd_that_is_said() {
         return;
     }
     let Some(world) = World::of("true") else { return };
-    world.leaving(&["--systemd-cgroup", "create", &world.id]).refused("cannot reach systemd");
+    world.leaving(&["--systemd-cgroup", "create", &world.id]).refused("leave out --systemd-cgroup");
     assert!(world.is_clean());
 }
