@@ -36,20 +36,15 @@ fn watch(kept: &Kept, id: &str, interval: Duration) -> Outcome {
         let mut fds = vec![PollFd::new(&init, PollFlags::IN)];
         fds.extend(watch.iter().map(|watch| PollFd::from_borrowed_fd(watch.fd(), watch.flags())));
         let left = Timespec::try_from(next.saturating_duration_since(Instant::now())).ok();
-        match poll(&mut fds, left.as_ref()) {
-            Ok(0) => {
-                next += interval;
-                say(&event(id, &kept.stats()?))?;
-                continue;
-            }
+        let due = match poll(&mut fds, left.as_ref()) {
             Err(rustix::io::Errno::INTR) => continue,
-            other => drop(other.map_err(failed)?),
-        }
+            happened => happened.map_err(failed)? == 0,
+        };
         let ended = !fds[0].revents().is_empty();
         if let Some(watch) = watch.as_ref().filter(|_| !fds[1].revents().is_empty()) {
             watch.acknowledge();
         }
-        // The group may go with the container.
+        // The group may go with the container. A killing is counted a moment after it is announced: it is told next time.
         let now = kept.oom_kills().unwrap_or(kills);
         for _ in kills..now {
             say(&json!({"type": "oom", "id": id}))?;
@@ -57,6 +52,10 @@ fn watch(kept: &Kept, id: &str, interval: Duration) -> Outcome {
         kills = now;
         if ended {
             return Ok(0);
+        }
+        if due {
+            next += interval;
+            say(&event(id, &kept.stats()?))?;
         }
     }
 }
