@@ -160,13 +160,17 @@ impl Docker {
         answers
     }
 
-    /// What is told meanwhile, without what differs from one run to the next.
+    /// What is told meanwhile, without what differs from one run to the next. dockerd tells of the end of an exec and of
+    /// what ended it in either order.
     fn events(&self, since: &str) -> Vec<String> {
         let format = "{{.Action}} {{.Actor.Attributes.exitCode}}";
         let until = now();
         let filter = ["--filter", "type=container", "--format", format];
         let text = self.ask(&[&["events", "--since", since, "--until", &until], &filter[..]].concat());
-        text.split_once(": 0 ").map_or(text.as_str(), |(_, lines)| lines).lines().map(str::to_owned).collect()
+        let lines = text.split_once(": 0 ").map_or(text.as_str(), |(_, lines)| lines).lines();
+        let mut events: Vec<String> = lines.map(str::to_owned).collect();
+        events.sort_unstable();
+        events
     }
 }
 
