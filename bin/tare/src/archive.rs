@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{self, Receiver};
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
-use crate::flags::{Flag, switch, text};
+use crate::flags::{Flag, Given, switch, text};
 use crate::progress::Progress;
 use crate::pull::{Shown, show};
 
@@ -32,23 +32,28 @@ const AHEAD: usize = 8;
 /// `tare save`
 pub(crate) async fn save(call: Call) -> Result<u8> {
     let given = &call.given;
-    let file = given.text("output").map(Path::new);
-    if file.is_none() && io::stdout().is_terminal() {
-        return Err(Failure::new("cowardly refusing to save to a terminal")
-            .hint("name a file with -o, or redirect the output"));
-    }
+    let file = output(given)?;
     let archive = call.client.save(&given.operands, given.text("platform")).await?;
     to_file_or_stdout(file, archive).await?;
     Ok(0)
+}
+
+/// Where an archive is to go, which is judged before it is asked for: a file, or standard output.
+pub(crate) fn output(given: &Given) -> Result<Option<&Path>> {
+    match given.text("output").map(Path::new) {
+        None if io::stdout().is_terminal() => Err(Failure::new("cowardly refusing to save to a terminal")
+            .hint("name a file with -o, or redirect the output")),
+        Some(file) if file.is_dir() => {
+            Err(Failure::new(format!("invalid output path: {} is a directory", file.display())))
+        }
+        file => Ok(file),
+    }
 }
 
 /// Writes an archive to the file that was asked for, or to standard output.
 pub(crate) async fn to_file_or_stdout(file: Option<&Path>, archive: Answer) -> Result<()> {
     match file {
         None => write(archive, &mut io::stdout().lock()).await,
-        Some(file) if file.is_dir() => {
-            Err(Failure::new(format!("invalid output path: {} is a directory", file.display())))
-        }
         // A pipe or a device is written to as it is.
         Some(file) if file.exists() && !file.is_file() => {
             let mut out = OpenOptions::new().write(true).open(file).map_err(|e| at(file, &e))?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use tare_client::{CommitOptions, ImportOptions};
 use tare_model::Reference;
 
-use crate::archive::{at, pieces, to_file_or_stdout};
+use crate::archive::{at, output, pieces, to_file_or_stdout};
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch_on, text};
@@ -74,11 +74,7 @@ pub(crate) async fn diff(call: Call) -> Result<u8> {
 /// `tare export`
 pub(crate) async fn export(call: Call) -> Result<u8> {
     let given = &call.given;
-    let file = given.text("output").map(Path::new);
-    if file.is_none() && io::stdout().is_terminal() {
-        return Err(Failure::new("cowardly refusing to save to a terminal")
-            .hint("name a file with -o, or redirect the output"));
-    }
+    let file = output(given)?;
     to_file_or_stdout(file, call.client.export(&given.operands[0]).await?).await?;
     Ok(0)
 }

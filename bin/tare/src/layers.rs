@@ -125,7 +125,7 @@ mod tests {
         let steps = [step("CMD [\"sh\"]", 0), step("RUN  make", 2000), step("ADD rootfs /", 100_000)];
         let layers = [layer('a', 100_000, &["base:1"]), layer('b', 2000, &[])];
         let expected = [
-            "web:1  112.2kB on disk, 2.2kB of it its own",
+            "web:1  112kB on disk, 2.2kB of it its own",
             "├─         -  configuration  CMD [\"sh\"]",
             "├─     2.2kB  bbbbbbbbbbbb   RUN make",
             "└─     110kB  aaaaaaaaaaaa   ADD rootfs /",
