@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, fstat, open as open_file, stat};
+use rustix::io::retry_on_intr;
+use rustix::pipe::{PipeFlags, pipe_with};
 use tare_sys::clone::{self, Cloned};
 use tare_sys::{namespace, process};
 
@@ -96,8 +98,14 @@ pub(crate) fn be_born_inside(
 /// Makes another child of the caller's, in new namespaces (`NEW_…` flags), and returns as that one; the process that was
 /// there reports and ends.
 pub(crate) fn be_sibling(new: u64, socket: BorrowedFd<'_>) -> Result<(), Failure> {
+    let (told, telling) = pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
     match clone::clone3_sibling(new).at("clone inside the user namespace")? {
-        Cloned::Child => Ok(()),
+        Cloned::Child => {
+            // The caller hears of this process before it hears from it.
+            drop(telling);
+            let _ = retry_on_intr(|| rustix::io::read(&told, &mut [0]));
+            Ok(())
+        }
         Cloned::Parent { pid, pidfd } => {
             channel::born(socket, pid, pidfd.as_fd()).at("report")?;
             process::exit(0)
