@@ -23,10 +23,10 @@ fn every_version_from_1_24_to_1_51_is_answered_and_others_are_not() -> Result<()
 fn what_is_not_there_yet_says_so() -> Result<()> {
     let world = World::new()?;
     for (method, path) in [
-        ("POST", "/build"),
-        ("POST", "/commit"),
+        ("POST", "/build?version=2"),
+        ("POST", "/session"),
         ("GET", "/plugins"),
-        ("GET", "/images/search?term=x"),
+        ("POST", "/containers/x/update"),
         ("POST", "/networks/create"),
     ] {
         let (status, text) = world.api(method, path, Some("{}"))?;

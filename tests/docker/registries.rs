@@ -120,6 +120,40 @@ fn world_with_certificates() -> Result<(World, PathBuf, Certificates)> {
 }
 
 #[test]
+fn our_registry_over_tls_asks_who_writes() -> Result<()> {
+    let (world, _, made) = world_with_certificates()?;
+    let image = world.push_busybox()?;
+    let passwords = made.file("passwords");
+    capture(Command::new("htpasswd").args(["-Bbc", &passwords, "ann", "secret"]))?.ok();
+    let (cert, key) = (made.file("own.crt"), made.file("own.key"));
+    let who = ["--htpasswd", &passwords, "--anonymous-read"];
+    let tls = ["--tls-cert", &cert, "--tls-key", &key];
+    let _registry = ours(&world, 5005, &[who.as_slice(), tls.as_slice()].concat())?;
+    let curl = |more: &[&str]| {
+        capture(world.command("curl").args(["-s", "--max-time", "20", "-o", "/dev/null"]).args(more))
+    };
+    let url = "https://127.0.0.1:5005/v2/_catalog";
+    assert_eq!(curl(&["--cacert", &made.file("ca.crt"), url])?.code, 0);
+    assert_eq!(curl(&[url])?.code, 60, "an authority that nobody knows");
+    let name = "127.0.0.1:5005/kept:v1";
+    for (client, run) in world.clients() {
+        run(&["pull", "-q", &image])?.ok();
+        run(&["tag", &image, name])?.ok();
+        let refused = run(&["push", name])?;
+        assert!(refused.code != 0 && refused.err.contains("unauthorized"), "{client}: {refused:?}");
+        assert_ne!(run(&["login", "-u", "ann", "-p", "wrong", "127.0.0.1:5005"])?.code, 0, "{client}");
+        run(&["login", "-u", "ann", "-p", "secret", "127.0.0.1:5005"])?.ok();
+        run(&["push", "-q", name])?.ok();
+        run(&["logout", "127.0.0.1:5005"])?.ok();
+        assert_ne!(run(&["push", name])?.code, 0, "{client}");
+        run(&["rmi", "-f", &image, name])?.ok();
+        run(&["pull", "-q", name])?.ok();
+        run(&["rmi", "-f", name])?.ok();
+    }
+    Ok(())
+}
+
+#[test]
 fn a_registry_that_wants_a_certificate_is_shown_one() -> Result<()> {
     let (world, certs, made) = world_with_certificates()?;
     let image = world.push_busybox()?;
