@@ -161,7 +161,11 @@ mod tests {
         let (listener, first) = bind(dir.path()).unwrap();
         drop(listener.accept().unwrap());
         drop(first);
-        let ending = tokio::task::spawn_blocking(move || drop(listener.accept().unwrap()));
+        let ending = tokio::task::spawn_blocking(move || {
+            let (asker, _) = listener.accept().unwrap();
+            drop(listener);
+            drop(asker);
+        });
         assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "it hung up and was gone");
         ending.await.unwrap();
         assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "its socket is still there");

@@ -28,7 +28,8 @@ pub(crate) struct Shim {
     pub(crate) buffer: Vec<u8>,
     /// Much was done since the last rest.
     pub(crate) unsettled: bool,
-    listener: OwnedFd,
+    /// Until the end: who comes later is refused at once, and finds `exit.json`.
+    listener: Option<OwnedFd>,
     /// The sockets that keep the published ports for this container.
     reserved: Vec<OwnedFd>,
     pub(crate) signals: OwnedFd,
@@ -73,7 +74,7 @@ impl Shim {
             peers: Vec::new(),
             buffer: vec![0; BUFFER],
             unsettled: false,
-            listener,
+            listener: Some(listener),
             reserved,
             signals,
             parent,
@@ -155,7 +156,9 @@ impl Shim {
         if let Some(parent) = &self.parent {
             watch(Source::Parent, parent.as_fd(), PollFlags::IN);
         }
-        watch(Source::Listener, self.listener.as_fd(), PollFlags::IN);
+        if let Some(listener) = &self.listener {
+            watch(Source::Listener, listener.as_fd(), PollFlags::IN);
+        }
         watch(Source::Signals, self.signals.as_fd(), PollFlags::IN);
         if self.unsettled && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0) {
             // Nothing to do for now: gives back what the start or an exec needed.
@@ -172,7 +175,8 @@ impl Shim {
     }
 
     fn accept(&mut self) {
-        while let Ok(fd) = accept_with(&self.listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        let Some(listener) = &self.listener else { return };
+        while let Ok(fd) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
             // The directory is ours alone already; this holds where somebody passes the socket on (CVE-2020-15257).
             let trusted = rustix::net::sockopt::socket_peercred(&fd)
                 .is_ok_and(|peer| peer.uid.is_root() || peer.uid == getuid());
@@ -248,6 +252,7 @@ impl Shim {
         self.tell(Event::Exited(exit));
         // Who connected before the end is still answered.
         self.accept();
+        self.listener = None;
     }
 
     /// Tells all who watch.
