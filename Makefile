@@ -7,15 +7,19 @@ CARGO   ?= cargo
 STATIC   = CARGO_TARGET_DIR=target/static RUSTFLAGS="-C target-feature=+crt-static"
 TRIPLE   = x86_64-unknown-linux-gnu
 
-.PHONY: all build static test lint demo bench vm install uninstall setup clean
+.PHONY: all build static engine test lint demo bench vm install uninstall setup clean
 
 all: build
 
 setup:                ## Debian packages that demo, tests and bench use
 	@$(CARGO) xtask setup
 
-# Two builds: what runs beside every container is static and small, the rest is not.
-build: static
+# Two builds side by side: what runs beside every container is static and small, the rest is not. Linking the one takes
+# one processor for long, compiling the other takes all there are.
+build:
+	@$(MAKE) --no-print-directory -j2 static engine
+
+engine:
 	$(CARGO) build --release -p tare -p tared
 
 static:
