@@ -77,10 +77,9 @@ impl Content {
         (bytes.len() as u64 == descriptor.size && sha256(&bytes) == descriptor.digest).then_some(bytes)
     }
 
-    /// Keeps a small blob, which must be what its digest says.
+    /// Keeps a small blob, which must be what its digest says. Others may keep the same one at the same time.
     pub(crate) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
-        let path = self.ingest.join(format!("{}.small", digest.hex()));
-        let mut file = options().truncate(true).open(&path).map_err(Error::io("make", &path))?;
+        let (path, mut file) = self.scratch()?;
         let written = file.write_all(bytes).map_err(Error::io("write", &path));
         if let Err(error) = written.and_then(|()| self.finish(&file, &path, digest)) {
             discard(&path);
@@ -204,4 +203,23 @@ pub(crate) fn from_hash(hash: &aws_lc_rs::digest::Digest) -> Digest {
     let mut array = [0; 32];
     array.copy_from_slice(hash.as_ref());
     Digest::from_bytes(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_small_blob_is_kept_by_many_at_once() {
+        let root = tempfile::tempdir().unwrap();
+        let content = Content::open(root.path()).unwrap();
+        let digest = sha256(b"the same");
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..20).for_each(|_| content.write(&digest, b"the same").unwrap()));
+            }
+        });
+        assert_eq!(fs::read(content.path(&digest)).unwrap(), b"the same");
+        assert!(content.leftovers().unwrap().is_empty());
+    }
 }

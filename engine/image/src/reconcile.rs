@@ -88,7 +88,7 @@ mod tests {
 
     fn leftover(name: &str, length: u64, age: u64, now: SystemTime) -> Leftover {
         let modified = now - Duration::from_secs(age);
-        Leftover { path: name.into(), length, modified, resumable: !name.ends_with("small") }
+        Leftover { path: name.into(), length, modified, resumable: !name.ends_with("scratch") }
     }
 
     #[test]
@@ -99,12 +99,12 @@ mod tests {
             leftover("new", 1, 5, now),
             leftover("old", 1, week + 1, now),
             leftover("empty", 0, 5, now),
-            leftover("x.small", 1, 5, now),
+            leftover("x.scratch", 1, 5, now),
             leftover("giant", KEPT_BYTES, 3, now),
             leftover("newest", 7, 1, now),
         ];
         let dropped: Vec<_> = stale(all, now).into_iter().map(|l| l.path.display().to_string()).collect();
-        assert_eq!(dropped, ["giant", "empty", "x.small", "old"]);
+        assert_eq!(dropped, ["giant", "empty", "x.scratch", "old"]);
         let many = (0..KEPT as u64 + 5).map(|n| leftover("n", 1, n, now)).collect();
         assert_eq!(stale(many, now).len(), 5);
     }
