@@ -48,7 +48,17 @@ impl Containerd {
             run(&["--rm", "--privileged"], &["true"]),
             self.run(runtime, &["--detach"], "long", &["sleep", "1000"]),
             tasks(),
-            self.ask(&["tasks", "exec", "--exec-id", "e", "long", "/bin/sh", "-c", "echo in; exit 5"]),
+            // ctr lets go of the streams as soon as the program has ended, whether it has read them or not.
+            self.ask(&[
+                "tasks",
+                "exec",
+                "--exec-id",
+                "e",
+                "long",
+                "/bin/sh",
+                "-c",
+                "echo in; sleep 1; exit 5",
+            ]),
             self.columns(&["tasks", "metrics", "long"], &[0]),
             self.ask(&["tasks", "pause", "long"]),
             tasks(),
