@@ -1,6 +1,6 @@
 //! # model: the words everybody uses
 //!
-//! - **Owns**: identifiers, digests, image references, platforms, signals, capabilities, times, sizes, error kinds.
+//! - **Owns**: identifiers, digests, image references, platforms, root mounts, signals, capabilities, times, sizes, error kinds.
 //! - **In**: text that a person, a client or a file gave.
 //! - **Out**: values that are valid by construction, and their canonical text.
 //! - **Leans on**: nothing but serde.
@@ -15,6 +15,7 @@ mod kind;
 mod platform;
 mod reference;
 mod rlimit;
+mod root_mount;
 mod signal;
 mod size;
 mod timestamp;
@@ -27,6 +28,7 @@ pub use kind::{HasKind, Kind};
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use rlimit::ULIMITS;
+pub use root_mount::RootMount;
 pub use signal::{Signal, SignalError};
 pub use size::{SizeError, format_bytes, format_bytes_binary, parse_bytes};
 pub use timestamp::{Timestamp, TimestampError};

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
         }
     };
     if enters_containers(&rest)
-        && let Err(error) = tare_runtime::protect_self()
+        && let Err(error) = tare_sys::protect::protect_self()
     {
         eprintln!("tare-runtime: cannot run from a read-only view of this program: {error}");
         return ExitCode::FAILURE;

@@ -105,7 +105,7 @@ impl Engine {
             let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.step(|| format!("create {}", dir.display()))?;
         }
-        let runtime = tare_runtime::protected_exe(&config.runtime)
+        let runtime = tare_sys::protect::protected_exe(&config.runtime)
             .step(|| format!("open {}", config.runtime.display()))?;
         // Above every number that a child's descriptors get, so that none of them takes its place before execve.
         let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096)
@@ -183,7 +183,7 @@ impl Engine {
     /// Changes the size of the container's terminal.
     pub async fn resize(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
         let container = self.running(id)?;
-        let request = tare_shim::protocol::Request::Resize { session: None, rows, columns };
+        let request = tare_protocol::Request::Resize { session: None, rows, columns };
         crate::shim::ask(&container.id, &self.exec_dir(&container.id), &request).await?;
         Ok(())
     }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use tare_model::Id;
 use tare_oci::runtime::Process;
-use tare_shim::protocol::{Request, Response};
+use tare_protocol::{Request, Response};
 use tokio::sync::watch;
 
 use crate::attachment::Attachment;

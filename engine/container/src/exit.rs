@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tare_model::Kind;
-use tare_shim::protocol::{self, Exit, Request};
+use tare_protocol::{self as protocol, Exit, Request};
 use tokio::time::Instant;
 
 use crate::container::Status;

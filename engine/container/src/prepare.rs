@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use tare_model::RootMount;
 use tare_network::Endpoint;
 use tare_oci::runtime::Spec;
-use tare_runtime::RootMount;
-use tare_shim::protocol::{Launch, LogFile};
+use tare_protocol::{Launch, LogFile};
 
 use crate::Result;
 use crate::container::Container;
@@ -62,18 +62,13 @@ impl Preparation<'_> {
         self.write_bundle(&config, mounts)
     }
 
-    fn write_bundle(&self, config: &Spec, mounts: Vec<tare_snapshot::Mount>) -> Result<()> {
+    fn write_bundle(&self, config: &Spec, rootfs: Vec<RootMount>) -> Result<()> {
         let Self { engine, container, dir, reserved } = *self;
         let log = &container.spec.lifecycle.log;
-        let mount = |mount: tare_snapshot::Mount| RootMount {
-            kind: mount.kind,
-            source: mount.source,
-            options: mount.options,
-        };
         let launch = Launch {
             id: container.id.to_string(),
             bundle: dir.to_owned(),
-            rootfs: mounts.into_iter().map(mount).collect(),
+            rootfs,
             cgroup: plan::cgroup_path(&container.id, &container.spec),
             log: container.log_path.clone().map(|path| LogFile {
                 path,

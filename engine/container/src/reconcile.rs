@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tare_model::{Id, Timestamp};
-use tare_shim::protocol::{Phase, Request, State};
+use tare_protocol::{Phase, Request, State};
 use tokio::sync::oneshot;
 
 use crate::container::{Container, Status};

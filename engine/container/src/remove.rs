@@ -1,7 +1,7 @@
 //! Removes a container: from the records first, so that a daemon killed in between finishes the work when it comes back.
 
 use tare_model::Name;
-use tare_shim::protocol::Request;
+use tare_protocol::Request;
 use tare_store::Batch;
 
 use crate::container::Status;

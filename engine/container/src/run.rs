@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 use tare_model::Id;
-use tare_shim::protocol::{Event, Exit, Request, Response};
+use tare_protocol::{Event, Exit, Request, Response};
 
 use crate::attachment::Joined;
 use crate::error::Step;
@@ -129,7 +129,7 @@ pub(crate) fn sweep(cgroup: &str) {
 
 /// The control group that the shim of `dir` was told to use.
 pub(crate) fn cgroup_of(dir: &Path) -> Option<String> {
-    let launch: tare_shim::protocol::Launch =
+    let launch: tare_protocol::Launch =
         serde_json::from_slice(&std::fs::read(dir.join("launch.json")).ok()?).ok()?;
     Some(launch.cgroup)
 }

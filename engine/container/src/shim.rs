@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::{Buf, BytesMut};
 use rustix::fs::{Mode, OFlags};
 use tare_model::Id;
-use tare_shim::protocol::{self, Event, Request, Response, State};
+use tare_protocol::{self as protocol, Event, Request, Response, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 

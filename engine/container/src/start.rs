@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use tare_model::{Id, Timestamp};
 use tare_network::EndpointRequest;
-use tare_shim::protocol::{Event, Phase, Request, State};
+use tare_protocol::{Event, Phase, Request, State};
 use tokio::net::UnixStream;
 
 use crate::container::{Container, Status};

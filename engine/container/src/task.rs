@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tare_model::{Name, Signal};
-use tare_shim::protocol::{self, Request};
+use tare_protocol::{self as protocol, Request};
 use tare_store::Batch;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;

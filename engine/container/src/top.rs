@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tare_shim::protocol::{Request, Response};
+use tare_protocol::{Request, Response};
 
 use crate::engine::{Engine, blocking};
 use crate::error::Step;

@@ -78,17 +78,6 @@ pub struct Snapshots {
     layers: Mutex<BTreeMap<Digest, Layer>>,
 }
 
-/// A mount for the runtime to make, in the shape of containerd's: `lowerdir=` lists the topmost layer first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// `overlay` or `bind`.
-    pub kind: String,
-    /// `overlay`, or the directory to bind.
-    pub source: String,
-    /// As mount(8) writes them.
-    pub options: Vec<String>,
-}
-
 impl Snapshots {
     /// Opens the layers below `root`, which is made with mode 0700 if it is missing, with the driver that they were made by
     /// or the best that the host can do.

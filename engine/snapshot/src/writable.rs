@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use tare_model::Digest;
+use tare_model::{Digest, RootMount};
 
 use crate::duplicate::{Files, duplicate};
 use crate::error::io;
 use crate::walk::{Found, Go};
-use crate::{Driver, Error, Mount, Result, Snapshots, directory, layer, overlay};
+use crate::{Driver, Error, Result, Snapshots, directory, layer, overlay};
 
 pub(crate) const PARENT: &str = "parent";
 
@@ -63,12 +63,12 @@ impl Snapshots {
     }
 
     /// The mounts that make the tree of a container: one overlay, or one bind where there is no layer below.
-    pub fn mounts(&self, key: &str) -> Result<Vec<Mount>> {
+    pub fn mounts(&self, key: &str) -> Result<Vec<RootMount>> {
         let place = self.existing(key)?;
         let parent = read_parent(&place)?.filter(|_| self.driver == Driver::Overlay);
         let Some(parent) = parent else {
             let source = display(&place.join("fs"));
-            return Ok(vec![Mount {
+            return Ok(vec![RootMount {
                 kind: "bind".to_owned(),
                 source,
                 options: vec!["rbind".to_owned(), "rw".to_owned()],
@@ -81,7 +81,7 @@ impl Snapshots {
             format!("workdir={}", display(&place.join("work"))),
         ];
         let options = trees.into_iter().chain(overlay::WHOLE.map(str::to_owned)).collect();
-        Ok(vec![Mount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
+        Ok(vec![RootMount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
     }
 
     /// The directory that holds what the container wrote; with [`Driver::Copy`] its whole tree.

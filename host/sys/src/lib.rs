@@ -7,8 +7,9 @@
 //! - **Never**: decides anything; a function here is one system call, or one invariant around a few.
 //! - **Invariant**: no function of this crate can be misused from safe code to break memory safety.
 //!
-//! Rooms use rustix itself wherever it has the call; [`path`] is the one policy that lives here, because runtime,
-//! snapshot and volume must resolve untrusted paths in exactly the same way.
+//! Rooms use rustix itself wherever it has the call; [`path`] and [`protect`] are the policies that live here,
+//! because runtime, snapshot and volume must resolve untrusted paths in exactly the same way, and because the daemon opens
+//! the runtime as the runtime would open itself.
 
 #![allow(unsafe_code)] // this is the one room for it
 
@@ -23,6 +24,7 @@ pub mod net;
 pub mod netlink;
 pub mod path;
 pub mod process;
+pub mod protect;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn;

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::umask;
 use rustix::system::{setdomainname, sethostname};
 use tare_cgroup::{Cgroup, Entrance};
+use tare_model::RootMount;
 use tare_sys::path::open_without_links;
 use tare_sys::{clone, namespace, net, process};
 
@@ -29,7 +30,7 @@ use crate::root::RootDir;
 use crate::schedule;
 use crate::seccomp::Filter;
 use crate::sources::Sources;
-use crate::{Relaxed, RootMount, Stdio};
+use crate::{Relaxed, Stdio};
 
 /// Everything that init has.
 pub(crate) struct Init<'a> {

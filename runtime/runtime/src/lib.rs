@@ -8,8 +8,8 @@
 //! - **Invariant**: when a function here fails, no process, mount or directory outside the root is left of it.
 //!
 //! [`clone_init`] makes init with one `clone3`; [`Created::ready`] waits until it stands before its `execve`;
-//! [`Created::start`] lets it go; [`kept`] has the containers that wait for that without their maker. [`exec`] does the same inside a container that runs. [`protect_self`] comes first in
-//! the program's `main`, [`protected_exe`] spares the second execve to who starts many.
+//! [`Created::start`] lets it go; [`kept`] has the containers that wait for that without their maker. [`exec`] does the
+//! same inside a container that runs. [`tare_sys::protect`] comes first in the program's `main`.
 
 mod channel;
 mod child;
@@ -37,7 +37,6 @@ mod overlay;
 mod plan;
 mod procfs;
 mod program;
-mod protect;
 mod rdt;
 mod root;
 mod schedule;
@@ -47,13 +46,12 @@ mod sources;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use tare_cgroup::Cgroup;
+use tare_model::RootMount;
 use tare_oci::runtime::{ConsoleSize, Process, Spec};
 
 pub use door::Door;
 pub use error::{Error, Result};
-pub use protect::{protect_self, protected_exe};
 
 /// What a container is made of.
 pub struct Launch<'a> {
@@ -87,17 +85,6 @@ pub struct Relaxed {
     pub no_pivot: bool,
     /// The program keeps the caller's session keyring.
     pub no_new_keyring: bool,
-}
-
-/// One file system of the root.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RootMount {
-    /// `overlay` or `bind`.
-    pub kind: String,
-    /// The directory to bind; a word for overlay.
-    pub source: String,
-    /// `lowerdir=a:b:c` (the topmost first), `upperdir=`, `workdir=`, `ro`, …
-    pub options: Vec<String>,
 }
 
 /// The three standard streams.

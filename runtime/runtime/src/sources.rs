@@ -8,9 +8,9 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, PROC_SUPER_MAGIC, fstat, fstatfs, major, minor};
 use rustix::mount::{OpenTreeFlags, open_tree};
 use tare_cgroup::Cgroup;
+use tare_model::RootMount;
 use tare_sys::mount::{self, Change, Propagation};
 
-use crate::RootMount;
 use crate::error::Result;
 use crate::failure::{Failure, Step};
 use crate::idmap::MappedNamespaces;

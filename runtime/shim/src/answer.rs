@@ -11,9 +11,9 @@ use tare_runtime::Target;
 
 use crate::container::{Init, read_spec};
 use crate::peer::Role;
-use crate::protocol::{Event, ExecState, Phase, Request, Response, State};
 use crate::session::{Session, Streams};
 use crate::shim::Shim;
+use tare_protocol::{Event, ExecState, Phase, Request, Response, State};
 
 /// Why a request is not done.
 pub(crate) struct Refusal {

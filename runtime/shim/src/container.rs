@@ -12,8 +12,8 @@ use tare_oci::runtime::Spec;
 use tare_runtime::Created;
 
 use crate::error::{Error, Result};
-use crate::protocol::{Exit, Launch, Phase};
 use crate::session::{Session, Streams};
+use tare_protocol::{Exit, Launch, Phase};
 
 /// Init, as far as it is.
 #[derive(Debug)]

@@ -1,9 +1,9 @@
 //! # shim: the process beside every container
 //!
 //! - **Owns**: init as its parent, stdio and pty, the log file, attached peers, execs, the exit record.
-//! - **In**: `launch.json`, a listening socket, requests of [`protocol`].
-//! - **Out**: responses, events and streams of [`protocol`], the log, `exit.json`.
-//! - **Leans on**: runtime (clone, exec), cgroup, sys, oci, model.
+//! - **In**: `launch.json`, a listening socket, requests of [`tare_protocol`].
+//! - **Out**: responses, events and streams of [`tare_protocol`], the log, `exit.json`.
+//! - **Leans on**: runtime (clone, exec), protocol, cgroup, sys, oci, model.
 //! - **Never**: has a second thread, sleeps, leans on the daemon being alive once the container runs.
 //! - **Invariant**: whatever becomes of the daemon or of an attached peer, the container's output is read and logged, its
 //!   end is recorded once, and nothing of it is left in the kernel.
@@ -27,7 +27,6 @@ mod error;
 mod lines;
 mod log;
 mod peer;
-pub mod protocol;
 mod queue;
 mod reap;
 mod session;

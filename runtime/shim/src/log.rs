@@ -10,7 +10,7 @@ use tare_model::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::lines::{Lines, entry, time_of};
-use crate::protocol::LogFile;
+use tare_protocol::LogFile;
 
 /// A container's log.
 #[derive(Debug)]

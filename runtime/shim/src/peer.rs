@@ -7,9 +7,9 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 
-use crate::protocol::{self, Request, Response};
 use crate::queue::Queue;
 use crate::session::{Serial, Stream};
+use tare_protocol::{self as protocol, Request, Response};
 
 /// What a connection has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use rustix::process::{WaitOptions, WaitStatus, wait};
 
 use crate::container::{Init, now};
 use crate::error::{Error, Result};
-use crate::protocol::{Event, Exit, Phase};
 use crate::shim::Shim;
+use tare_protocol::{Event, Exit, Phase};
 
 impl Shim {
     pub(crate) fn take_signals(&mut self) -> Result<()> {

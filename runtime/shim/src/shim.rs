@@ -13,8 +13,8 @@ use crate::container::{Container, Failure, Init, now};
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::peer::{Peer, Role};
-use crate::protocol::{Event, Exit, LISTENER_FD, Launch, Phase, Response};
 use crate::session::{Serial, Session};
+use tare_protocol::{Event, Exit, LISTENER_FD, Launch, Phase, Response};
 
 /// Everything that is alive in the shim.
 pub(crate) struct Shim {

@@ -17,7 +17,7 @@ const SIDEWAYS: &[(&str, &[&str])] = &[
     ("dockerfile", &["model"]),
     ("cgroup", &["sys"]),
     ("netlink", &["sys"]),
-    ("shim", &["runtime"]),
+    ("shim", &["runtime", "protocol"]),
     ("image", &["registry", "snapshot", "store"]),
     ("snapshot", &["store"]),
     ("network", &["store"]),
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn gravity_rules() {
-        assert!(allowed("engine/container", "runtime/shim"));
+        assert!(allowed("engine/container", "runtime/protocol"));
         assert!(allowed("engine/container", "engine/image"));
         assert!(!allowed("engine/image", "engine/container"));
         assert!(!allowed("runtime/shim", "engine/store"));

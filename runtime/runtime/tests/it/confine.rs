@@ -316,7 +316,7 @@ pub(crate) fn the_runtime_cannot_be_written_through_proc() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("program");
     fs::copy("/bin/true", &program).unwrap();
-    let view = tare_runtime::protected_exe(&program).unwrap();
+    let view = tare_sys::protect::protected_exe(&program).unwrap();
     let path = format!("/proc/self/fd/{}", view.as_raw_fd());
     let error = fs::OpenOptions::new().write(true).open(path).unwrap_err();
     assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::ROFS.raw_os_error()));

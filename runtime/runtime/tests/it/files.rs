@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tare_runtime::RootMount;
+use tare_model::RootMount;
 
 use crate::world::{Bundle, mountinfo};
 

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 use tare_model::DEFAULT_CAPABILITIES;
+use tare_model::RootMount;
 use tare_oci::runtime::{
     Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Root, Spec,
 };
-use tare_runtime::{Created, Error, Launch, RootMount, Running, Stdio, Target};
+use tare_runtime::{Created, Error, Launch, Running, Stdio, Target};
 use tare_sys::mount::{Change, Propagation};
 use tempfile::TempDir;
 

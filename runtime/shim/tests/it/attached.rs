@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 
-use tare_shim::protocol::{Request, Response};
+use tare_protocol::{Request, Response};
 
 use crate::fixture::{Container, expect, frames, process, send, sh};
 
@@ -31,8 +31,8 @@ fn only_the_wanted_stream_is_sent() {
     watch.until_ready();
     let mut stream = container.connect();
     let request = Request::Attach { session: None, stdin: false, stdout: false, stderr: true };
-    tare_shim::protocol::write(&mut stream, &request).unwrap();
-    assert_eq!(tare_shim::protocol::read::<Response>(&mut stream).unwrap(), Response::Ok);
+    tare_protocol::write(&mut stream, &request).unwrap();
+    assert_eq!(tare_protocol::read::<Response>(&mut stream).unwrap(), Response::Ok);
     container.ask(&Request::Start);
     assert_eq!(frames(&mut stream), (vec![], b"err\n".to_vec()));
 }
@@ -47,10 +47,10 @@ fn stdin_reaches_the_program_and_ends() {
     let mut stream = container.connect();
     // Bytes right behind the request, before it is answered, are stdin already.
     let request = Request::Attach { session: None, stdin: true, stdout: true, stderr: true };
-    let mut first = tare_shim::protocol::encode(&request).unwrap();
+    let mut first = tare_protocol::encode(&request).unwrap();
     first.extend_from_slice(b"12345");
     stream.write_all(&first).unwrap();
-    assert_eq!(tare_shim::protocol::read::<Response>(&mut stream).unwrap(), Response::Ok);
+    assert_eq!(tare_protocol::read::<Response>(&mut stream).unwrap(), Response::Ok);
     container.ask(&Request::Start);
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
 use tare_oci::runtime::{ConsoleSize, Process};
-use tare_shim::protocol::{self, Event, Exit, Launch, LogFile, Phase, Request, Response, State};
+use tare_protocol::{self as protocol, Event, Exit, Launch, LogFile, Phase, Request, Response, State};
 
 /// A container that is launched and removed again.
 pub(crate) struct Container {

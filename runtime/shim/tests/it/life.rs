@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::json;
 use tare_model::Kind;
-use tare_shim::protocol::{Event, Phase, Request, Response};
+use tare_protocol::{Event, Phase, Request, Response};
 
 use crate::fixture::{Container, process, sh};
 
@@ -204,7 +204,7 @@ fn nonsense_is_answered_and_harms_nobody() {
     for bytes in [&b"\xff\xff\xff\xff"[..], b"\0\0\0\x02{}", b"\0\0\0\x04null"] {
         let mut stream = container.connect();
         std::io::Write::write_all(&mut stream, bytes).unwrap();
-        let answer: Response = tare_shim::protocol::read(&mut stream).unwrap();
+        let answer: Response = tare_protocol::read(&mut stream).unwrap();
         assert!(matches!(answer, Response::Error { kind: Kind::InvalidInput, .. }), "{answer:?}");
     }
     let half = container.connect();

@@ -65,7 +65,7 @@ fn a_full_disk_loses_lines_and_says_so_once() {
     container.stop_and_relaunch_with_log_in(&log);
     let (files, mut watch) = (log.join("log"), container.watch());
     watch.until_ready();
-    container.ask(&tare_shim::protocol::Request::Start);
+    container.ask(&tare_protocol::Request::Start);
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     while container.complaints().is_empty() || !container.dir.join("root/tmp/full").exists() {
         assert!(std::time::Instant::now() < deadline);

@@ -14,7 +14,8 @@ use rustix::fs::{
     memfd_create, open,
 };
 use rustix::mount::{OpenTreeFlags, open_tree};
-use tare_sys::mount::{self, Change};
+
+use crate::mount::{self, Change};
 
 const SELF: &str = "/proc/self/exe";
 const SEALS: SealFlags =
@@ -38,7 +39,7 @@ pub fn protect_self() -> io::Result<()> {
             c_string(variable)
         })
         .collect::<io::Result<Vec<_>>>()?;
-    Err(tare_sys::exec::execveat(program.as_fd(), &arguments, &environment))
+    Err(crate::exec::execveat(program.as_fd(), &arguments, &environment))
 }
 
 /// Opens a program so that it runs protected from the start: executing `/proc/self/fd/N` of the answer (`O_PATH`,

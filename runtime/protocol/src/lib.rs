@@ -1,5 +1,15 @@
-//! What is said over `shim.sock` and what lies beside it. Every message, both ways, is a big-endian `u32` length and so
-//! many bytes of JSON.
+//! # protocol: what the daemon and a shim say to each other
+//!
+//! - **Owns**: `launch.json`, `exit.json`, the messages over `shim.sock` and their framing.
+//! - **In**: bytes of a stream; values of the types here.
+//! - **Out**: the same the other way round.
+//! - **Leans on**: cgroup (the shape of its figures), oci, model.
+//! - **Never**: opens a socket or a file, knows what a message is answered with.
+//! - **Invariant**: nothing longer than [`MAX_MESSAGE`] is allocated for, whatever a peer says.
+//!
+//! A room of its own, so that the daemon speaks to shims without carrying the runtime.
+//!
+//! Every message, both ways, is a big-endian `u32` length and so many bytes of JSON.
 //!
 //! A connection starts with one [`Request`], which the shim answers with one [`Response`]. After `Watch` more responses
 //! (events) follow for ever. After `Attach` the connection is a raw stream: towards the peer Docker's multiplex frames
@@ -11,9 +21,8 @@ use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tare_model::{Kind, Timestamp};
+use tare_model::{Kind, RootMount, Timestamp};
 use tare_oci::runtime::{Process, Resources};
-use tare_runtime::RootMount;
 
 /// The longest message, bytes: room for a process with the longest environment that execve(2) takes.
 pub const MAX_MESSAGE: usize = 8 << 20;
