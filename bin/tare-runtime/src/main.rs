@@ -1,5 +1,7 @@
 //! The container runtime and the shim, one program: argv → one call.
 
+#![cfg_attr(not(test), no_main)]
+
 mod checkpoint;
 mod console;
 mod create;
@@ -29,39 +31,41 @@ mod update;
 use std::env;
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::ExitCode;
 
 use failure::{Failure, Outcome};
 use global::Global;
 
-fn main() -> ExitCode {
+#[cfg(not(test))]
+tare_sys::main!(begin);
+
+#[cfg_attr(test, allow(dead_code))]
+fn begin() -> u8 {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
     let Some(arguments) = arguments.iter().map(|a| a.to_str()).collect::<Option<Vec<&str>>>() else {
         eprintln!("tare-runtime: arguments must be UTF-8");
-        return ExitCode::FAILURE;
+        return FAILURE;
     };
     let (global, rest) = match Global::parse(&arguments) {
         Ok(parsed) => parsed,
         Err(failure) => {
             eprintln!("tare-runtime: {failure}");
-            return ExitCode::FAILURE;
+            return FAILURE;
         }
     };
     if enters_containers(&rest)
         && let Err(error) = tare_sys::protect::protect_self()
     {
         eprintln!("tare-runtime: cannot run from a read-only view of this program: {error}");
-        return ExitCode::FAILURE;
+        return FAILURE;
     }
-    match command(&global, &rest) {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => {
-            global.log("error", &failure.message);
-            eprintln!("tare-runtime: {failure}");
-            ExitCode::from(failure.code)
-        }
-    }
+    command(&global, &rest).unwrap_or_else(|failure| {
+        global.log("error", &failure.message);
+        eprintln!("tare-runtime: {failure}");
+        failure.code
+    })
 }
+
+const FAILURE: u8 = 1;
 
 /// Whether a container's processes could come to see this one. Most commands only ask the kernel about a container from
 /// outside, and a program that is executed once instead of twice answers in half the time.

@@ -24,10 +24,12 @@ pub mod net;
 pub mod netlink;
 pub mod path;
 pub mod process;
+pub mod program;
 pub mod protect;
 pub mod seccomp;
 pub mod signal;
 pub mod spawn;
+pub mod start;
 pub mod tree;
 
 /// The kernel's answer to a raw system call: −1 with `errno`, or a value.

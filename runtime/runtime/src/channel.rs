@@ -188,12 +188,14 @@ pub(crate) fn send_all(socket: BorrowedFd<'_>, text: &[u8], fd: BorrowedFd<'_>) 
 fn receive(socket: BorrowedFd<'_>, text: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let answer = retry_on_intr(|| {
-        recvmsg(socket, &mut [IoSliceMut::new(text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-    });
-    let length = match answer {
-        // A peer that is killed with our word unread resets the connection.
-        Err(Errno::CONNRESET) => 0,
+    let mut receive = || {
+        retry_on_intr(|| {
+            recvmsg(socket, &mut [IoSliceMut::new(text)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        })
+    };
+    let length = match receive() {
+        // A peer that ends with our word unread resets the connection, which is told before its last word.
+        Err(Errno::CONNRESET) => receive()?.bytes,
         answer => answer?.bytes,
     };
     let mut received = None;
@@ -221,6 +223,16 @@ mod tests {
         failed(theirs.as_fd(), &failure);
         drop(theirs);
         assert!(matches!(hear(ours.as_fd()).unwrap(), Word::Failed(heard) if heard == failure));
+        assert!(matches!(hear(ours.as_fd()).unwrap(), Word::End));
+    }
+
+    #[test]
+    fn a_failure_is_heard_from_who_did_not_wait_for_the_start() {
+        let (ours, theirs) = pair().unwrap();
+        start(ours.as_fd()).unwrap();
+        failed(theirs.as_fd(), &Failure::exec("no", 126));
+        drop(theirs);
+        assert!(matches!(hear(ours.as_fd()).unwrap(), Word::Failed(heard) if heard.exit_code == 126));
         assert!(matches!(hear(ours.as_fd()).unwrap(), Word::End));
     }
 

@@ -8,6 +8,7 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use tare_cgroup::Cgroup;
 use tare_oci::runtime::Spec;
 use tare_sys::clone::{self, Cloned};
+use tare_sys::protect;
 
 use crate::channel::{self, Word};
 use crate::error::{Error, Result};
@@ -190,9 +191,28 @@ fn hear(created: &mut Created) -> Result<Word> {
 }
 
 pub(crate) fn start(created: Created) -> Result<Running> {
+    match channel::start(created.socket.as_fd()) {
+        Ok(()) => started(created),
+        Err(e) => {
+            end(created.pidfd.as_fd());
+            Err(Error::step("start init", e))
+        }
+    }
+}
+
+/// For who has nothing to do between the two: init need not wait.
+pub(crate) fn ready_and_start(mut created: Created) -> Result<Running> {
+    // It would take this for the agent's go. One that is gone already has said why.
+    let told = created.listener.is_none() && channel::start(created.socket.as_fd()).is_ok();
+    ready(&mut created)?;
+    if told { started(created) } else { start(created) }
+}
+
+/// Waits until init has become the program.
+fn started(created: Created) -> Result<Running> {
     let Created { pid, pidfd, console, warnings, socket, .. } = created;
-    let heard = channel::start(socket.as_fd()).and_then(|()| channel::hear(socket.as_fd()));
-    let error = match heard {
+    protect::let_go();
+    let error = match channel::hear(socket.as_fd()) {
         Ok(Word::End) => return Ok(Running { pid, pidfd, console, warnings }),
         Ok(Word::Failed(failure)) => failure.into(),
         Ok(_) => Error::Died,

@@ -86,8 +86,7 @@ pub(crate) fn exec_preserving(
     }
     create::move_into(created.pid, target.cgroup.filter(|_| !is_in))
         .inspect_err(|_| create::end(created.pidfd.as_fd()))?;
-    create::ready(&mut created)?;
-    create::start(created)
+    create::ready_and_start(created)
 }
 
 struct Entry<'a> {

@@ -11,6 +11,7 @@ mod inside;
 mod life;
 mod limits;
 mod logs;
+mod program;
 mod rootless;
 mod systemd;
 mod world;
