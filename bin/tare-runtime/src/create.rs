@@ -48,7 +48,7 @@ pub(crate) fn make(
         preserve_fds: given.parsed("preserve-fds")?.unwrap_or(0),
         listen_fds: console::listen_fds(),
         relaxed: Relaxed { no_pivot: given.is("no-pivot"), no_new_keyring: given.is("no-new-keyring") },
-        rootless: global.rootless,
+        rootless: global.rootless(),
         keep,
         terminal: detached.then_some(sockets.take_terminal()),
         systemd: global.systemd,

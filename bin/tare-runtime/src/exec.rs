@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use tare_model::Capability;
-use tare_oci::runtime::{Capabilities, Process, User};
+use tare_oci::runtime::{Capabilities, Process, Spec, User};
 use tare_runtime::Stdio;
-use tare_runtime::kept::{Entry, Kept, replace};
+use tare_runtime::kept::{Entry, replace};
 
 use crate::console::{self, Sockets};
 use crate::failure::{Failure, Outcome};
@@ -42,7 +42,8 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         return Err(Failure::new("a container's id is needed"));
     };
     let kept = global.open(id)?;
-    let process = process(&kept, &given, args)?;
+    let spec = kept.spec()?;
+    let process = process(&spec, &given, args)?;
     let sockets = Sockets::of(&given)?;
     let detached = given.is("detach");
     check_terminal(&process, sockets.take_terminal(), detached)?;
@@ -58,7 +59,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         ignore_paused: given.is("ignore-paused"),
         groups: &groups,
     };
-    let mut running = kept.exec(&process, stdio, &entry).map_err(|e| Failure {
+    let mut running = kept.exec(&spec, &process, stdio, &entry).map_err(|e| Failure {
         code: if e.exit_code() == 125 { 255 } else { e.exit_code() },
         ..Failure::new(&e)
     })?;
@@ -91,7 +92,7 @@ fn group(text: &str) -> (Option<&str>, &Path) {
 }
 
 /// As a file says, or as the container's own with what the flags change.
-fn process(kept: &Kept, given: &Given<'_>, args: &[&str]) -> Result<Process, Failure> {
+fn process(spec: &Spec, given: &Given<'_>, args: &[&str]) -> Result<Process, Failure> {
     if let Some(path) = given.value("process") {
         let text = fs::read(path).map_err(|e| Failure::new(format!("cannot read {path}: {e}")))?;
         return serde_json::from_slice(&text).map_err(|e| Failure::new(format!("invalid {path}: {e}")));
@@ -99,8 +100,7 @@ fn process(kept: &Kept, given: &Given<'_>, args: &[&str]) -> Result<Process, Fai
     if args.is_empty() {
         return Err(Failure::new("a command is needed"));
     }
-    let process = kept.spec()?.process.unwrap_or_default();
-    changed(process, given, args)
+    changed(spec.process.clone().unwrap_or_default(), given, args)
 }
 
 fn changed(mut process: Process, given: &Given<'_>, args: &[&str]) -> Result<Process, Failure> {

@@ -31,8 +31,8 @@ pub(crate) struct Global {
     log: Option<PathBuf>,
     json: bool,
     debug: bool,
-    /// Whether a cgroup that may not be made is done without.
-    pub(crate) rootless: bool,
+    /// Whether a cgroup that may not be made is done without, where that was said.
+    rootless: Option<bool>,
     /// The program that checkpoints and restores.
     pub(crate) criu: String,
 }
@@ -62,6 +62,12 @@ impl Global {
             () => given.rest.clone(),
         };
         Ok((global, rest))
+    }
+
+    /// Whether a cgroup that may not be made is done without. Unless it was said: whoever is not root, or root of a user
+    /// namespace only, does without what only the host's root has, and without a word.
+    pub(crate) fn rootless(&self) -> bool {
+        self.rootless.unwrap_or_else(|| !rustix::process::geteuid().is_root() || in_user_namespace())
     }
 
     /// The container of an id.
@@ -98,12 +104,11 @@ fn line(json: bool, level: &str, message: &str, time: Timestamp) -> String {
     format!("time=\"{time}\" level={level} msg={message:?}\n")
 }
 
-/// Without a word: whoever is not root, or root of a user namespace only, does without what only the host's root has.
-fn rootless(wanted: Option<&str>) -> Result<bool, Failure> {
+fn rootless(wanted: Option<&str>) -> Result<Option<bool>, Failure> {
     match wanted {
-        None | Some("" | "auto") => Ok(!rustix::process::geteuid().is_root() || in_user_namespace()),
-        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(true),
-        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(false),
+        None | Some("" | "auto") => Ok(None),
+        Some("true" | "1" | "t" | "T" | "TRUE" | "True") => Ok(Some(true)),
+        Some("false" | "0" | "f" | "F" | "FALSE" | "False") => Ok(Some(false)),
         Some(other) => Err(Failure::new(format!("--rootless must be true, false or auto, not {other}"))),
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
         preserve_fds: 0,
         listen_fds: 0,
         relaxed: Relaxed::default(),
-        rootless: global.rootless,
+        rootless: global.rootless(),
         systemd: global.systemd,
         keep: false,
         terminal: detached.then_some(sockets.take_terminal()),

@@ -1,6 +1,7 @@
 //! Which hierarchies the host has, and where.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -37,7 +38,10 @@ impl Hierarchies {
     /// Reads `/proc/self/mountinfo`.
     pub fn detect() -> Result<Self> {
         const FILE: &str = "/proc/self/mountinfo";
-        let text = fs::read_to_string(FILE).map_err(|e| Error::file("read", FILE, e))?;
+        // The kernel goes through the mounts anew for every piece that is read: one is enough on most machines.
+        let mut text = String::with_capacity(8 << 10);
+        let read = File::open(FILE).and_then(|mut file| file.read_to_string(&mut text));
+        read.map_err(|e| Error::file("read", FILE, e))?;
         let found = Self::parse(&text);
         if found.list.is_empty() { Err(Error::NoHierarchy) } else { Ok(found) }
     }

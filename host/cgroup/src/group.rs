@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir as Listing, FileType, Mode, mkdirat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, mkdirat, rmdir, unlinkat};
 use rustix::io::Errno;
 
 use crate::detect::{Hierarchies, Hierarchy, Version, relative};
@@ -85,6 +85,13 @@ impl Cgroup {
 
     /// Ends what nobody looks after any more: kills the group's processes and removes it. No group is no error.
     pub fn sweep(hierarchies: &Hierarchies, path: &Path) -> Result<()> {
+        let below = relative(path)?;
+        // Most are empty: then that is all.
+        let gone =
+            |hierarchy: &Hierarchy| matches!(rmdir(hierarchy.point.join(below)), Ok(()) | Err(Errno::NOENT));
+        if hierarchies.list.iter().filter(|hierarchy| !gone(hierarchy)).count() == 0 {
+            return Ok(());
+        }
         match Self::open(hierarchies, path) {
             Ok(group) => group.kill().and_then(|()| group.remove()),
             Err(e) if e.errno() == Some(Errno::NOENT) => Ok(()),
@@ -157,24 +164,23 @@ fn attach(dir: &Dir, pid: i32) -> Result<()> {
 }
 
 pub(crate) fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
-    let fail = |e: Errno| Error::file("make cgroup", hierarchy.point.join(path), e);
-    let root = file::open_dir(rustix::fs::CWD, &hierarchy.point)
-        .map_err(|e| Error::file("open", &hierarchy.point, e))?;
-    match mkdirat(&root, path, Mode::from(0o755)) {
+    let place = hierarchy.point.join(path);
+    let fail = |e: Errno| Error::file("make cgroup", &place, e);
+    let make = || mkdirat(CWD, &place, Mode::from(0o755));
+    match make() {
         Ok(()) => {}
         Err(Errno::NOENT) => {
-            make_parents(hierarchy, root.as_fd(), path)
-                .and_then(|()| mkdirat(&root, path, Mode::from(0o755)))
-                .map_err(fail)?;
+            let root = open_root(hierarchy)?;
+            make_parents(hierarchy, root.as_fd(), path).and_then(|()| make()).map_err(fail)?;
         }
         Err(Errno::EXIST) => {
             remove_dir(&open(hierarchy, path)?)?;
-            mkdirat(&root, path, Mode::from(0o755)).map_err(fail)?;
+            make().map_err(fail)?;
         }
         Err(e) => return Err(fail(e)),
     }
     let dir = open(hierarchy, path)?;
-    match prepare(&dir, root.as_fd(), path, version) {
+    match prepare(&dir, path, version) {
         Ok(()) => Ok(dir),
         Err(first) => {
             drop(remove_dir(&dir));
@@ -186,15 +192,14 @@ pub(crate) fn make(hierarchy: &Hierarchy, path: &Path, version: Version) -> Resu
 /// The directory of a group that is there, or is made now; nothing is replaced.
 pub(crate) fn adopt(hierarchy: &Hierarchy, path: &Path, version: Version) -> Result<Dir> {
     let fail = |e: Errno| Error::file("make cgroup", hierarchy.point.join(path), e);
-    let root = file::open_dir(rustix::fs::CWD, &hierarchy.point)
-        .map_err(|e| Error::file("open", &hierarchy.point, e))?;
+    let root = open_root(hierarchy)?;
     make_parents(hierarchy, root.as_fd(), path).map_err(fail)?;
     match mkdirat(&root, path, Mode::from(0o755)) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(fail(e)),
     }
     let dir = open(hierarchy, path)?;
-    match prepare(&dir, root.as_fd(), path, version) {
+    match prepare(&dir, path, version) {
         // What systemd hands over is enough; the rest is the host's.
         Ok(()) | Err(Errno::ACCESS | Errno::PERM) => Ok(dir),
         Err(e) => Err(fail(e)),
@@ -202,19 +207,24 @@ pub(crate) fn adopt(hierarchy: &Hierarchy, path: &Path, version: Version) -> Res
 }
 
 /// What must be so before a process may come in and limits be written.
-fn prepare(dir: &Dir, root: BorrowedFd<'_>, path: &Path, version: Version) -> rustix::io::Result<()> {
+fn prepare(dir: &Dir, path: &Path, version: Version) -> rustix::io::Result<()> {
+    let root = || file::open_dir(CWD, &dir.hierarchy.point);
     if dir.hierarchy.controllers.iter().any(|c| c == "cpuset") {
-        return inherit_cpuset(root, path, dir.fd.as_fd());
+        return inherit_cpuset(root()?.as_fd(), path, dir.fd.as_fd());
     }
     if version == Version::V2 && dir.hierarchy.unified {
-        delegate_all(root, path, dir.fd.as_fd())?;
+        delegate_all(root()?.as_fd(), path, dir.fd.as_fd())?;
     }
     Ok(())
 }
 
+fn open_root(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+    file::open_dir(CWD, &hierarchy.point).map_err(|e| Error::file("open", &hierarchy.point, e))
+}
+
 fn open(hierarchy: &Hierarchy, path: &Path) -> Result<Dir> {
     let path = hierarchy.point.join(path);
-    let fd = file::open_dir(rustix::fs::CWD, &path).map_err(|e| Error::file("open cgroup", &path, e))?;
+    let fd = file::open_dir(CWD, &path).map_err(|e| Error::file("open cgroup", &path, e))?;
     Ok(Dir { fd, path, hierarchy: hierarchy.clone() })
 }
 
@@ -338,10 +348,10 @@ pub(crate) fn remove_dir(dir: &Dir) -> Result<()> {
         Errno::BUSY => Error::Busy { path: dir.path.clone() },
         e => Error::file("remove cgroup", &dir.path, e),
     };
-    let removed = match rustix::fs::rmdir(&dir.path) {
+    let removed = match rmdir(&dir.path) {
         Err(Errno::BUSY | Errno::NOTEMPTY) => {
             remove_below(dir.fd.as_fd()).map_err(fail)?;
-            rustix::fs::rmdir(&dir.path)
+            rmdir(&dir.path)
         }
         other => other,
     };

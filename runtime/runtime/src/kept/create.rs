@@ -159,13 +159,16 @@ fn in_cgroup(
         door,
         relaxed: request.relaxed,
     })?;
+    // init mounts meanwhile. One that has failed says so itself.
+    let record = record_of((created.pid, request.id), bundle, spec, made.as_deref())
+        .and_then(|record| record.stage(dir).map(|()| record));
     created.ready().inspect_err(|_| after_failure(spec, request.id, bundle))?;
     // init is there now.
     if let Some(made) = made.as_mut() {
         made.keeper = None;
     }
-    let record = record_of((created.pid, request.id), bundle, spec, made.as_deref())
-        .and_then(|record| record.write(dir).map(|()| record))
+    let record = record
+        .and_then(|record| Record::settle(dir).map(|()| record))
         .inspect_err(|_| caller::end(created.pidfd.as_fd()))?;
     Ok((record, created))
 }

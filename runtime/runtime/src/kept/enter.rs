@@ -1,7 +1,7 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use tare_oci::runtime::Process;
+use tare_oci::runtime::{Process, Spec};
 
 use super::create::{announce, make_filters};
 use super::{Kept, Status};
@@ -22,17 +22,17 @@ pub struct Entry<'a> {
 }
 
 impl Kept {
-    /// Runs another program inside.
+    /// Runs another program inside. `spec` is the container's configuration.
     ///
     /// # Errors
     /// [`Error::NotNow`] when it has ended, or is paused unless that is to be ignored; otherwise as for [`crate::exec`].
-    pub fn exec(&self, process: &Process, stdio: Stdio, entry: &Entry<'_>) -> Result<Running> {
+    pub fn exec(&self, spec: &Spec, process: &Process, stdio: Stdio, entry: &Entry<'_>) -> Result<Running> {
+        let Some(init) = self.init()? else {
+            return Err(Error::NotNow("cannot exec in a stopped container".to_owned()));
+        };
         let group = self.cgroup();
         let frozen = || group.as_ref().is_ok_and(|group| group.is_frozen().unwrap_or(false));
-        match self.status_with(frozen)? {
-            Status::Stopped => {
-                return Err(Error::NotNow("cannot exec in a stopped container".to_owned()));
-            }
+        match self.status_alive(frozen) {
             Status::Paused if !entry.ignore_paused => {
                 return Err(Error::NotNow(
                     "cannot exec in a paused container (use --ignore-paused to override)".to_owned(),
@@ -40,8 +40,6 @@ impl Kept {
             }
             _ => {}
         }
-        let init = self.init()?.ok_or(Error::Died)?;
-        let spec = self.spec()?;
         let cgroup = match self.record.cgroup {
             None if entry.groups.is_empty() => None,
             _ => Some(group?.below(entry.groups)?),
@@ -53,7 +51,7 @@ impl Kept {
             id: &self.record.id,
             bundle: &self.record.bundle,
             pidfd: init.as_fd(),
-            spec: &spec,
+            spec,
             cgroup: cgroup.as_ref(),
             seccomp_cache: filters.as_deref(),
         };

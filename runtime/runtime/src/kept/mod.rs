@@ -208,8 +208,9 @@ fn check_id(id: &str) -> Result<()> {
 const LARGEST_CONFIG: u64 = 16 << 20;
 
 fn read_spec(path: &Path) -> Result<Spec> {
-    let mut text = Vec::new();
     let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    let size = file.metadata().map_or(0, |found| found.len().min(LARGEST_CONFIG));
+    let mut text = Vec::with_capacity(size as usize + 1);
     file.take(LARGEST_CONFIG + 1).read_to_end(&mut text).map_err(|e| unreadable(path, &e))?;
     if text.len() as u64 > LARGEST_CONFIG {
         return Err(Error::spec("config.json", "must be at most 16 MiB"));

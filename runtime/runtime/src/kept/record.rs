@@ -138,10 +138,15 @@ impl Record {
         serde_json::from_slice(&text).map_err(|e| unreadable(&path, &e.into()))
     }
 
-    /// Whole or not at all.
-    pub(super) fn write(&self, dir: &Path) -> Result<()> {
+    /// Writes it where nobody finds it before it is [`settled`](Record::settle).
+    pub(super) fn stage(&self, dir: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|e| Error::step("write state.json", e))?;
-        replace(&dir.join(FILE), &text, 0o600).map_err(|e| Error::step("write state.json", e))
+        stage(&dir.join(FILE), &text, 0o600).map_err(|e| Error::step("write state.json", e))
+    }
+
+    /// Whole or not at all.
+    pub(super) fn settle(dir: &Path) -> Result<()> {
+        settle(&dir.join(FILE)).map_err(|e| Error::step("write state.json", e))
     }
 }
 
@@ -150,9 +155,20 @@ impl Record {
 /// # Errors
 /// The kernel's.
 pub fn replace(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    stage(path, text, mode).and_then(|()| settle(path))
+}
+
+fn stage(path: &Path, text: &[u8], mode: u32) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(aside(path))?;
+    file.write_all(text)
+}
+
+fn settle(path: &Path) -> io::Result<()> {
+    fs::rename(aside(path), path)
+}
+
+fn aside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(mode).open(&name)?;
-    file.write_all(text)?;
-    fs::rename(&name, path)
+    name.into()
 }

@@ -82,7 +82,8 @@ fn in_dir(
         // Not before: it would take the mount away from under criu.
         let _ = fs::remove_dir(&place);
         let record = record_of((running.pid, request.id), bundle, spec, made.as_ref())?;
-        record.write(dir)?;
+        record.stage(dir)?;
+        super::record::Record::settle(dir)?;
         Ok((Kept { dir: dir.to_owned(), record }, running))
     });
     restored.inspect_err(|_| drop(cgroup.map(|group| group.kill().and_then(|()| group.remove()))))

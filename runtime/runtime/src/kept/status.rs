@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
@@ -15,19 +16,20 @@ impl Kept {
     /// # Errors
     /// When the kernel does not answer.
     pub fn status(&self) -> Result<Status> {
-        // The group goes when the container is deleted by somebody else.
-        self.status_with(|| self.cgroup().and_then(|group| Ok(group.is_frozen()?)).unwrap_or(false))
-    }
-
-    /// For who has opened the groups already: there are many on hosts with v1.
-    pub(super) fn status_with(&self, paused: impl FnOnce() -> bool) -> Result<Status> {
         if self.init()?.is_none() {
             return Ok(Status::Stopped);
         }
+        // The group goes when the container is deleted by somebody else.
+        let paused = || self.cgroup().and_then(|group| Ok(group.is_frozen()?)).unwrap_or(false);
+        Ok(self.status_alive(paused))
+    }
+
+    /// Of a container whose init is there. `paused` for who has opened the groups already: there are many with v1.
+    pub(super) fn status_alive(&self, paused: impl FnOnce() -> bool) -> Status {
         if self.dir.join(door::START).exists() {
-            return Ok(Status::Created);
+            return Status::Created;
         }
-        Ok(if paused() { Status::Paused } else { Status::Running })
+        if paused() { Status::Paused } else { Status::Running }
     }
 
     /// What `state` prints.
@@ -75,7 +77,9 @@ fn owner(uid: u32) -> String {
 
 /// When a process began, in ticks since boot; none where it has ended.
 pub(super) fn began(pid: i32) -> Option<u64> {
-    began_in(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    let mut stat = String::with_capacity(1 << 10);
+    File::open(format!("/proc/{pid}/stat")).ok()?.read_to_string(&mut stat).ok()?;
+    began_in(&stat)
 }
 
 /// proc_pid_stat(5): the name, in parentheses, may hold anything.
