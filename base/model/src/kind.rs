@@ -35,6 +35,19 @@ pub trait HasKind {
     fn kind(&self) -> Kind;
 }
 
+/// Lets `?` carry other rooms' errors over the wall: their words and their kind, in the variant `Room { message, kind }` of the
+/// `Error` at hand.
+#[macro_export]
+macro_rules! from_rooms {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for Error {
+            fn from(error: $error) -> Self {
+                Self::Room { kind: $crate::HasKind::kind(&error), message: error.to_string() }
+            }
+        }
+    )*};
+}
+
 impl HasKind for std::io::Error {
     fn kind(&self) -> Kind {
         use std::io::ErrorKind as E;

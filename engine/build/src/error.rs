@@ -85,17 +85,7 @@ impl HasKind for Error {
     }
 }
 
-/// Carries another room's error over the wall: its words and its kind.
-macro_rules! from_room {
-    ($($error:ty),* $(,)?) => {$(
-        impl From<$error> for Error {
-            fn from(error: $error) -> Self {
-                Self::Room { kind: HasKind::kind(&error), message: error.to_string() }
-            }
-        }
-    )*};
-}
-from_room!(
+tare_model::from_rooms!(
     tare_container::Error,
     tare_image::Error,
     tare_registry::Error,

@@ -80,17 +80,7 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
-/// Carries another room's error over the wall.
-macro_rules! from_room {
-    ($($error:ty),* $(,)?) => {$(
-        impl From<$error> for Error {
-            fn from(error: $error) -> Self {
-                Self::Room { kind: HasKind::kind(&error), message: error.to_string() }
-            }
-        }
-    )*};
-}
-from_room!(
+tare_model::from_rooms!(
     tare_http::Error,
     tare_build::Error,
     tare_container::Error,
