@@ -104,6 +104,17 @@ impl Files {
     }
 }
 
+/// Where an open file of a directory of ours stands.
+pub(crate) fn within(directory: &Path, open: &OwnedFd) -> Result<PathBuf> {
+    use std::os::fd::AsRawFd;
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd()))
+        .map_err(io("find where it stands"))?;
+    if path.starts_with(directory) {
+        return Ok(path);
+    }
+    Err(Error::Request("it leads out of its tree".to_owned()))
+}
+
 /// The paths that a pattern with wildcards matches. `**` stands for any number of directories.
 fn expand(root: BorrowedFd, pattern: &Path) -> Result<Vec<PathBuf>> {
     let mut found = vec![PathBuf::from("/")];

@@ -149,7 +149,7 @@ impl Job {
 
     /// What `from` means: the context where nothing is said. Waits for a stage to be finished.
     pub(crate) async fn tree(self: &Arc<Self>, from: Option<&Word>) -> Result<(Tree, String)> {
-        let what = mounts::shown(from);
+        let what = mounts::called(from);
         let Some(from) = from else {
             let missing = || Error::Request("the build has no context to take files from".to_owned());
             return Ok((Tree::Directory(self.context.path().ok_or_else(missing)?), what));

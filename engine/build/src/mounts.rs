@@ -7,7 +7,7 @@ use tare_container::{BindPropagation, MountSource, MountSpec, TmpfsOptions};
 use tare_dockerfile::{BindMount, CacheMount, Mount, Run, SecretMount, SshMount, Word};
 
 use crate::error::io;
-use crate::files::{Files, hash, walk_picked};
+use crate::files::{Files, hash, walk_picked, within};
 use crate::job::{Job, Tree};
 use crate::keep::Keep;
 use crate::key::Key;
@@ -35,13 +35,8 @@ impl Mounted {
     }
 
     pub(crate) fn bind(&mut self, path: &Path, target: impl AsRef<Path>, read_only: bool) {
-        let source = MountSource::Bind {
-            path: path.to_owned(),
-            create: false,
-            propagation: BindPropagation::default(),
-            non_recursive: true,
-        };
-        self.mounts.push(MountSpec { target: target.as_ref().to_owned(), source, read_only });
+        let (target, source) = (target.as_ref().to_owned(), bound(path.to_owned()));
+        self.mounts.push(MountSpec { target, source, read_only });
     }
 }
 
@@ -96,39 +91,60 @@ async fn bind(job: &Arc<Job>, bind: &BindMount<String>, mounted: &mut Mounted) -
     let (tree, what) = job.tree(bind.from.as_ref()).await?;
     let source = clean(Path::new(bind.source.as_deref().unwrap_or_default()));
     let (work, writable) = (job.clone(), bind.writable);
-    let (path, scrap, tree) = crate::blocking(move || {
-        let files = tree.files(&work, what)?;
-        match &tree {
-            // Nobody else writes there: its own path, links resolved inside, is what is mounted.
-            Tree::Directory(directory) if !writable => {
-                let picked = files.open(&source)?;
-                Ok((within(directory, &picked.open)?, None, tree))
-            }
-            _ => {
-                let (scrap, path) = copied(&work, &files, &source)?;
-                Ok((path, Some(scrap), tree))
-            }
-        }
+    let (shown, scrap, tree) = crate::blocking(move || {
+        let shown = shown(&work, (&tree, what), &source, writable)?;
+        Ok((shown.0, shown.1, tree))
     })
     .await?;
-    mounted.bind(&path, at, !bind.writable);
+    mounted.mounts.push(MountSpec { target: at, source: shown, read_only: !bind.writable });
     mounted.scraps.extend(scrap);
     mounted.trees.push(tree);
     Ok(())
 }
 
-/// Where an open file of a directory of ours stands.
-fn within(directory: &Path, open: &std::os::fd::OwnedFd) -> Result<PathBuf> {
-    use std::os::fd::AsRawFd;
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd()))
-        .map_err(io("find what is to be mounted"))?;
-    if path.starts_with(directory) {
-        return Ok(path);
+/// What shows a part of a tree, and what that needs while it is mounted. A copy is made only of what is to be written to and
+/// cannot be covered by an overlay.
+fn shown(
+    job: &Job,
+    (tree, what): (&Tree, String),
+    source: &Path,
+    writable: bool,
+) -> Result<(MountSource, Option<Scrap>)> {
+    match tree {
+        // Nobody else writes there: its own path, links resolved inside, is what is mounted.
+        Tree::Directory(directory) if !writable => {
+            let picked = tree.files(job, what)?.open(source)?;
+            return Ok((bound(within(directory, &picked.open)?), None));
+        }
+        Tree::Layers { top: Some(top), .. } => {
+            let scrap = job.builder.on_disk.scrap()?;
+            let part = job.builder.engine.snapshots().part(top, source, scrap.path(), writable);
+            match part.map_err(|error| missing(error, &what))? {
+                Some(mount) if mount.kind == "overlay" => {
+                    return Ok((MountSource::Overlay { options: mount.options }, Some(scrap)));
+                }
+                Some(mount) => return Ok((bound(mount.source.into()), None)),
+                None => {}
+            }
+        }
+        Tree::Directory(_) | Tree::Layers { .. } => {}
     }
-    Err(Error::Request("the source of a mount leads out of its tree".to_owned()))
+    let (scrap, path) = copied(job, &tree.files(job, what)?, source)?;
+    Ok((bound(path), Some(scrap)))
 }
 
-/// A copy of a part of a tree, as a tree that is mounted nowhere cannot be bound.
+fn missing(error: tare_snapshot::Error, what: &str) -> Error {
+    match error {
+        tare_snapshot::Error::Lookup { .. } => Error::Request(format!("RUN --mount: {what}: {error}")),
+        other => other.into(),
+    }
+}
+
+fn bound(path: PathBuf) -> MountSource {
+    MountSource::Bind { path, create: false, propagation: BindPropagation::default(), non_recursive: true }
+}
+
+/// A copy of a part of a tree.
 fn copied(job: &Job, files: &Files, source: &Path) -> Result<(Scrap, PathBuf)> {
     let scrap = job.builder.on_disk.scrap()?;
     let picked = files.open(source)?;
@@ -223,6 +239,6 @@ fn ssh(job: &Job, ssh: &SshMount<String>, number: usize, mounted: &mut Mounted) 
 }
 
 /// For messages.
-pub(crate) fn shown(from: Option<&Word>) -> String {
+pub(crate) fn called(from: Option<&Word>) -> String {
     from.map_or_else(|| "build context".to_owned(), |word| format!("stage or image {word}"))
 }

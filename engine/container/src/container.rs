@@ -125,6 +125,11 @@ pub enum MountKind {
         /// In tmpfs(5)'s words.
         options: Vec<String>,
     },
+    /// Layers put together, in a step of a build.
+    Overlay {
+        /// As mount(8) writes them.
+        options: Vec<String>,
+    },
 }
 
 impl Default for State {

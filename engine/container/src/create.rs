@@ -164,6 +164,7 @@ impl Engine {
         let mut propagation = String::new();
         let kind = match source {
             MountSource::Tmpfs(tmpfs) => MountKind::Tmpfs { options: tmpfs_words(&tmpfs) },
+            MountSource::Overlay { options } => MountKind::Overlay { options },
             MountSource::Bind { path, create, propagation: wanted, non_recursive } => {
                 if !create && std::fs::symlink_metadata(&path).is_err() {
                     let message = format!(

@@ -15,7 +15,7 @@ use crate::{Error, Result, name};
 
 impl Engine {
     /// Makes a container upon the layers of `base`, which need not be an image's. Volumes that `base` declares are plain
-    /// directories in it, and of `spec.mounts` only binds and temporary file systems are taken. Its writable layer has the
+    /// directories in it, and of `spec.mounts` only those without a volume are taken. Its writable layer has the
     /// container's id as key; [`Engine::remove`] takes it away again, unless it was made a layer.
     ///
     /// # Errors

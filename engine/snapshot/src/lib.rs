@@ -36,6 +36,7 @@ mod metadata;
 mod name;
 mod overlay;
 mod pack;
+mod part;
 mod pax;
 mod root;
 mod settle;

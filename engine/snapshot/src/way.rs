@@ -166,7 +166,7 @@ pub(crate) fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<Ow
     }
 }
 
-fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
+pub(crate) fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
     if kind(&fstat(found)?) != FileType::Symlink {
         return Ok(None);
     }

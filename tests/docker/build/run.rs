@@ -55,6 +55,32 @@ fn mounts_are_there_for_one_step_and_leave_no_trace() -> Result<()> {
     Ok(())
 }
 
+/// A part of another stage is shown as its layers make it up, and what is written there is nobody's afterwards.
+#[test]
+fn mounts_of_stages_show_what_their_layers_come_to() -> Result<()> {
+    let site = Site::new()?;
+    site.built(
+        "FROM IMAGE AS other\nRUN mkdir -p /tree/kept /tree/gone /tree/again && echo old > /tree/again/old && echo 1 > /tree/kept/one && echo x > /tree/gone/x\n\
+         RUN rm -r /tree/gone /tree/again && mkdir /tree/again && echo 2 > /tree/kept/two && echo new > /tree/again/new\n\
+         RUN ln -s /tree /link && ln -s ../../../../.. /tree/out && echo odd > '/tree/a,b:c' && mkdir '/odd,upperdir=:x' && echo o > '/odd,upperdir=:x/f' && ln -s '/odd,upperdir=:x' /alias\nFROM IMAGE\n\
+         RUN --mount=from=other,source=/link,target=/m cd /m && find . -type f | sort > /seen && cat 'a,b:c' >> /seen && test ! -e out/work\n\
+         RUN --mount=from=other,source=/tree/kept/two,target=/one-file cat /one-file >> /seen && ! echo x > /one-file\n\
+         RUN --mount=from=other,source=/tree/again,target=/m ls /m >> /seen && ! touch /m/x\n\
+         RUN --mount=from=other,source=/tree,target=/m,rw rm -r /m/kept && echo changed > /m/again/new && touch /m/made && stat -c %a /m >> /seen\n\
+         RUN --mount=from=other,source=/tree/kept/one,target=/one-file,rw echo 3 > /one-file\n\
+         RUN --mount=from=other,source=/alias,target=/m ls /m >> /seen\n\
+         RUN --mount=from=other,target=/m cat /m/tree/again/new /m/tree/kept/one >> /seen && ! touch /m/x && test ! -e /m/tree/made\n",
+    )?;
+    assert_eq!(
+        site.shell("cat /seen")?,
+        "./a,b:c\n./again/new\n./kept/one\n./kept/two\nodd\n2\nnew\n755\nf\nnew\n1"
+    );
+    site.dockerfile("FROM IMAGE\nRUN --mount=from=IMAGE,source=/none,target=/m true\n")?;
+    let failed = site.build(&[])?;
+    assert!(failed.code != 0 && failed.err.contains("no such file"), "{}", failed.err);
+    site.world.assert_clean(&[])
+}
+
 /// A secret is nowhere but in its step.
 #[test]
 fn secrets_leave_no_trace() -> Result<()> {

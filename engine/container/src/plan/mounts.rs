@@ -86,6 +86,12 @@ fn mount_point(point: &MountPoint) -> Mount {
             bind(source, &point.target, &[kind, access, &point.propagation])
         }
         MountKind::Volume { source, .. } => bind(source, &point.target, &["rbind", access, "rprivate"]),
+        MountKind::Overlay { options } => mount(
+            "overlay",
+            point.target.clone(),
+            "overlay",
+            &options.iter().map(String::as_str).collect::<Vec<_>>(),
+        ),
         MountKind::Tmpfs { options } => {
             let mut words = vec!["noexec".to_owned(), "nosuid".to_owned(), "nodev".to_owned()];
             for option in options {
@@ -107,7 +113,7 @@ fn mount_point(point: &MountPoint) -> Mount {
     }
 }
 
-fn mount(kind: &str, target: &str, source: &str, options: &[&str]) -> Mount {
+fn mount(kind: &str, target: impl Into<PathBuf>, source: &str, options: &[&str]) -> Mount {
     Mount {
         destination: target.into(),
         kind: Some(kind.to_owned()),

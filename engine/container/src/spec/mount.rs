@@ -47,6 +47,11 @@ pub enum MountSource {
     },
     /// A temporary file system.
     Tmpfs(TmpfsOptions),
+    /// Layers put together by overlayfs, for steps of builds alone.
+    Overlay {
+        /// `lowerdir=…` and the others, as mount(8) writes them.
+        options: Vec<String>,
+    },
 }
 
 /// How mounts made later travel between host and container (mount_namespaces(7)).

@@ -8,6 +8,7 @@ mod drivers;
 mod hostile;
 mod layers;
 mod packing;
+mod part;
 mod upon;
 mod whiteouts;
 mod work;

@@ -124,7 +124,7 @@ fn has_mount(container: &Container, wanted: &str) -> bool {
         let by_source = match &mount.kind {
             MountKind::Volume { name, .. } => name.as_str() == wanted,
             MountKind::Bind { source, .. } => source.as_os_str() == wanted,
-            MountKind::Tmpfs { .. } => false,
+            MountKind::Tmpfs { .. } | MountKind::Overlay { .. } => false,
         };
         by_source || mount.target.as_os_str() == wanted
     })

@@ -192,6 +192,7 @@ fn mount_point(mount: &EngineMount) -> MountPoint {
             ..common
         },
         MountKind::Tmpfs { .. } => MountPoint { kind: "tmpfs".into(), ..common },
+        MountKind::Overlay { .. } => MountPoint { kind: "overlay".into(), ..common },
     }
 }
 
