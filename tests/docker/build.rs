@@ -3,6 +3,7 @@
 mod attack;
 mod cache;
 mod files;
+mod git;
 mod real;
 mod run;
 
@@ -144,7 +145,12 @@ fn mistakes_are_shown_in_their_place() -> Result<()> {
         ("RUN id\n", &["dockerfile parse error"]),
         ("FROM IMAGE\nCOPY --from=nowhere:5 a b\n", &["nowhere"]),
         ("FROM IMAGE\nRUN --security=insecure id\n", &["insecure is not allowed"]),
-        ("FROM IMAGE\nADD git@example.com:a/b.git /\n", &["not supported yet: ADD git@"]),
+        ("FROM IMAGE\nADD git@-example:a/b.git /\n", &["names no host", "2 | ADD git@"]),
+        ("FROM IMAGE\nRUN --frobnicate id\n", &["dockerfile parse error line 2", "frobnicate"]),
+        (
+            "FROM --platform=linux/arm64 scratch\nCOPY Dockerfile /f\nRUN [\"/f\"]\n",
+            &["cannot run programs for linux/arm64", "3 | RUN"],
+        ),
         ("FROM IMAGE\nRUN [\"/no/such/program\"]\n", &["/no/such/program"]),
     ] {
         site.dockerfile(text)?;
@@ -190,4 +196,27 @@ fn a_client_that_leaves_ends_its_build() -> Result<()> {
     client.kill()?;
     client.wait()?;
     site.world.assert_clean(&[])
+}
+
+/// Without the plugin buildx and without a variable that says so, docker's command line falls back to the protocol that is
+/// spoken here; what only BuildKit's clients ask for is answered in words.
+#[test]
+fn the_docker_command_line_needs_to_be_told_nothing() -> Result<()> {
+    let site = Site::new()?;
+    site.dockerfile("FROM IMAGE\nRUN echo plain > /f\n")?;
+    let mut command = site.world.docker_command()?;
+    command.env_remove("DOCKER_BUILDKIT").args(["build", "-t", "built"]).arg(site.directory());
+    let built = tare_tests::capture(&mut command)?;
+    assert!(built.ok().contains("Successfully tagged built:latest"), "{built:?}");
+    assert_eq!(site.shell("cat /f")?, "plain");
+    let mut curl = site.world.command("curl");
+    curl.args(["-s", "-D", "-", "--unix-socket"]).arg(site.world.daemon().socket()).arg("http://tare/_ping");
+    assert!(tare_tests::capture(&mut curl)?.ok().to_lowercase().contains("builder-version: 1\r\n"));
+    for path in ["/session", "/grpc", "/build?version=2"] {
+        let (status, said) = site.world.api("POST", path, None)?;
+        assert!(status == 501 && said.contains("BuildKit"), "{path}: {status} {said}");
+    }
+    let (status, said) = site.world.api("POST", "/build?platform=linux/amd64,linux/arm64", None)?;
+    assert!(status >= 400 && said.contains("linux/amd64,linux/arm64"), "{status} {said}");
+    Ok(())
 }

@@ -12,10 +12,12 @@ use crate::context::Context;
 use crate::job::Job;
 use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
-use crate::request::BuildRequest;
+use crate::request::{BuildRequest, Source};
 use crate::scratch::Scratch;
-use crate::{Error, Result, fetch, finish, stage};
+use crate::{Error, Progress, Result, fetch, finish, git, stage};
 
+/// The argument by which a context by git keeps its `.git`, as BuildKit calls it.
+const KEEP_GIT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
 /// How many steps run at a time, over all builds.
 const STEPS: usize = 8;
 
@@ -58,8 +60,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Step`] with the place in the Dockerfile.
     pub async fn build(self: &Arc<Self>, mut request: BuildRequest, listener: Listener) -> Result<Built> {
-        let source = fetch::source(&self.registry, std::mem::take(&mut request.source)).await?;
-        let mut context = Context::take(self.engine.snapshots(), source).await?;
+        let mut context = self.context(&mut request, &listener).await?;
         let name = crate::job::name(&request);
         let (context, text) = crate::blocking(move || {
             let text = context.settle(&name, tare_dockerfile::LARGEST as u64)?;
@@ -79,6 +80,30 @@ impl Builder {
             }
         });
         Ok(built)
+    }
+}
+
+impl Builder {
+    /// The files of a build, from wherever they come.
+    async fn context(&self, request: &mut BuildRequest, listener: &Listener) -> Result<Context> {
+        let snapshots = self.engine.snapshots();
+        let (address, beside) = match std::mem::take(&mut request.source) {
+            Source::Address { address, beside } => (address, beside),
+            here => return Context::take(snapshots, here).await,
+        };
+        let beside = Context::take(snapshots, beside.map_or(Source::Nothing, Source::Archive)).await?;
+        if !git::is_git(&address) {
+            let source = fetch::source(&self.registry, &address).await?;
+            return Context::take(snapshots, source).await?.beside(beside);
+        }
+        let keep = request.args.get(KEEP_GIT).is_some_and(|value| matches!(value.as_str(), "1" | "true"));
+        let agent = request.run.ssh.get("default").cloned();
+        let fetch = git::Fetch { address: git::Address::parse(&address)?, keep, agent };
+        let checkout = git::checkout(&self.on_disk, fetch).await?;
+        if checkout.has_submodules {
+            listener(Progress::Warning(format!("{address}: {}", git::SUBMODULES)));
+        }
+        Context::of_repository(checkout).beside(beside)
     }
 }
 

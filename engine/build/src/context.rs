@@ -18,6 +18,7 @@ use tare_sys::path::open_in_root;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::io as failed;
+use crate::git::Checkout;
 use crate::request::Source;
 use crate::walk::walk;
 use crate::{Error, Result};
@@ -42,18 +43,42 @@ const AHEAD: usize = 16;
 /// The context, its secrets and the further contexts that came with it. All of it goes with this value.
 #[derive(Default)]
 pub(crate) struct Context {
-    unpacked: Option<Unpacked>,
+    held: Option<Held>,
     contexts: Option<PathBuf>,
     secrets: InMemory,
     dockerfile: Option<Vec<u8>>,
+    /// Holds `contexts` where `held` came from elsewhere.
+    beside: Option<Held>,
+}
+
+/// What the files stand in.
+enum Held {
+    Archive(Unpacked),
+    Repository(Checkout),
+}
+
+impl Held {
+    fn root(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Archive(unpacked) => unpacked.root(),
+            Self::Repository(checkout) => checkout.root(),
+        }
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Archive(unpacked) => unpacked.path(),
+            Self::Repository(checkout) => checkout.path.clone(),
+        }
+    }
 }
 
 impl Drop for Context {
     fn drop(&mut self) {
-        let unpacked = self.unpacked.take();
+        let held = (self.held.take(), self.beside.take());
         // Removing many files takes a while.
-        if let (Some(unpacked), Ok(runtime)) = (unpacked, tokio::runtime::Handle::try_current()) {
-            runtime.spawn_blocking(move || drop(unpacked));
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(held));
         }
     }
 }
@@ -69,7 +94,7 @@ impl Context {
                 return Ok(context);
             }
             Source::Archive(archive) => archive,
-            Source::Address(address) => {
+            Source::Address { address, .. } => {
                 return Err(Error::Request(format!("the build context {address} was not fetched")));
             }
         };
@@ -86,6 +111,22 @@ impl Context {
         }
         drop(to);
         taken.await.map_err(|_| Error::Cancelled)?
+    }
+
+    /// The files of a commit.
+    pub(crate) fn of_repository(checkout: Checkout) -> Self {
+        let mut context = Self::default();
+        context.held = Some(Held::Repository(checkout));
+        context
+    }
+
+    /// Takes over what came beside an address: secrets, further contexts, a Dockerfile.
+    pub(crate) fn beside(mut self, mut other: Self) -> Result<Self> {
+        self.dockerfile =
+            other.read(Path::new(DOCKERFILE), tare_dockerfile::LARGEST as u64)?.or(self.dockerfile.take());
+        (self.secrets, self.contexts) = (std::mem::take(&mut other.secrets), other.contexts.take());
+        self.beside = other.held.take();
+        Ok(self)
     }
 
     /// Reads the Dockerfile of this name, of at most `limit` bytes, and takes out of the context what its `.dockerignore`
@@ -168,12 +209,12 @@ impl Context {
     }
 
     pub(crate) fn root(&self) -> Option<BorrowedFd<'_>> {
-        self.unpacked.as_ref().map(|unpacked| unpacked.root())
+        self.held.as_ref().map(Held::root)
     }
 
     /// Where the files stand, for mounts.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.unpacked.as_ref().map(Unpacked::path)
+        self.held.as_ref().map(Held::path)
     }
 
     /// Where the files of a further context stand.
@@ -203,7 +244,7 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     let reader = BufReader::with_capacity(BUFFER, decoder);
     let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
     let contexts = unpacked.split_off(CONTEXTS)?;
-    Ok(Context { unpacked: Some(unpacked), contexts, secrets, dockerfile: None })
+    Ok(Context { held: Some(Held::Archive(unpacked)), contexts, secrets, dockerfile: None, beside: None })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]

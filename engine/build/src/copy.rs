@@ -48,14 +48,24 @@ pub(crate) struct CopySpec {
     pub unpack: bool,
 }
 
-/// A file that is fetched.
+/// What is fetched.
 #[derive(Clone, Debug)]
-pub(crate) struct Remote {
-    pub address: String,
-    /// What its bytes must be.
-    pub checksum: Option<Digest>,
-    /// Whether it is unpacked if it is an archive.
-    pub unpack: bool,
+pub(crate) enum Remote {
+    File {
+        address: String,
+        /// What its bytes must be.
+        checksum: Option<Digest>,
+        /// Whether it is unpacked if it is an archive.
+        unpack: bool,
+    },
+    /// The files of a commit.
+    Repository {
+        address: String,
+        /// How its commit must begin, in hexadecimal digits.
+        commit: Option<String>,
+        /// Whether `.git` comes along.
+        keep: bool,
+    },
 }
 
 /// A tree that files are taken from, which of them, and whether archives among them are unpacked.
@@ -63,6 +73,8 @@ pub(crate) struct From {
     pub files: Files,
     pub sources: Vec<String>,
     pub unpack: bool,
+    /// What stands for a directory `.git`, whose content differs from one fetch to the next.
+    pub commit: Option<String>,
 }
 
 /// What was found, ready to be copied.
@@ -75,10 +87,12 @@ pub(crate) struct Selection {
 impl CopySpec {
     /// Finds and hashes what is to be copied. Blocking.
     pub(crate) fn select(&self, from: Vec<From>) -> Result<Selection> {
-        let mut picked = Vec::new();
-        for From { files, sources, unpack } in from {
+        let (mut picked, mut commits) = (Vec::new(), Vec::new());
+        for From { files, sources, unpack, commit } in from {
             for source in sources {
-                picked.extend(files.pick(&source)?.into_iter().map(|one| (one, unpack)));
+                let found = files.pick(&source)?;
+                commits.extend(found.iter().map(|_| commit.clone()));
+                picked.extend(found.into_iter().map(|one| (one, unpack)));
             }
         }
         if picked.len() + self.texts.len() > 1 && !self.to_directory && !self.parents {
@@ -86,17 +100,35 @@ impl CopySpec {
             return Err(Error::Request(message.to_owned()));
         }
         let mut key = Key::new("files");
-        for (one, unpack) in &picked {
-            key.add([u8::from(*unpack)]);
+        for ((one, unpack), commit) in picked.iter().zip(&commits) {
+            key.add([u8::from(*unpack)]).maybe(commit.as_ref());
             if self.parents {
                 key.add(one.path.as_os_str().as_encoded_bytes());
             }
-            hash(&mut key, one, &|path| self.leaves_out(path), self.keep_owners || self.unpack)?;
+            hash(
+                &mut key,
+                one,
+                &|path| self.leaves_out(path) || commit.is_some() && path.starts_with(".git"),
+                self.keep_owners || self.unpack,
+            )?;
         }
         for (name, body) in &self.texts {
             key.list([name, body]);
         }
         Ok(Selection { picked, digest: key.finish() })
+    }
+
+    /// What the copy is in the history, in Docker's form: what stands for the files with all that decides about them, and where
+    /// they went.
+    pub(crate) fn told(&self, keyword: &str, selection: &Selection) -> String {
+        let mut key = Key::new("told");
+        self.describe(key.add(selection.digest.to_string()));
+        let kind = match &selection.picked[..] {
+            [(only, _)] if self.texts.is_empty() && only.is_directory() => "dir",
+            [_] if self.texts.is_empty() => "file",
+            _ => "multi",
+        };
+        format!("{keyword} {kind}:{} in {}", key.finish().hex(), self.destination.display())
     }
 
     fn leaves_out(&self, path: &Path) -> bool {

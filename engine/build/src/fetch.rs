@@ -12,31 +12,39 @@ use tare_registry::Registry;
 use crate::copy::{From, Remote, is_header};
 use crate::error::io;
 use crate::files::Files;
+use crate::git::{self, Checkout};
 use crate::job::Job;
 use crate::request::Source;
 use crate::scratch::Scrap;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// The most bytes of one file.
 const LIMIT: u64 = 16 << 30;
 
-/// A file that was fetched. It goes with this value.
-pub(crate) struct Fetched {
-    scrap: Scrap,
-    name: String,
-    unpack: bool,
+/// What was fetched. It goes with this value.
+pub(crate) enum Fetched {
+    File { scrap: Scrap, name: String, unpack: bool },
+    Repository { checkout: Checkout, keep: bool },
 }
 
 impl Fetched {
-    /// The file as something to copy from.
+    /// It as something to copy from.
     pub(crate) fn from(&self) -> Result<From> {
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let root = rustix::fs::open(self.scrap.path(), flags, rustix::fs::Mode::empty());
-        let root = root.map_err(io("open what was fetched"))?;
-        let files = Files { root: Some(root), what: "web".to_owned() };
-        // Its name is one component, and no pattern.
-        let sources = vec![self.name.chars().flat_map(escaped).collect()];
-        Ok(From { files, sources, unpack: self.unpack })
+        match self {
+            Self::File { scrap, name, unpack } => {
+                let root = crate::job::open_directory(scrap.path())?;
+                let files = Files { root: Some(root), what: "web".to_owned() };
+                // Its name is one component, and no pattern.
+                let sources = vec![name.chars().flat_map(escaped).collect()];
+                Ok(From { files, sources, unpack: *unpack, commit: None })
+            }
+            Self::Repository { checkout, keep } => {
+                let files = Files { root: Some(checkout.try_clone_root()?), what: "repository".to_owned() };
+                // What git keeps beside the files differs each time; the commit stands for it.
+                let commit = keep.then(|| checkout.commit.clone());
+                Ok(From { files, sources: vec!["/".to_owned()], unpack: false, commit })
+            }
+        }
     }
 }
 
@@ -44,20 +52,9 @@ fn escaped(c: char) -> Vec<char> {
     if matches!(c, '*' | '?' | '[' | '\\') { vec!['\\', c] } else { vec![c] }
 }
 
-/// Whether an address is one of git's.
-pub(crate) fn is_git(source: &str) -> bool {
-    let path = source.split('#').next().unwrap_or_default();
-    let known = ["git@", "git://", "ssh://"].iter().any(|prefix| source.starts_with(prefix));
-    known || path.ends_with(".git") || source.starts_with("github.com/")
-}
-
-/// The context behind an address: an archive, or a Dockerfile alone.
-pub(crate) async fn source(registry: &Arc<Registry>, source: Source) -> Result<Source> {
-    let Source::Address(address) = source else { return Ok(source) };
-    if is_git(&address) {
-        return Err(Error::NotSupported(format!("the build context {address} by git; clone it and send it")));
-    }
-    let mut body = registry.download(&address).await?.body;
+/// The context behind an address of the web: an archive, or a Dockerfile alone.
+pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<Source> {
+    let mut body = registry.download(address).await?.body;
     let mut first = Vec::new();
     while first.len() < 512 {
         let Some(piece) = body.next().await else { break };
@@ -87,7 +84,31 @@ pub(crate) async fn all(job: &Arc<Job>, remote: &[Remote]) -> Result<Vec<Fetched
 }
 
 async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
-    let address = &remote.address;
+    match remote {
+        Remote::File { address, checksum, unpack } => file(job, address, *checksum, *unpack).await,
+        Remote::Repository { address, commit, keep } => {
+            repository(job, address, commit.as_deref(), *keep).await
+        }
+    }
+}
+
+async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: bool) -> Result<Fetched> {
+    let agent = job.run.ssh.get("default").cloned();
+    let fetch = git::Fetch { address: git::Address::parse(address)?, keep, agent };
+    let checkout = git::checkout(&job.builder.on_disk, fetch).await?;
+    if let Some(wanted) = commit.filter(|wanted| !checkout.commit.starts_with(wanted)) {
+        let found = &checkout.commit;
+        return Err(Error::Request(format!(
+            "ADD {address}: it is the commit {found}, and --checksum wants {wanted}"
+        )));
+    }
+    if checkout.has_submodules {
+        job.tell(Progress::Warning(format!("ADD {address}: {}", git::SUBMODULES)));
+    }
+    Ok(Fetched::Repository { checkout, keep })
+}
+
+async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: bool) -> Result<Fetched> {
     let mut download = job.builder.registry.download(address).await?;
     let name =
         download.name.take().filter(|name| !matches!(name.as_str(), "." | "..") && !name.contains('\0'));
@@ -112,7 +133,7 @@ async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
     let mut digest = [0; 32];
     digest.copy_from_slice(hash.finish().as_ref());
     let found = Digest::from_bytes(digest);
-    if let Some(expected) = remote.checksum.filter(|expected| *expected != found) {
+    if let Some(expected) = checksum.filter(|expected| *expected != found) {
         let message =
             format!("ADD {address}: the file has the digest {found}, and --checksum wants {expected}");
         return Err(Error::Request(message));
@@ -125,5 +146,5 @@ async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
     file.set_modified(modified)
         .and_then(|()| file.set_permissions(std::fs::Permissions::from_mode(0o600)))
         .map_err(io(step()))?;
-    Ok(Fetched { scrap, name, unpack: remote.unpack })
+    Ok(Fetched::File { scrap, name, unpack })
 }

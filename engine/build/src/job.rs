@@ -8,11 +8,12 @@ use std::sync::Arc;
 use tare_dockerfile::{Dockerfile, Globals, Origin, Span, Stages, Word, excerpt};
 use tare_image::{Image, PullRequest};
 use tare_model::{Digest, Platform, Reference};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 use crate::context::Context;
 use crate::error::io;
 use crate::files::Files;
+use crate::lend::Lender;
 use crate::progress::Listener;
 use crate::request::{BuildRequest, NamedContext, Reuse, RunSettings};
 use crate::state::State;
@@ -33,6 +34,8 @@ pub(crate) struct Job {
     pub rest: Rest,
     /// `SOURCE_DATE_EPOCH`: no time in the image is later.
     pub epoch: Option<i64>,
+    /// The images of `--cache-from`, looked for when the first step is not in the cache.
+    pub lenders: OnceCell<Vec<Lender>>,
     listener: Listener,
 }
 
@@ -71,7 +74,7 @@ impl Tree {
     }
 }
 
-fn open_directory(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd> {
     let flags = rustix::fs::OFlags::RDONLY
         | rustix::fs::OFlags::DIRECTORY
         | rustix::fs::OFlags::NOFOLLOW
@@ -108,8 +111,22 @@ impl Job {
         let (credentials, contexts) = (request.credentials, request.contexts);
         let rest = Rest { platform, credentials, contexts, finished, first, total };
         let (run, reuse) = (request.run, request.reuse);
-        let job =
-            Self { builder, file, source, name, stages, globals, context, run, reuse, rest, epoch, listener };
+        let lenders = OnceCell::new();
+        let job = Self {
+            builder,
+            file,
+            source,
+            name,
+            stages,
+            globals,
+            context,
+            run,
+            reuse,
+            rest,
+            epoch,
+            lenders,
+            listener,
+        };
         job.warn();
         Ok((job, target))
     }
@@ -118,12 +135,6 @@ impl Job {
         for warning in &self.file.warnings {
             let line = warning.span.line;
             self.tell(Progress::Warning(format!("{} ({}:{line})", warning.message, self.name)));
-        }
-        if !self.reuse.cache_from.is_empty() {
-            let images = self.reuse.cache_from.join(", ");
-            let message =
-                format!("not supported yet: --cache-from {images}; only this machine's own cache is used");
-            self.tell(Progress::Warning(message));
         }
         let unasked = self.globals.unasked(&self.file);
         if !unasked.is_empty() {
@@ -211,7 +222,7 @@ impl Job {
     }
 
     /// An image that is here, or is fetched.
-    async fn image(&self, name: &str, step: usize, platform: &Platform) -> Result<(Image, State)> {
+    pub(crate) async fn image(&self, name: &str, step: usize, platform: &Platform) -> Result<(Image, State)> {
         let images = self.builder.engine.images();
         let here = images.resolve(name).ok().filter(|image| image.platform().satisfies(platform));
         let image = match here.filter(|_| !self.reuse.pull || name.parse::<Digest>().is_ok()) {

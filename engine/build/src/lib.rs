@@ -3,14 +3,15 @@
 //! - **Owns**: `<data-root>/build` (directories of cache mounts, what a step needs while it runs), the cache of steps.
 //! - **In**: a context as a tar that nobody trusts, a Dockerfile in it, arguments, secrets.
 //! - **Out**: an image with its names; progress, step by step.
-//! - **Leans on**: container to run steps, image and snapshot for layers, store for the cache; dockerfile for the language.
+//! - **Leans on**: container to run steps, image and snapshot for layers, store for the cache; dockerfile for the language; the
+//!   program git where an address is one of git's.
 //! - **Never**: resolves a path of a context, an image or a stage but inside its root, writes a secret to a disk, a log, the
 //!   history or the cache.
 //! - **Invariant**: the key of a step holds everything that can make a difference to what it does, so that what the cache
 //!   gives is what the step would have made; an image appears whole, with its names, or not at all.
 //!
 //! ```text
-//! tar ─context→ Dockerfile ─dockerfile→ stages ─job→ steps, each: key → cache, or run / copy → layer ─→ image
+//! tar, git ─context→ Dockerfile ─dockerfile→ stages ─job→ steps, each: key → cache, or run / copy → layer ─→ image
 //! ```
 
 mod builder;
@@ -21,10 +22,13 @@ mod error;
 mod fetch;
 mod files;
 mod finish;
+mod foreign;
+mod git;
 mod glob;
 mod job;
 mod keep;
 mod key;
+mod lend;
 mod mode;
 mod mounts;
 mod place;

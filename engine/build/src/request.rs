@@ -60,8 +60,13 @@ pub enum Source {
     Archive(BoxStream<'static, io::Result<Bytes>>),
     /// A Dockerfile alone.
     Dockerfile(Vec<u8>),
-    /// An archive or a Dockerfile of the web, by its address.
-    Address(String),
+    /// An archive, a Dockerfile or a git repository by its address.
+    Address {
+        /// `https://…`, `git@…`.
+        address: String,
+        /// An archive of secrets, further contexts and a Dockerfile.
+        beside: Option<BoxStream<'static, io::Result<Bytes>>>,
+    },
 }
 
 /// What may be reused.
@@ -71,7 +76,7 @@ pub struct Reuse {
     pub no_cache: bool,
     /// Images of FROM are asked for at their registry even if they are here.
     pub pull: bool,
-    /// Images whose steps could be taken; only said to be of no use yet.
+    /// Images whose steps may be taken.
     pub cache_from: Vec<String>,
 }
 

@@ -53,6 +53,14 @@ impl RunStep<'_> {
         format!("RUN {told}{}", words.join(" "))
     }
 
+    /// Whether the history tells all that makes a difference, so that another's history can stand for it: it has no mounts,
+    /// and lists of words read alike.
+    pub(crate) fn is_told_whole(&self) -> bool {
+        self.run.mounts.is_empty()
+            && self.run.network == RunNetwork::Default
+            && !matches!(self.run.command, RunCommand::Exec(_))
+    }
+
     /// What it is known by.
     pub(crate) async fn key(&self) -> Result<Digest> {
         if self.run.security == RunSecurity::Insecure {
@@ -82,6 +90,8 @@ impl RunStep<'_> {
 
     /// Runs it; the layer that it made.
     pub(crate) async fn execute(&self) -> Result<LayerUse> {
+        let platform = self.state.platform.clone();
+        crate::blocking(move || crate::foreign::check(&platform)).await?;
         let _running = self.job.builder.steps.acquire().await.map_err(|_| Error::Cancelled)?;
         let engine = &self.job.builder.engine;
         let mut mounted = mounts::prepare(self.job, self.run, &self.state.absolute("")).await?;

@@ -17,7 +17,7 @@ use crate::key::Key;
 use crate::mode::Mode;
 use crate::run::RunStep;
 use crate::state::State;
-use crate::{Error, Progress, Result, fetch, now};
+use crate::{Error, Progress, Result, fetch, git, now};
 
 /// The most bytes of a user or group list that are read for `--chown`.
 const LISTS: u64 = 4 << 20;
@@ -87,21 +87,22 @@ impl Work<'_> {
             Instruction::Run(run) => self.run(run).await?,
             Instruction::Copy(copy) => {
                 let spec = self.copy_spec(copy)?;
-                self.copy(spec, copy.from.as_ref(), &step.text).await?;
+                self.copy(spec, copy.from.as_ref(), "COPY").await?;
             }
             Instruction::Add(add) => {
                 let spec = self.add_spec(add)?;
-                self.copy(spec, None, &step.text).await?;
+                self.copy(spec, None, "ADD").await?;
             }
             Instruction::Workdir(path) => {
                 let path = self.state.absolute(path);
                 self.state.apply(&instruction, &[])?;
-                self.workdir(&path, &step.text).await?;
+                let told = self.state.told(&instruction, &step.text);
+                self.workdir(&path, &told).await?;
             }
             other => {
                 self.scope.admit(other);
                 self.state.apply(other, self.scope.env())?;
-                self.note(step.text.clone()).await?;
+                self.note(self.state.told(other, &step.text)).await?;
             }
         }
         Ok(())
@@ -115,9 +116,8 @@ impl Work<'_> {
         key.add(serde_json::to_vec(&self.state.config).unwrap_or_default());
         key.maybe(self.job.epoch.map(i64::to_be_bytes));
         let key = key.finish();
-        let known = self.find(&key).await?;
-        let created = match known {
-            Some((entry, _)) => entry.created,
+        let created = match self.known(&key, &text).await? {
+            Some((created, _)) => created,
             None => self.keep(&key, &text, None),
         };
         self.state.passed(text, created, None);
@@ -135,8 +135,12 @@ impl Work<'_> {
             proxies: self.scope.proxies().map(owned).collect(),
         };
         let (key, created_by) = (step.key().await?, step.created_by());
-        let (created, layer) = match self.find(&key).await? {
-            Some((entry, Some(layer))) => (entry.created, layer),
+        let known = match step.is_told_whole() {
+            true => self.known(&key, &created_by).await?,
+            false => self.find(&key).await?,
+        };
+        let (created, layer) = match known {
+            Some((created, Some(layer))) => (created, layer),
             _ => {
                 let layer = step.execute().await?;
                 (self.keep(&key, &created_by, Some(&layer)), layer)
@@ -146,7 +150,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn copy(&mut self, spec: CopySpec, from: Option<&Word>, text: &str) -> Result<()> {
+    async fn copy(&mut self, spec: CopySpec, from: Option<&Word>, keyword: &str) -> Result<()> {
         let (spec, job) = (Arc::new(spec), self.job.clone());
         let fetched = fetch::all(&job, &spec.remote).await?;
         let tree = if spec.sources.is_empty() { None } else { Some(job.tree(from).await?) };
@@ -155,7 +159,7 @@ impl Work<'_> {
             let mut from = Vec::new();
             if let Some((tree, what)) = tree {
                 let (files, sources) = (tree.files(&job, what)?, selecting.sources.clone());
-                from.push(From { files, sources, unpack: selecting.unpack });
+                from.push(From { files, sources, unpack: selecting.unpack, commit: None });
             }
             for one in &fetched {
                 from.push(one.from()?);
@@ -168,8 +172,9 @@ impl Work<'_> {
         spec.describe(&mut key);
         key.maybe(self.job.epoch.map(i64::to_be_bytes));
         let key = key.finish();
-        let (created, layer) = match self.find(&key).await? {
-            Some((entry, Some(layer))) => (entry.created, layer),
+        let text = spec.told(keyword, &selection);
+        let (created, layer) = match self.known(&key, &text).await? {
+            Some((created, Some(layer))) => (created, layer),
             _ => {
                 let owner = self.owner(spec.chown.as_deref()).await?;
                 let snapshots = self.job.builder.engine.snapshots().clone();
@@ -178,11 +183,11 @@ impl Work<'_> {
                         spec.copy(&snapshots, std::os::fd::AsFd::as_fd(&root), &selection, owner)
                     })
                     .await?;
-                (self.keep(&key, text, Some(&layer)), layer)
+                (self.keep(&key, &text, Some(&layer)), layer)
             }
         };
         drop(fetched);
-        self.state.passed(text.to_owned(), created, Some(layer));
+        self.state.passed(text, created, Some(layer));
         Ok(())
     }
 
@@ -192,8 +197,8 @@ impl Work<'_> {
         key.maybe(self.state.top().map(|top| top.to_string())).add(path.as_os_str().as_encoded_bytes());
         key.maybe(self.job.epoch.map(i64::to_be_bytes));
         let key = key.finish();
-        let (created, layer) = match self.find(&key).await? {
-            Some((entry, layer)) => (entry.created, layer),
+        let (created, layer) = match self.known(&key, text).await? {
+            Some((created, layer)) => (created, layer),
             None => {
                 let layer = self.make_directory(path).await?;
                 (self.keep(&key, text, layer.as_ref()), layer)
@@ -255,17 +260,29 @@ impl Work<'_> {
         .await
     }
 
-    async fn find(&self, key: &Digest) -> Result<Option<(Entry, Option<LayerUse>)>> {
+    /// When a step was done and what layer it made: by this machine, or by who made an image that lends its steps.
+    async fn known(&self, key: &Digest, told: &str) -> Result<Option<(Timestamp, Option<LayerUse>)>> {
+        if let Some(found) = self.find(key).await? {
+            return Ok(Some(found));
+        }
+        let lent = self.job.lent(&self.state, told).await?;
+        if lent.is_some() {
+            self.job.tell(Progress::Cached(self.step));
+        }
+        Ok(lent)
+    }
+
+    async fn find(&self, key: &Digest) -> Result<Option<(Timestamp, Option<LayerUse>)>> {
         let builder = &self.job.builder;
         if self.job.reuse.no_cache {
             return Ok(None);
         }
-        let found = builder.cache.find(builder.engine.images(), key).await?;
-        if let Some((entry, _)) = &found {
-            builder.cache.touch(key, entry, now());
-            self.job.tell(Progress::Cached(self.step));
-        }
-        Ok(found)
+        let Some((entry, layer)) = builder.cache.find(builder.engine.images(), key).await? else {
+            return Ok(None);
+        };
+        builder.cache.touch(key, &entry, now());
+        self.job.tell(Progress::Cached(self.step));
+        Ok(Some((entry.created, layer)))
     }
 
     /// Remembers a step that was just done; when that was.
@@ -304,18 +321,12 @@ impl Work<'_> {
     fn add_spec(&self, add: &AddFiles<String>) -> Result<CopySpec> {
         let (all, texts) = split(&add.sources);
         let (remote, sources): (Vec<String>, Vec<String>) = all.into_iter().partition(|one| is_remote(one));
-        if let Some(address) = remote.iter().find(|one| fetch::is_git(one)) {
-            return Err(Error::NotSupported(format!("ADD {address}: clone it in a RUN")));
-        }
-        let checksum = add.checksum.as_deref().map(str::parse::<Digest>).transpose();
-        let checksum = checksum.map_err(|why| Error::Request(format!("ADD --checksum: {why}")))?;
-        if checksum.is_some() && (remote.len() != 1 || !sources.is_empty()) {
+        if add.checksum.is_some() && (remote.len() != 1 || !sources.is_empty()) {
             return Err(Error::Request(
                 "ADD --checksum is for one address, and for no local file".to_owned(),
             ));
         }
-        let unpack = add.unpack == Some(true);
-        let remote = remote.into_iter().map(|address| Remote { address, checksum, unpack }).collect();
+        let remote = remote.into_iter().map(|address| self::remote(add, address)).collect::<Result<_>>()?;
         Ok(CopySpec {
             sources,
             remote,
@@ -344,6 +355,23 @@ fn split(sources: &[Source<String>]) -> (Vec<String>, Vec<(String, String)>) {
     (paths, texts)
 }
 
+fn remote(add: &AddFiles<String>, address: String) -> Result<Remote> {
+    let refused = |why: String| Error::Request(format!("ADD --checksum: {why}"));
+    if git::is_git(&address) {
+        let commit = add.checksum.as_deref().map(|text| {
+            let hex = text.len() >= 7 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let commit = hex.then(|| text.to_ascii_lowercase());
+            commit.ok_or_else(|| {
+                refused(format!("{text:?} is no commit: seven hexadecimal digits or more are wanted"))
+            })
+        });
+        return Ok(Remote::Repository { address, commit: commit.transpose()?, keep: add.keep_git_dir });
+    }
+    let checksum = add.checksum.as_deref().map(str::parse::<Digest>).transpose();
+    let checksum = checksum.map_err(|why| refused(why.to_string()))?;
+    Ok(Remote::File { address, checksum, unpack: add.unpack == Some(true) })
+}
+
 fn is_directory(destination: &str) -> bool {
     destination.ends_with('/') || matches!(destination, "." | "..") || destination.ends_with("/.")
 }
@@ -351,7 +379,7 @@ fn is_directory(destination: &str) -> bool {
 fn is_remote(source: &str) -> bool {
     source.starts_with("http://")
         || source.starts_with("https://")
-        || fetch::is_git(source) && source.contains([':', '@'])
+        || git::is_git(source) && source.contains([':', '@'])
 }
 
 /// A writable layer that goes with this value, unless it has become a read-only one.

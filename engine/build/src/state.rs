@@ -155,6 +155,21 @@ impl State {
         Ok(())
     }
 
+    /// An instruction without files as the history tells it: with its variables replaced where they make a difference to what
+    /// comes after it.
+    pub(crate) fn told(&self, instruction: &Instruction<String>, text: &str) -> String {
+        let pairs = |pairs: &[(String, String)]| {
+            pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>()
+        };
+        match instruction {
+            Instruction::Env(variables) => format!("ENV{}", pairs(variables)),
+            Instruction::Label(labels) => format!("LABEL{}", pairs(labels)),
+            Instruction::User(user) => format!("USER {user}"),
+            Instruction::Workdir(_) => format!("WORKDIR {}", self.config.working_dir),
+            _ => text.to_owned(),
+        }
+    }
+
     fn health(&self, check: &Healthcheck) -> HealthConfig {
         let Healthcheck::Probe { command, interval, timeout, start_period, start_interval, retries } = check
         else {

@@ -109,3 +109,47 @@ fn a_moment_that_is_given_makes_the_same_image_each_time() -> Result<()> {
     assert_eq!(site.shell("stat -c %Y /made/here/file /data | sort -u")?, "1700000000");
     Ok(())
 }
+
+/// What another machine has built and shipped stands for steps that this one would have to do, for who names it.
+#[test]
+fn an_image_lends_its_steps_to_who_names_it() -> Result<()> {
+    const NAME: &str = "127.0.0.1:5000/lent:1";
+    let mut site = Site::new()?;
+    site.file("data", "one")?;
+    let text = "FROM IMAGE\nARG A=x\nENV B=$A\nWORKDIR /w\nCOPY --chmod=600 data /data\n\
+        RUN cat /proc/sys/kernel/random/uuid > /when\nRUN [\"touch\", \"/exec\"]\nCMD [\"sh\"]\n";
+    site.built(text)?;
+    let (id, when) = (site.id()?, site.shell("cat /when")?);
+    site.world.docker(&["tag", "built", NAME])?.ok();
+    site.world.docker(&["push", "-q", NAME])?.ok();
+    // An empty data root, as on another machine.
+    site.world.stop_daemon();
+    std::fs::remove_dir_all(site.world.dir().join("data"))?;
+    site.world.start_daemon(&[])?;
+    assert_eq!(
+        cached(&site, &["--cache-from", NAME])?,
+        5,
+        "all before the list of words, which could be read otherwise"
+    );
+    assert_eq!(site.shell("cat /when")?, when);
+    assert_eq!(site.shell("stat -c %a /data")?, "600");
+    // Who does not name it does not get what it lent, but the layers that were done here.
+    assert_eq!(cached(&site, &[])?, 0);
+    assert_ne!(site.shell("cat /when")?, when);
+    site.world.stop_daemon();
+    std::fs::remove_dir_all(site.world.dir().join("data"))?;
+    site.world.start_daemon(&[])?;
+    site.dockerfile(&text.replace("[\"touch\", \"/exec\"]", "touch /exec").replace("IMAGE", &site.image))?;
+    for (words, hits) in
+        [(&["--cache-from", NAME, "--build-arg", "A=y"][..], 1), (&["--no-cache", "--cache-from", NAME], 0)]
+    {
+        assert_eq!(cached(&site, words)?, hits, "{words:?}");
+    }
+    site.file("data", "two")?;
+    assert_eq!(cached(&site, &["--cache-from", NAME])?, 3, "all before the copy of other bytes");
+    site.file("data", "three")?;
+    let warned = site.build(&["--cache-from", "127.0.0.1:5000/none:1"])?;
+    assert!(warned.ok().contains("--cache-from 127.0.0.1:5000/none:1: "), "{warned:?}");
+    assert_ne!(site.id()?, id);
+    Ok(())
+}

@@ -128,7 +128,7 @@ fn add_fetches_and_believes_only_the_bytes() -> Result<()> {
     assert!(said.contains("Successfully tagged"), "{said}");
     assert_eq!(site.shell("cat /x")?, "far");
     let said = site.post("remote=https://127.0.0.1:8000/a.git", b"")?;
-    assert!(said.contains("not supported yet"), "{said}");
+    assert!(said.contains("git fetch https://127.0.0.1:8000/a.git"), "{said}");
     // The same length, and the date of the first: what it says of itself is the same.
     let date = std::fs::metadata(served.join("file.txt"))?.modified()?;
     std::fs::write(served.join("file.txt"), "two")?;
@@ -142,7 +142,7 @@ fn add_fetches_and_believes_only_the_bytes() -> Result<()> {
         ("FROM IMAGE\nADD http://127.0.0.1:8000/missing /x\n", "404"),
         ("FROM IMAGE\nADD http://127.0.0.1:9/x /x\n", "refused"),
         ("FROM IMAGE\nADD http://127.0.0.1:8000/ /x\n", "names no file"),
-        ("FROM IMAGE\nADD https://127.0.0.1:8000/a.git /x\n", "not supported yet"),
+        ("FROM IMAGE\nADD https://127.0.0.1:8000/a.git /x\n", "git fetch"),
     ] {
         site.dockerfile(text)?;
         let failed = site.build(&[])?;

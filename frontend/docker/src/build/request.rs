@@ -34,7 +34,11 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         exports: exports(query)?,
     };
     match parameter::text(query, "remote").filter(|address| *address != "client-session") {
-        Some(address) => wanted.source = Source::Address(address.to_owned()),
+        Some(address) => {
+            let address = address.to_owned();
+            let beside = if request.has_body() { Some(request.body_stream()) } else { None };
+            wanted.source = Source::Address { address, beside };
+        }
         None if request.has_body() => wanted.source = Source::Archive(request.body_stream()),
         None => {}
     }

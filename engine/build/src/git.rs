@@ -1,0 +1,117 @@
+//! Files out of git repositories, fetched by the program `git` of this machine. It is given nothing to believe: no
+//! configuration but ours, no hooks, no helpers for passwords, no protocol but four, and never a word that looks like a flag.
+
+mod address;
+mod program;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use tare_sys::path::open_in_root;
+
+use crate::error::io;
+use crate::files::within;
+use crate::scratch::{Scrap, Scratch};
+use crate::{Error, Result, blocking};
+
+pub(crate) use address::{Address, is_git};
+use program::Program;
+
+/// What is told of a repository that names others.
+pub(crate) const SUBMODULES: &str =
+    "submodules are not fetched, their directories are empty: fetch them with git and send the directory";
+
+/// What a fetch may lean on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fetch {
+    pub address: Address,
+    /// Whether `.git` stays.
+    pub keep: bool,
+    /// The agent for ssh.
+    pub agent: Option<PathBuf>,
+}
+
+/// The files of a commit. They go with this value.
+#[derive(Debug)]
+pub(crate) struct Checkout {
+    root: OwnedFd,
+    /// Where they stand, for mounts.
+    pub path: PathBuf,
+    /// Its name in hexadecimal digits.
+    pub commit: String,
+    /// Whether it names other repositories, whose files are not there.
+    pub has_submodules: bool,
+    _scrap: Arc<Scrap>,
+}
+
+impl Checkout {
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    pub(crate) fn try_clone_root(&self) -> Result<OwnedFd> {
+        self.root.try_clone().map_err(io("open a repository's files again"))
+    }
+}
+
+/// Fetches one commit with nothing of what came before it, where the server can do that. Dropping the future ends git.
+pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout> {
+    let scrap = Arc::new(scratch.scrap()?);
+    let tree = scrap.path().join("tree");
+    std::fs::create_dir(&tree).map_err(io("make a directory"))?;
+    let program = Program::find(&fetch, scrap.path())?;
+    let (url, wanted) = (fetch.address.url.as_str(), fetch.address.reference.as_deref());
+    program.run(&["init", "-q", "--template="]).await?;
+    let wanted = wanted.unwrap_or("HEAD");
+    let shallow = ["fetch", "-q", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, wanted];
+    let (checked, first) = match program.run(&shallow).await {
+        Ok(()) => ("FETCH_HEAD", None),
+        Err(why) => {
+            // A server that has no shallow answers, or gives away no commit that it does not name.
+            let all =
+                ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/tare/head"];
+            let whole = ["fetch", "-q", "--no-tags", "--no-recurse-submodules", "--", url];
+            if program.run(&[&whole[..], &all].concat()).await.is_err() {
+                return Err(why);
+            }
+            (if wanted == "HEAD" { "refs/tare/head" } else { wanted }, Some(why))
+        }
+    };
+    let out = ["checkout", "-q", "--detach", "--no-recurse-submodules"];
+    let remote = format!("refs/remotes/origin/{checked}");
+    if let Err(why) = program.run(&[&out[..], &[checked, "--"]].concat()).await
+        && program.run(&[&out[..], &[&remote, "--"]].concat()).await.is_err()
+    {
+        // What was asked for is not there, which the server has said better.
+        return Err(first.unwrap_or(why));
+    }
+    drop(program);
+    blocking(move || settle(scrap, &tree, &fetch)).await
+}
+
+fn settle(scrap: Arc<Scrap>, tree: &Path, fetch: &Fetch) -> Result<Checkout> {
+    let git = tree.join(".git");
+    let head = std::fs::read_to_string(git.join("HEAD")).map_err(io("read which commit was fetched"))?;
+    let commit = head.trim().to_owned();
+    if commit.len() < 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Error::Request(format!("{}: git has checked out no commit", fetch.address.url)));
+    }
+    if fetch.keep {
+        // It says from where and when it was fetched.
+        for name in ["FETCH_HEAD", "logs"].map(|name| git.join(name)) {
+            let _ = std::fs::remove_file(&name).or_else(|_| std::fs::remove_dir_all(&name));
+        }
+    } else {
+        std::fs::remove_dir_all(&git).map_err(io("remove what git keeps"))?;
+    }
+    let top = crate::job::open_directory(tree)?;
+    let has_submodules = tree.join(".gitmodules").symlink_metadata().is_ok();
+    let directory = &fetch.address.directory;
+    let root = open_in_root(top.as_fd(), directory, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|why| {
+        Error::Request(format!("{}: {} in the repository: {why}", fetch.address.url, directory.display()))
+    })?;
+    let path = within(tree, &root)?;
+    Ok(Checkout { root, path, commit, has_submodules, _scrap: scrap })
+}

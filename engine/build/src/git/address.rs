@@ -1,0 +1,107 @@
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+/// A repository, what of it, and where in it: `URL#REF:DIRECTORY`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub url: String,
+    /// A branch, a tag or a commit; absent = what the repository itself says.
+    pub reference: Option<String>,
+    /// From the repository's root.
+    pub directory: PathBuf,
+}
+
+/// Whether an address is one of git's.
+pub(crate) fn is_git(source: &str) -> bool {
+    let path = source.split('#').next().unwrap_or_default();
+    let known = ["git@", "git://", "ssh://"].iter().any(|prefix| source.starts_with(prefix));
+    known || path.ends_with(".git") || source.starts_with("github.com/")
+}
+
+impl Address {
+    /// Takes an address apart. What git could take for a flag, a helper or a pattern is refused.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let refused = |why: &str| Error::Request(format!("the git address {text:?}: {why}"));
+        let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
+        let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
+        let url = if url.starts_with("github.com/") { format!("https://{url}") } else { url.to_owned() };
+        if url.chars().any(|c| c.is_control() || c.is_whitespace()) || url.contains("::") {
+            return Err(refused("it holds what no address holds"));
+        }
+        let host = match url.split_once("://") {
+            Some(("https" | "http" | "git" | "ssh", rest)) => rest.split('/').next().unwrap_or_default(),
+            Some(_) => return Err(refused("only https, http, ssh and git are understood")),
+            // As scp(1) writes it: user@host:path.
+            None => url
+                .split_once(':')
+                .map(|(host, _)| host)
+                .filter(|host| host.contains('@'))
+                .unwrap_or_default(),
+        };
+        let host = host.rsplit('@').next().unwrap_or_default();
+        if host.is_empty() || host.starts_with('-') || url.starts_with('-') {
+            return Err(refused("it names no host"));
+        }
+        let plain =
+            |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | '@' | '=' | ',');
+        if !reference.chars().all(plain) || reference.starts_with(['-', '+', '/']) || reference.contains("..")
+        {
+            return Err(refused(&format!("{reference:?} is neither branch, tag nor commit")));
+        }
+        let reference = (!reference.is_empty()).then(|| reference.to_owned());
+        let directory = crate::state::clean(directory.as_ref());
+        Ok(Self { url, reference, directory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_apart() {
+        for (text, url, reference, directory) in [
+            ("https://h/a.git", "https://h/a.git", None, "/"),
+            ("https://h/a.git#v1.2:sub/dir", "https://h/a.git", Some("v1.2"), "/sub/dir"),
+            ("git@h:a/b.git#main", "git@h:a/b.git", Some("main"), "/"),
+            ("ssh://u@h:22/a#:x", "ssh://u@h:22/a", None, "/x"),
+            ("github.com/a/b#feature/x", "https://github.com/a/b", Some("feature/x"), "/"),
+            ("git://h/a#r:../../etc", "git://h/a", Some("r"), "/etc"),
+        ] {
+            let parsed = Address::parse(text).unwrap();
+            assert!(is_git(text), "{text}");
+            assert_eq!((parsed.url.as_str(), parsed.reference.as_deref()), (url, reference), "{text}");
+            assert_eq!(parsed.directory, std::path::Path::new(directory), "{text}");
+        }
+        for plain in ["https://h/a.tar.gz", "http://h/Dockerfile", "file.txt"] {
+            assert!(!is_git(plain), "{plain}");
+        }
+    }
+
+    /// CVE-2017-1000117 (`ssh://-oProxyCommand=…`) and its like: nothing becomes a flag, a helper or another protocol.
+    #[test]
+    fn what_would_steer_git_is_refused() {
+        for bad in [
+            "ssh://-oProxyCommand=id/a.git",
+            "git@-oProxyCommand=id:a.git",
+            "-u./x:a.git",
+            "--upload-pack=id.git",
+            "ext::sh -c id.git",
+            "ext::id.git",
+            "file:///etc/a.git",
+            "/etc/a.git",
+            "fd::7/a.git",
+            "https:///a.git",
+            "https://h/a b.git",
+            "https://h/a\n.git",
+            "https://h/a.git#--upload-pack=id",
+            "https://h/a.git#+refs/*",
+            "https://h/a.git#a..b",
+            "https://h/a.git#a b",
+            "https://h/a.git#HEAD^{/x}",
+        ] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The program itself: found, started and ended.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+
+use super::Fetch;
+use crate::error::io;
+use crate::{Error, Result, blocking};
+
+/// Where programs are when nobody says.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// What is passed on: how the world is reached, and which authorities are believed.
+const KEPT: [&str; 12] = [
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+    "GIT_EXEC_PATH",
+];
+/// No configuration of the machine or a user, no question at a terminal, nothing but these protocols (git(1)).
+const SET: [&str; 8] = [
+    "LC_ALL=C",
+    "GIT_CONFIG_NOSYSTEM=1",
+    "GIT_CONFIG_GLOBAL=/dev/null",
+    "GIT_TERMINAL_PROMPT=0",
+    "GIT_ALLOW_PROTOCOL=https:http:ssh:git",
+    "GIT_PROTOCOL_FROM_USER=0",
+    "GIT_LFS_SKIP_SMUDGE=1",
+    "GIT_SSH_COMMAND=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes",
+];
+/// A repository's own configuration is ours: it is made empty here, and what is fetched cannot write to it.
+const CONFIGURED: [&str; 9] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "credential.helper=",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=60",
+];
+/// Bytes of what git says that are shown.
+const SAID: usize = 2000;
+
+pub(super) struct Program {
+    git: CString,
+    env: Vec<CString>,
+    /// `scrap/tree` is the repository, `scrap/said` what git says.
+    scrap: PathBuf,
+    url: String,
+}
+
+impl Program {
+    pub(super) fn find(fetch: &Fetch, scrap: &Path) -> Result<Self> {
+        Self::find_in(&std::env::var_os("PATH").unwrap_or_else(|| PATH.into()), fetch, scrap)
+    }
+
+    fn find_in(path: &OsStr, fetch: &Fetch, scrap: &Path) -> Result<Self> {
+        let url = fetch.address.url.clone();
+        let is_program = |place: &PathBuf| {
+            use std::os::unix::fs::PermissionsExt;
+            place.is_absolute()
+                && place
+                    .metadata()
+                    .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+        };
+        let git = std::env::split_paths(path).map(|directory| directory.join("git")).find(is_program);
+        let git = git.ok_or_else(|| {
+            Error::Request(format!(
+                "{url}: the program git is needed on the daemon's machine and is not in its PATH: install it, or clone the repository yourself and send the directory"
+            ))
+        })?;
+        let mut env: Vec<CString> = SET.iter().map(|text| word(text.as_ref())).collect::<Result<_>>()?;
+        let mut add = |name: &str, value: &OsStr| -> Result<()> {
+            env.push(word(OsStr::from_bytes(&[name.as_bytes(), b"=", value.as_bytes()].concat()))?);
+            Ok(())
+        };
+        add("PATH", path)?;
+        add("HOME", scrap.as_os_str())?;
+        for name in KEPT {
+            std::env::var_os(name).map_or(Ok(()), |value| add(name, &value))?;
+        }
+        fetch.agent.as_ref().map_or(Ok(()), |agent| add("SSH_AUTH_SOCK", agent.as_os_str()))?;
+        Ok(Self { git: word(git.as_os_str())?, env, scrap: scrap.to_owned(), url })
+    }
+
+    /// Runs git in the repository to its end.
+    pub(super) async fn run(&self, words: &[&str]) -> Result<()> {
+        let said = self.scrap.join("said");
+        let child = self.start(words, &said)?;
+        let pid = child.0;
+        let wait = move || {
+            let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+            Ok(ended.map_err(io("wait for git"))?.and_then(|ended| ended.exit_status()))
+        };
+        let code = blocking(wait).await?;
+        drop(child);
+        if code == Some(0) {
+            return Ok(());
+        }
+        let said = std::fs::read(&said).unwrap_or_default();
+        let said =
+            String::from_utf8_lossy(&said[said.len().saturating_sub(SAID)..]).trim().replace('\r', "\n");
+        let said = if said.is_empty() { "it ended without a word".to_owned() } else { said };
+        Err(Error::Request(format!("git {} {}: {said}", words[0], self.url)))
+    }
+
+    fn start(&self, words: &[&str], said: &Path) -> Result<Child> {
+        let mut args = vec![word("git".as_ref())?, word("-C".as_ref())?];
+        args.push(word(self.scrap.join("tree").as_os_str())?);
+        for setting in CONFIGURED {
+            args.extend([word("-c".as_ref())?, word(setting.as_ref())?]);
+        }
+        for text in words {
+            args.push(word(text.as_ref())?);
+        }
+        let stderr = File::create(said).map_err(io("make a file for what git says"))?;
+        let program = tare_sys::spawn::Program {
+            path: &self.git,
+            args: &args,
+            env: &self.env,
+            stderr: stderr.as_fd(),
+            fds: &[],
+        };
+        let pid = tare_sys::spawn::spawn(&program).map_err(io("start git"))?;
+        Pid::from_raw(pid).map(Child).ok_or(Error::Cancelled)
+    }
+}
+
+fn word(text: &OsStr) -> Result<CString> {
+    let refused = |_| Error::Request("a word for git holds a zero byte".to_owned());
+    CString::new(text.as_bytes()).map_err(refused)
+}
+
+/// Git and what it has started, a session of its own. All of it ends with this value; its number is nobody else's before.
+struct Child(Pid);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let pid = self.0;
+        let _ = kill_process_group(pid, Signal::KILL);
+        let reap = move || {
+            let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(reap)),
+            Err(_) => reap(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_without_git_is_told_what_to_do() {
+        let nowhere = tempfile::tempdir().unwrap();
+        std::fs::write(nowhere.path().join("git"), "not to be executed").unwrap();
+        for path in [nowhere.path().as_os_str(), "".as_ref(), "relative:.".as_ref()] {
+            let refused = Program::find_in(path, &Fetch::default(), nowhere.path());
+            let said = refused.map(drop).unwrap_err().to_string();
+            assert!(said.contains("the program git is needed on the daemon's machine"), "{said}");
+        }
+    }
+}
