@@ -6,6 +6,7 @@ mod files;
 mod git;
 mod real;
 mod run;
+mod ship;
 
 use std::path::{Path, PathBuf};
 

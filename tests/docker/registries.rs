@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use tare_tests::{World, binaries, capture, until};
 
 /// A server that a test started.
-struct Served(Child);
+pub(crate) struct Served(Child);
 
 impl Drop for Served {
     fn drop(&mut self) {
@@ -17,7 +17,7 @@ impl Drop for Served {
 }
 
 /// Runs a server until the value is dropped; it is there when it answers on its port.
-fn served(world: &World, mut command: Command, port: u16) -> Result<Served> {
+pub(crate) fn served(world: &World, mut command: Command, port: u16) -> Result<Served> {
     let log = std::fs::File::create(world.dir().join(format!("served-{port}.log")))?;
     let command = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let served = Served(command.spawn()?);
@@ -30,7 +30,7 @@ fn served(world: &World, mut command: Command, port: u16) -> Result<Served> {
 }
 
 /// `tare registry serve` on a port of the world.
-fn ours(world: &World, port: u16, more: &[&str]) -> Result<Served> {
+pub(crate) fn ours(world: &World, port: u16, more: &[&str]) -> Result<Served> {
     let tare = binaries()?.join("tare");
     let mut command = world.command(&tare.to_string_lossy());
     command.args(["registry", "serve", "--addr", &format!("127.0.0.1:{port}"), "--root"]);
@@ -88,10 +88,10 @@ fn digest(world: &World, reference: &str) -> Result<String> {
 }
 
 /// An authority, and a certificate of it for 127.0.0.1, for servers and clients alike.
-struct Certificates(PathBuf);
+pub(crate) struct Certificates(PathBuf);
 
 impl Certificates {
-    fn make(dir: &Path) -> Result<Self> {
+    pub(crate) fn make(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let script = "set -e
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=authority -addext basicConstraints=critical,CA:TRUE
@@ -102,13 +102,13 @@ openssl x509 -req -in own.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out own.
         Ok(Self(dir.to_owned()))
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(crate) fn file(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
 
 /// A world whose daemon has a configuration file, and so a directory of certificates beside it.
-fn world_with_certificates() -> Result<(World, PathBuf, Certificates)> {
+pub(crate) fn world_with_certificates() -> Result<(World, PathBuf, Certificates)> {
     let mut world = World::new()?;
     let (conf, made) = (world.dir().join("conf"), Certificates::make(&world.dir().join("made"))?);
     std::fs::create_dir_all(conf.join("certs.d"))?;

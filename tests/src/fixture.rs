@@ -47,6 +47,24 @@ pub fn debian_image() -> Result<String> {
     .map(|dir| format!("oci:{}/layout:web", dir.display()))
 }
 
+/// A Debian image of one layer with a C compiler in it, as `oci:DIR:cc`.
+pub fn compiler_image() -> Result<String> {
+    cached("compiler", |dir| {
+        let (layout, tar) = (dir.join("layout"), dir.join("base.tar"));
+        let image = format!("{}:cc", layout.display());
+        let mut bootstrap = Command::new("mmdebstrap");
+        run(bootstrap
+            .args(["--quiet", "--variant=minbase", "--include=gcc,libc6-dev", "bookworm"])
+            .arg(&tar))?;
+        start_layout(&layout, &image)?;
+        run(Command::new("umoci").args(["raw", "add-layer", "--image", &image]).arg(&tar))?;
+        std::fs::remove_file(&tar)?;
+        let path = "--config.env=PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        run(Command::new("umoci").args(["config", "--image", &image, path]))
+    })
+    .map(|dir| format!("oci:{}/layout:cc", dir.display()))
+}
+
 /// A 2 MB image of one static busybox, as `oci:DIR:bb`.
 pub fn busybox_image() -> Result<String> {
     cached("busybox", |dir| {

@@ -29,8 +29,13 @@ impl Leftovers {
         found.extend(
             rules.out.lines().filter(|l| l.contains("elements")).map(|l| format!("nft: {}", l.trim())),
         );
-        for folder in ["exec/containers", "data/content/ingest", "data/snapshots/writable", "data/containers"]
-        {
+        for folder in [
+            "exec/containers",
+            "data/content/ingest",
+            "data/snapshots/writable",
+            "data/containers",
+            "data/build/tmp",
+        ] {
             found.extend(
                 entries(&Path::new(&dir).join(folder)).map(|path| format!("file: {}", path.display())),
             );

@@ -17,7 +17,7 @@ mod terminal;
 mod world;
 
 pub use daemon::{Daemon, binaries};
-pub use fixture::{busybox_image, debian_image};
+pub use fixture::{busybox_image, compiler_image, debian_image};
 pub use leftovers::Leftovers;
 pub use netns::Netns;
 pub use ran::{Ran, capture, capture_with_input};

@@ -193,3 +193,94 @@ fn a_daemon_may_be_killed_at_any_moment() -> Result<()> {
     assert_eq!(site.shell("cmp /data /data2 && cmp /data /data3 && echo whole")?, "whole");
     Ok(())
 }
+
+/// Killed at ever later moments of a prune: what is left is whole, and the next prune finishes.
+#[test]
+fn a_daemon_may_be_killed_while_it_prunes() -> Result<()> {
+    let mut site = Site::new()?;
+    site.file("data", vec![b'x'; 3 << 20])?;
+    let text = "FROM IMAGE\nCOPY data /data\nRUN cp /data /data2\nRUN --mount=type=cache,target=/c cp /data /c/data && cp /data /data3\n";
+    for wait in [0_u64, 1, 2, 4, 8, 16, 32] {
+        site.dockerfile(text)?;
+        site.build(&[])?.ok();
+        site.world.docker(&["rmi", "built"])?.ok();
+        let mut curl = site.world.command("curl");
+        curl.args(["-s", "-X", "POST", "--unix-socket"])
+            .arg(site.world.daemon().socket())
+            .arg("http://tare/build/prune");
+        let mut client = curl.stdout(std::process::Stdio::null()).spawn()?;
+        std::thread::sleep(Duration::from_millis(wait));
+        site.world.kill_daemon();
+        client.wait()?;
+        site.world.start_daemon(&[])?;
+        site.world.assert_clean(&[])?;
+        site.build(&[])?.ok();
+        assert_eq!(site.shell("cmp /data /data2 && cmp /data /data3 && echo whole")?, "whole", "{wait} ms");
+        site.world.docker(&["rmi", "built"])?.ok();
+    }
+    assert_eq!(site.world.api("POST", "/build/prune", None)?.0, 200);
+    let count =
+        |name: &str| Ok::<_, anyhow::Error>(site.world.dir().join("data").join(name).read_dir()?.count());
+    assert_eq!((count("snapshots/layers")?, count("build/mounts")?), (1, 0), "only the base is left");
+    Ok(())
+}
+
+#[test]
+fn a_dockerfile_without_end_is_refused_before_it_is_read() -> Result<()> {
+    let site = Site::new()?;
+    let mut text = format!("FROM {}\n", site.image).into_bytes();
+    text.resize(100 << 20, b'#');
+    let said = site.post("", &archive(&[("Dockerfile", Regular, "", &text)])?)?;
+    assert!(said.contains("more than 16777216 bytes"), "{}", &said[..said.len().min(500)]);
+    std::fs::create_dir_all(site.directory())?;
+    std::fs::write(site.directory().join("Dockerfile"), &text)?;
+    let refused = site.world.tare(&["build", &site.directory().to_string_lossy()])?;
+    assert!(refused.code != 0 && refused.err.len() < 2000, "{}", refused.err.len());
+    site.world.assert_clean(&[])
+}
+
+/// Rules that would take the Dockerfile away, lead out, or are no rules.
+#[test]
+fn rules_of_what_is_left_out_lead_nowhere() -> Result<()> {
+    let site = Site::new()?;
+    let precious = site.world.dir().join("precious");
+    std::fs::create_dir_all(&precious)?;
+    std::fs::write(precious.join("file"), "precious")?;
+    let outside = precious.to_str().unwrap_or_default().to_owned();
+    let dockerfile = format!("FROM {}\nCOPY . /all\nRUN ls -A /all > /seen\n", site.image).into_bytes();
+    for (rules, seen) in [
+        ("*\n".to_owned(), ""),
+        (format!("{outside}\n../precious\n../../*\nlink/file\n"), "Dockerfile\nlink\n"),
+        ("link/**\n!link/file\n".to_owned(), ".dockerignore\nDockerfile\nlink\n"),
+        ("**\n!Dockerfile\n".to_owned(), "Dockerfile\n"),
+    ] {
+        let body = archive(&[
+            ("Dockerfile", Regular, "", &dockerfile),
+            (".dockerignore", Regular, "", rules.as_bytes()),
+            ("link", Symlink, &outside, b""),
+        ])?;
+        let said = site.post("t=built", &body)?;
+        assert!(
+            said.contains("Successfully tagged") || (seen.is_empty() && said.contains("error")),
+            "{rules}: {said}"
+        );
+        assert_eq!(std::fs::read_to_string(precious.join("file"))?, "precious", "{rules}");
+        if said.contains("Successfully") {
+            let got = site.shell("cat /seen")?;
+            assert!(
+                seen.trim_end().lines().all(|name| got.lines().any(|line| line == name)),
+                "{rules}: {got}"
+            );
+            assert!(!got.lines().any(|line| line == "file"), "{rules}: {got}");
+        }
+    }
+    for bad in ["[\n", "!\n"] {
+        let body = archive(&[
+            ("Dockerfile", Regular, "", &dockerfile),
+            (".dockerignore", Regular, "", bad.as_bytes()),
+        ])?;
+        let said = site.post("", &body)?;
+        assert!(said.contains(".dockerignore") && !said.contains("Successfully"), "{bad}: {said}");
+    }
+    Ok(())
+}
