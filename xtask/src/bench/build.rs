@@ -1,10 +1,10 @@
 //! A build of FROM, COPY and three RUN, cold and cached.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use tare_tests::{World, docker_cli};
+use tare_tests::{World, docker_cli, unpacked_docker};
 
 use super::measure::{Contender, race};
 use super::peers::{Dockerd, Podman};
@@ -27,6 +27,19 @@ pub(super) fn run(world: &World, image: &str, dockerd: Option<&Dockerd>, runs: u
     Ok(())
 }
 
+/// A docker command line that speaks BuildKit's protocol without the plugin buildx: one older than 23.
+fn buildkit_cli() -> Option<String> {
+    let old = |path: &std::path::PathBuf| {
+        let told = Command::new(path).arg("--version").output().ok()?.stdout;
+        let major =
+            String::from_utf8(told).ok()?.split(' ').nth(2)?.split('.').next()?.parse::<u32>().ok()?;
+        (major < 23).then_some(())
+    };
+    let places = [PathBuf::from("/usr/bin/docker"), unpacked_docker().join("usr/bin/docker")];
+    let found = places.into_iter().find(|path| old(path).is_some())?;
+    found.to_str().map(str::to_owned)
+}
+
 fn contenders<'a>(
     world: &'a World,
     dockerd: Option<&'a Dockerd>,
@@ -44,6 +57,14 @@ fn contenders<'a>(
     if let Some(dockerd) = dockerd {
         let classic = move || Ok(build(dockerd.command(world)?));
         all.push(Contender::new("docker CLI on dockerd, classic", classic));
+        if buildkit_cli().is_some() {
+            let buildkit = move || {
+                let mut command = build(dockerd.command_of(world, &buildkit_cli().unwrap_or_default()));
+                command.env("DOCKER_BUILDKIT", "1");
+                Ok(command)
+            };
+            all.push(Contender::new("docker CLI on dockerd, BuildKit", buildkit));
+        }
     }
     if let Some(podman) = Podman::find(world) {
         all.push(Contender::new("buildah", move || {

@@ -43,11 +43,15 @@ impl Dockerd {
     }
 
     pub(super) fn command(&self, world: &World) -> Result<Command> {
-        let mut command = world.command(&docker_cli().context("the docker command line is there")?);
+        Ok(self.command_of(world, &docker_cli().context("the docker command line is there")?))
+    }
+
+    /// The same by a docker command line of one's choice.
+    pub(super) fn command_of(&self, world: &World, docker: &str) -> Command {
+        let mut command = world.command(docker);
+        let host = format!("unix://{}", self.dir.join("sock").display());
+        command.env("DOCKER_HOST", host).env("HOME", &self.dir);
         command
-            .env("DOCKER_HOST", format!("unix://{}", self.dir.join("sock").display()))
-            .env("HOME", &self.dir);
-        Ok(command)
     }
 
     /// KiB, dockerd and its containerd.
