@@ -164,8 +164,10 @@ pub(crate) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Resu
     };
     let id = made.id;
     change(images, move |images, index| {
-        images.content.write(&made.id, &made.config_bytes)?;
-        images.content.write(&made.manifest_digest, &made.manifest_bytes)?;
+        let documents = [(made.id, &made.config_bytes), (made.manifest_digest, &made.manifest_bytes)];
+        // A build that has changed nothing makes the image that is here.
+        let missing = documents.iter().filter(|(digest, _)| !images.content.has(digest));
+        missing.into_iter().try_for_each(|(digest, bytes)| images.content.write(digest, bytes))?;
         images.content.sync()?;
         let layers =
             request.layers.iter().map(|layer| Layer { chain: layer.chain, size: layer.size }).collect();
