@@ -57,6 +57,9 @@ fn our_registry_is_one_for_every_client() -> Result<()> {
         run(&["push", "-a", "-q", &format!("127.0.0.1:5001/by/{client}")])?.ok();
         run(&["rmi", "-f", &name, &format!("127.0.0.1:5001/by/{client}:v2")])?.ok();
         run(&["pull", "-a", "-q", &format!("127.0.0.1:5001/by/{client}")])?.ok();
+        // Names of other repositories that the same image has are none of the question.
+        let listed = run(&["images", "-q", &format!("127.0.0.1:5001/by/{client}")])?;
+        assert_eq!(listed.ok().lines().count(), 2, "{client}: {listed:?}");
         for tag in ["v1", "v2"] {
             run(&["inspect", "--format", "{{.Id}}", &format!("127.0.0.1:5001/by/{client}:{tag}")])?.ok();
         }

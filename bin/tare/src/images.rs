@@ -92,34 +92,33 @@ struct Named {
     digest: String,
 }
 
-/// The lines that an image has: one a tag, else one a repository, else one of no name at all.
+/// The lines that an image has: one a tag, one a repository that has no tag, else one of no name at all.
 fn named(image: &ImageSummary, digests: bool) -> Vec<Named> {
-    let digest_of = |repository: &str| {
-        let known = image.repo_digests.iter().filter_map(|full| full.split_once('@'));
-        known.filter(|(name, _)| *name == repository).map(|(_, digest)| digest.to_owned()).next()
+    let split = |full: &str, at: char| {
+        let (name, rest) = full.rsplit_once(at)?;
+        (name != NONE).then(|| (name.to_owned(), rest.to_owned()))
     };
-    let tags =
-        image.repo_tags.iter().filter_map(|full| full.rsplit_once(':')).filter(|(name, _)| *name != NONE);
-    let mut lines: Vec<Named> = tags
-        .map(|(name, tag)| Named {
-            repository: name.to_owned(),
-            tag: tag.to_owned(),
-            digest: digest_of(name).filter(|_| digests).unwrap_or_else(|| NONE.into()),
-        })
-        .collect();
-    if lines.is_empty() {
-        let repositories = image
-            .repo_digests
-            .iter()
-            .filter_map(|full| full.split_once('@'))
-            .filter(|(name, _)| *name != NONE);
-        let untagged = repositories.map(|(name, digest)| Named {
-            repository: name.into(),
-            tag: NONE.into(),
-            digest: digest.into(),
-        });
-        lines.extend(untagged);
-    }
+    let tags: Vec<_> = image.repo_tags.iter().filter_map(|full| split(full, ':')).collect();
+    let known: Vec<_> = image.repo_digests.iter().filter_map(|full| split(full, '@')).collect();
+    let digest_of = |wanted: &str| {
+        let found = known.iter().find(|(name, _)| name == wanted).filter(|_| digests);
+        found.map_or_else(|| NONE.to_owned(), |(_, digest)| digest.clone())
+    };
+    let tagged = tags.iter().map(|(name, tag)| Named {
+        repository: name.clone(),
+        tag: tag.clone(),
+        digest: digest_of(name),
+    });
+    let mut seen = std::collections::BTreeSet::new();
+    let alone = known.iter().filter(|(name, _)| tags.iter().all(|(tagged, _)| tagged != name));
+    // Where no digest is shown, several of one repository would be the same line.
+    let alone = alone.filter(|(name, _)| digests || seen.insert(name.clone()));
+    let untagged = alone.map(|(name, digest)| Named {
+        repository: name.clone(),
+        tag: NONE.to_owned(),
+        digest: digest.clone(),
+    });
+    let mut lines: Vec<Named> = tagged.chain(untagged).collect();
     if lines.is_empty() {
         lines.push(Named { repository: NONE.into(), tag: NONE.into(), digest: NONE.into() });
     }
@@ -257,6 +256,10 @@ mod tests {
         };
         assert_eq!(lines(&image, true), ["nginx latest sha256", "127.0.0.1:5000/web v1 <none>"]);
         assert_eq!(lines(&image, false), ["nginx latest <none>", "127.0.0.1:5000/web v1 <none>"]);
+        image.repo_digests.push(digest("other"));
+        let other = ["nginx latest <none>", "127.0.0.1:5000/web v1 <none>", "other <none> sha256"];
+        assert_eq!(lines(&image, false), other);
+        image.repo_digests.pop();
         image.repo_tags.clear();
         assert_eq!(lines(&image, false), ["nginx <none> sha256"]);
         image.repo_digests.clear();

@@ -44,6 +44,11 @@ impl Image {
         }
     }
 
+    /// All its names.
+    pub fn names(&self) -> impl Iterator<Item = &Reference> {
+        self.tags.iter().chain(&self.digests)
+    }
+
     /// The chain id that a container's writable layer stands on; `None` for an image without layers.
     pub fn top_layer(&self) -> Option<&Digest> {
         self.layers.last()

@@ -25,13 +25,16 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
         let fits = dangling.is_none_or(|wanted| wanted == image.tags.is_empty())
             && filters.labels(&labels)
             && bounds.fit(created(image))
-            && filters.any("reference", |pattern| image.tags.iter().any(|tag| reference_fits(pattern, tag)));
+            && filters.any("reference", |pattern| image.names().any(|name| reference_fits(pattern, name)));
         if !fits {
             continue;
         }
         let mut summary = wire::summary(image, version);
         if filters.values("reference").next().is_some() {
-            summary.repo_tags.retain(|tag| filters.any("reference", |pattern| text_fits(pattern, tag)));
+            // Of both, since a client makes a line of a digest whose repository has no tag.
+            for names in [&mut summary.repo_tags, &mut summary.repo_digests] {
+                names.retain(|name| filters.any("reference", |pattern| text_fits(pattern, name)));
+            }
         }
         if parameter::flag(&request.query, "manifests") {
             summary.descriptor = manifests::descriptor(&rooms, image);
@@ -79,10 +82,12 @@ fn reference_fits(pattern: &str, reference: &Reference) -> bool {
     text_fits(pattern, &reference.familiar())
 }
 
-/// A pattern fits the whole familiar name, or the name without the tag.
+/// A pattern fits the whole familiar name, or the name without tag or digest.
 fn text_fits(pattern: &str, familiar: &str) -> bool {
-    let untagged = familiar.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map(|(name, _)| name);
-    glob_fits(pattern, familiar) || untagged.is_some_and(|name| glob_fits(pattern, name))
+    let undigested = familiar.split_once('@').map(|(name, _)| name);
+    let untagged = || familiar.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map(|(name, _)| name);
+    let plain = undigested.or_else(untagged);
+    glob_fits(pattern, familiar) || plain.is_some_and(|name| glob_fits(pattern, name))
 }
 
 /// Bytes of the layers that another image has too.
@@ -106,5 +111,8 @@ mod tests {
         assert!(fits("debian", "debian:12") && fits("deb*", "debian:12") && fits("debian:1?", "debian:12"));
         assert!(fits("127.0.0.1:5000/site", "127.0.0.1:5000/site:v1"));
         assert!(!fits("ubuntu", "debian:12") && !fits("site", "127.0.0.1:5000/site:v1"));
+        let at = |name: &str| format!("{name}@sha256:{}", "ab".repeat(32));
+        assert!(fits("debian", &at("debian")) && fits(&at("debian"), &at("debian")));
+        assert!(fits("127.0.0.1:5000/site", &at("127.0.0.1:5000/site")) && !fits("ubuntu", &at("debian")));
     }
 }
