@@ -110,6 +110,11 @@ impl Index {
         self.records.iter().filter(|(_, record)| !record.dropped)
     }
 
+    /// Whether another image was made from this one.
+    pub(crate) fn has_children(&self, id: &Digest) -> bool {
+        self.visible().any(|(_, record)| record.parent == Some(*id))
+    }
+
     /// The chain ids that some image needs.
     pub(crate) fn chains(&self) -> BTreeSet<Digest> {
         self.records.values().flat_map(|record| &record.layers).map(|layer| layer.chain).collect()

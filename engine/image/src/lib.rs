@@ -284,7 +284,8 @@ impl Images {
 
     /// Takes a name from an image, and removes the image with the layers that no other needs when that was its last
     /// one. An image that is in use ([`Images::keep`]) stays, unless `force` drops its names; its files go when the
-    /// last lease has ended. `prune_parents` makes no difference as long as images have no parents here.
+    /// last lease has ended. One that another was made from stays without its names; with `prune_parents`, it goes with
+    /// the last of those.
     pub async fn remove(
         self: &Arc<Self>,
         name_or_id: &str,
@@ -300,10 +301,10 @@ impl Images {
         self: &Arc<Self>,
         name_or_id: &str,
         force: bool,
-        _prune_parents: bool,
+        prune_parents: bool,
         running: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Removed>> {
-        remove::remove(self, name_or_id.to_owned(), force, running).await
+        remove::remove(self, name_or_id.to_owned(), force, prune_parents, running).await
     }
 
     /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that

@@ -22,6 +22,7 @@ pub(crate) async fn remove(
     images: &Arc<Images>,
     name: String,
     force: bool,
+    prune_parents: bool,
     running: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> Result<Vec<Removed>> {
     let (mut removed, deleted) = change(images, move |images, index| {
@@ -30,14 +31,43 @@ pub(crate) async fn remove(
         let holders: Vec<_> =
             holders.iter().map(|holder| Holder { running: running(holder), name: holder }).collect();
         let plan = plan(index, &Request { name: &name, id, force }, &holders)?;
-        Ok((plan.change(index), (plan.words(), plan.delete)))
+        let deleted = plan.delete.map(|id| index.records.get(&id).and_then(|record| record.parent));
+        Ok((plan.change(index), (plan.words(), deleted)))
     })
     .await?;
-    if deleted.is_some() {
+    if let Some(parent) = deleted {
+        let mut next = parent.filter(|_| prune_parents);
+        while let Some(parent) = next {
+            next = prune_parent(images, parent, &mut removed).await?;
+        }
         let collected = garbage::collect(images, Vec::new()).await?;
         removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
     }
     Ok(removed)
+}
+
+/// Removes an image that was only kept for what was made from it, and answers which one that was made from.
+async fn prune_parent(
+    images: &Arc<Images>,
+    id: Digest,
+    removed: &mut Vec<Removed>,
+) -> Result<Option<Digest>> {
+    let pruned = change(images, move |images, index| {
+        let record = index.records.get(&id).filter(|record| !record.dropped);
+        let needed = || !index.names(&id).is_empty() || index.has_children(&id);
+        let Some(record) = record.filter(|_| !needed()) else { return Ok((Change::default(), None)) };
+        if !images.store.holders(&resource(&id))?.is_empty() {
+            return Ok((Change::default(), None));
+        }
+        Ok((Change { delete: vec![id], ..Change::default() }, Some(record.parent)))
+    });
+    let parent = match pruned.await {
+        // Leased between the look and the commit.
+        Err(Error::Store(tare_store::Error::Leased { .. })) => None,
+        pruned => pruned?,
+    };
+    removed.extend(parent.map(|_| Removed::Deleted(id.to_string())));
+    Ok(parent.flatten())
 }
 
 /// Who keeps an image.
@@ -93,6 +123,7 @@ impl Plan {
 
 /// Decides. Asked for by name, that name goes, and the image when it was the last; asked for by id, all names of one
 /// repository go with it. Leases stand in the way of the last name, and only force gets past those of what is not running.
+/// An image that others were made from only loses its names, and stays until the last of those is gone.
 fn plan(index: &Index, request: &Request<'_>, holders: &[Holder<'_>]) -> Result<Plan> {
     let names = index.names(&request.id);
     let untag = match named(request, &names) {
@@ -107,11 +138,15 @@ fn plan(index: &Index, request: &Request<'_>, holders: &[Holder<'_>]) -> Result<
             with_digests_of_repository(reference, &names)
         }
         None => {
+            if index.has_children(&request.id) {
+                let why = "image has dependent child images".to_owned();
+                return Err(Error::InUse { image: request.id.short(), force: "cannot be forced", why });
+            }
             check_by_id(request, &names, holders)?;
             names.clone()
         }
     };
-    let last = untag.len() == names.len();
+    let last = untag.len() == names.len() && !index.has_children(&request.id);
     let running = holders.iter().any(|holder| holder.running);
     match (last, holders.is_empty()) {
         (false, _) => Ok(Plan { untag, ..Plan::default() }),
@@ -230,6 +265,24 @@ mod tests {
         assert_eq!(error.to_string(), words);
         let removed = planned(&["web:1", "other:1"], "abab", true, &[]).unwrap();
         assert_eq!(removed, [untagged("other:1"), untagged("web:1"), deleted()]);
+    }
+
+    #[test]
+    fn an_image_that_another_was_made_from_stays_without_its_name() {
+        let mut index = index(&[("base:1", 0xab), ("made:1", 0xcd)]);
+        index.records.get_mut(&digest(0xcd)).unwrap().parent = Some(digest(0xab));
+        let planned = |index: &Index, name: &str, force| {
+            let id = index.find(name).unwrap();
+            plan(index, &Request { name, id, force }, &[]).map(|plan| plan.words())
+        };
+        let words =
+            "conflict: unable to delete abababababab (cannot be forced) - image has dependent child images";
+        for force in [false, true] {
+            assert_eq!(planned(&index, "abab", force).unwrap_err().to_string(), words);
+            assert_eq!(planned(&index, "base:1", force).unwrap(), [untagged("base:1")]);
+        }
+        index.records.get_mut(&digest(0xcd)).unwrap().dropped = true;
+        assert_eq!(planned(&index, "abab", false).unwrap(), [untagged("base:1"), deleted()]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Images that are made here: layers out of what was written, images out of layers.
 
 use futures_util::StreamExt;
-use tare_image::{CommitRequest, Image, LayerRequest, LayerUse};
-use tare_model::Digest;
+use tare_image::{CommitRequest, Image, LayerRequest, LayerUse, Removed};
+use tare_model::{Digest, HasKind, Kind};
 use tare_oci::image::{History, ImageConfig};
 use tare_snapshot::PackOptions;
 use tare_store::Batch;
@@ -69,6 +69,40 @@ async fn what_was_written_becomes_an_image_that_travels() {
         assert_eq!(arrived.layers, image.layers);
         assert_eq!(other.file(&arrived, "/new").unwrap(), key.as_bytes());
     }
+}
+
+/// Docker's rules for images that others were made from.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_others_were_made_from_goes_with_the_last_of_them() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let base = base(&fake, &room).await;
+    let mut below = room.images.layers_of(&base).await.unwrap();
+    write(&room, "c", base.top_layer(), &[("new", b"1")]);
+    below.push(layer(&room, "c", base.top_layer().copied(), true).await);
+    let first = room.images.commit(request(&base, below.clone(), "made:1")).await.unwrap();
+    write(&room, "d", first.top_layer(), &[("newer", b"2")]);
+    below.push(layer(&room, "d", first.top_layer().copied(), true).await);
+    let second = room.images.commit(request(&first, below, "made:2")).await.unwrap();
+    assert_eq!((first.parent, second.parent), (Some(base.id), Some(first.id)));
+
+    let words = "(cannot be forced) - image has dependent child images";
+    for (id, force) in [(&base.id, false), (&base.id, true), (&first.id, true)] {
+        let refused = room.images.remove(&id.to_string(), force, true).await.unwrap_err();
+        assert!(refused.to_string().ends_with(words) && refused.kind() == Kind::Conflict, "{refused}");
+    }
+    let told = room.images.remove("made:1", false, true).await.unwrap();
+    assert_eq!(told, [Removed::Untagged("made:1".to_owned())]);
+    assert_eq!(room.file(&room.images.resolve("made:2").unwrap(), "/newer").unwrap(), b"2");
+    assert!(room.images.prune(|image| image.tags.is_empty()).await.unwrap().removed.is_empty());
+
+    // What has a name of its own stays, and so does what is in use.
+    let told = room.images.remove("made:2", false, true).await.unwrap();
+    let deleted = |image: &Image| Removed::Deleted(image.id.to_string());
+    assert_eq!(told[..3], [Removed::Untagged("made:2".to_owned()), deleted(&second), deleted(&first)]);
+    let left: Vec<_> = room.images.list().unwrap().into_iter().map(|image| image.id).collect();
+    assert_eq!(left, [base.id]);
+    room.images.remove(&base.id.to_string(), false, true).await.unwrap();
+    assert!(room.files().is_empty(), "{:?}", room.files());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,10 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_docker_api::ImageSummary;
 use tare_http::{Reply, Request, StatusCode};
 use tare_image::Image;
-use tare_model::{Reference, Timestamp};
+use tare_model::{Digest, Reference, Timestamp};
 
 use super::{manifests, wire};
 use crate::filter::{Filters, glob_fits};
@@ -19,12 +20,17 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let bounds = Bounds::of(&rooms, &filters)?;
     let shared = parameter::flag(&request.query, "shared-size");
     let images = rooms.images.list()?;
+    // What has no name and is only kept for what was made from it is shown to who asks for all.
+    let all = parameter::flag(&request.query, "all");
+    let parents: BTreeSet<Digest> = images.iter().filter_map(|image| image.parent).collect();
+    let between = |image: &Image| image.names().next().is_none() && parents.contains(&image.id);
     let mut summaries: Vec<ImageSummary> = Vec::new();
     for image in &images {
         let labels = image.config.config.labels.clone().unwrap_or_default();
         let fits = dangling.is_none_or(|wanted| wanted == image.tags.is_empty())
             && filters.labels(&labels)
             && bounds.fit(created(image))
+            && (all || !between(image))
             && filters.any("reference", |pattern| image.names().any(|name| reference_fits(pattern, name)));
         if !fits {
             continue;
