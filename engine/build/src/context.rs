@@ -13,6 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use tare_dockerfile::{Ignore, ignore_files};
+use tare_image::Arriving;
 use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
 use tokio::sync::{mpsc, oneshot};
@@ -234,8 +235,8 @@ fn encoded(id: &str) -> String {
 }
 
 fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Result<Context> {
-    let taken = Arc::<AtomicU64>::default();
-    let arriving = Arriving { from, chunk: Bytes::new(), taken: taken.clone() };
+    let arriving = Arriving::new(from);
+    let taken = arriving.taken();
     let mut input = BufReader::with_capacity(BUFFER, arriving);
     if input.fill_buf().map_err(unreadable)?.is_empty() {
         return Ok(Context::default());
@@ -280,28 +281,6 @@ pub(crate) fn decoder<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn Read +
         }
         _ => Box::new(input),
     })
-}
-
-/// What a client sends, for a thread that may block.
-struct Arriving {
-    from: mpsc::Receiver<io::Result<Bytes>>,
-    chunk: Bytes,
-    taken: Arc<AtomicU64>,
-}
-
-impl Read for Arriving {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.from.blocking_recv() {
-                Some(chunk) => self.chunk = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.chunk.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
-        self.taken.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(length)
-    }
 }
 
 /// A decoder that is no bomb.

@@ -12,6 +12,7 @@
 //! - **Invariant**: what a record names is there: blobs are durable before snapshots, snapshots before the record. What
 //!   no record names may be removed at any time, except while a pull has it pinned.
 
+mod arriving;
 mod change;
 mod claim;
 mod commit;
@@ -68,6 +69,7 @@ use tare_registry::{Credentials, Registry};
 use tare_snapshot::{Difference, Snapshots};
 use tare_store::{Batch, Store};
 
+pub use arriving::Arriving;
 pub use commit::{CommitRequest, LayerRequest, LayerUse};
 pub use config::{Limits, Settings};
 pub use distribution::Distribution;

@@ -14,6 +14,7 @@ use tare_model::Digest;
 use tare_snapshot::{ListedKind, Listing};
 use tokio::sync::mpsc::Receiver;
 
+use crate::arriving::Arriving;
 use crate::config::Limits;
 use crate::content::{Content, discard, from_hash};
 use crate::inflate::Compression;
@@ -237,8 +238,8 @@ fn linked(name_of_link: &str, target: &[u8], hard: bool) -> Result<String> {
 
 /// The archive's tar, whatever it is wrapped in.
 pub(crate) fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Bounded> {
-    let taken = Arc::<AtomicU64>::default();
-    let arriving = Arriving { from: archive, chunk: Bytes::new(), taken: taken.clone() };
+    let arriving = Arriving::new(archive);
+    let taken = arriving.taken();
     let mut input = BufReader::with_capacity(BUFFER, arriving);
     let broken = |e: io::Error| Error::Archive(e.to_string());
     let magic = input.fill_buf().map_err(broken)?;
@@ -264,28 +265,6 @@ pub(crate) fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> 
         }
     };
     Ok(Bounded { decoder, taken, bytes: 0, ratio: limits.ratio, ratio_from: limits.ratio_from })
-}
-
-/// What a client sends, for a thread that may block.
-struct Arriving {
-    from: Receiver<io::Result<Bytes>>,
-    chunk: Bytes,
-    taken: Arc<AtomicU64>,
-}
-
-impl Read for Arriving {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.from.blocking_recv() {
-                Some(chunk) => self.chunk = chunk?,
-                None => return Ok(0),
-            }
-        }
-        let length = self.chunk.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&self.chunk.split_to(length));
-        self.taken.fetch_add(length as u64, Ordering::Relaxed);
-        Ok(length)
-    }
 }
 
 /// A decoder that is no bomb.
