@@ -1,7 +1,9 @@
 //! Containers that become images, and the other way round: commit, diff, export, import.
 
+use std::process::{Child, Stdio};
+
 use anyhow::{Context, Result};
-use tare_tests::{World, capture};
+use tare_tests::{World, capture, until};
 
 #[test]
 fn what_a_container_wrote_is_told_and_becomes_an_image() -> Result<()> {
@@ -70,6 +72,63 @@ fn a_tree_is_exported_running_or_stopped_and_imported() -> Result<()> {
             run(&["stop", "-t", "0", &name])?.ok();
         }
         run(&["rm", "-f", &name])?.ok();
+    }
+    Ok(())
+}
+
+/// A server of plain files, gone with the value.
+struct Files(Child);
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_tree_is_imported_from_an_address() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let dir = world.dir().join("served");
+    std::fs::create_dir(&dir)?;
+    let (plain, packed) = (dir.join("tree.tar"), dir.join("tree.tar.gz"));
+    world.tare(&["run", "--name", "box", &image, "sh", "-c", "echo mine > /mine"])?.ok();
+    world.tare(&["export", "-o", &plain.display().to_string(), "box"])?.ok();
+    let gzip = format!("gzip -c {} > {}", plain.display(), packed.display());
+    capture(world.command("sh").args(["-c", &gzip]))?.ok();
+    std::fs::write(dir.join("page.html"), "<html>no tar at all</html>")?;
+    let bomb = format!("head -c 600000000 /dev/zero | gzip -c > {}", dir.join("bomb.tar.gz").display());
+    capture(world.command("sh").args(["-c", &bomb]))?.ok();
+    let mut server = world.command("python3");
+    server.args(["-m", "http.server", "--bind", "127.0.0.1", "8000", "-d"]).arg(&dir);
+    let _server = Files(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
+    let fetch =
+        |name: &str| capture(world.command("curl").args(["-sfI", &format!("http://127.0.0.1:8000/{name}")]));
+    until("the server", || Ok(fetch("page.html")?.code == 0))?;
+    for (client, run) in world.clients() {
+        for (number, file) in ["tree.tar", "tree.tar.gz"].iter().enumerate() {
+            let (name, address) =
+                (format!("fetched/{client}:{number}"), format!("http://127.0.0.1:8000/{file}"));
+            let told = run(&["import", "-c", "CMD [\"cat\", \"/mine\"]", &address, &name])?;
+            assert!(told.ok().contains("sha256:"), "{client}: {told:?}");
+            assert_eq!(run(&["run", "--rm", &name])?.ok(), "mine", "{client} {address}");
+            let comment = run(&["image", "inspect", "-f", "{{.Comment}}", &name])?;
+            assert!(comment.ok().starts_with("Imported from "), "{client}: {comment:?}");
+        }
+        let before = run(&["images", "-aq"])?.ok().to_owned();
+        for (file, why) in
+            [("none.tar", "404"), ("page.html", "no sound tar archive"), ("bomb.tar.gz", "refused")]
+        {
+            let refused = run(&["import", &format!("http://127.0.0.1:8000/{file}"), "bad:1"])?;
+            assert!(refused.fails(1).contains(why), "{client} {file}: {refused:?}");
+        }
+        let nobody = run(&["import", "http://ada:s3cret@127.0.0.1:1/tree.tar", "bad:1"])?;
+        assert!(
+            nobody.fails(1).contains("refused") && !nobody.err.contains("s3cret"),
+            "{client}: {nobody:?}"
+        );
+        assert_eq!(run(&["images", "-aq"])?.ok(), before, "{client}: nothing was made");
     }
     Ok(())
 }

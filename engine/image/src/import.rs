@@ -1,4 +1,4 @@
-//! An image of one layer, out of a tar of a whole tree: what `export` writes.
+//! An image of one layer, out of a tar of a whole tree: what `export` writes, wherever it comes from.
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,16 @@ pub struct ImportRequest {
     pub names: Vec<Reference>,
     /// What it runs on; the machine's own where it is not named.
     pub platform: Option<Platform>,
+}
+
+/// [`import`] of what lies at an address. Nobody vouches for it, and it passes the same checks as what a client sends.
+pub(crate) async fn import_from(
+    images: &Arc<Images>,
+    address: &str,
+    request: ImportRequest,
+) -> Result<Image> {
+    let download = images.registry.download(address).await?;
+    import(images, download.body, request).await
 }
 
 pub(crate) async fn import(

@@ -246,6 +246,11 @@ impl Images {
         import::import(self, archive, request).await
     }
 
+    /// [`Images::import`] of the archive at an http or https address, fetched without credentials.
+    pub async fn import_from(self: &Arc<Self>, address: &str, request: ImportRequest) -> Result<Image> {
+        import::import_from(self, address, request).await
+    }
+
     /// The layers of an image, for images that are made upon it.
     pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
         commit::layers_of(self, image).await

@@ -31,7 +31,7 @@ impl Registry {
     /// # Errors
     /// [`Error::NotFound`] for an answer that is no success; [`Error::Unreachable`] where none came.
     pub async fn download(&self, address: &str) -> Result<Download> {
-        let invalid = |why: &str| Error::Config(format!("the address {address}: {why}"));
+        let invalid = |why: &str| Error::Config(format!("the address {}: {why}", shown(address)));
         let mut url = Url::parse(address).map_err(|why| invalid(&why.to_string()))?;
         let name = url.path_segments().and_then(Iterator::last).filter(|name| !name.is_empty());
         let name = name.map(str::to_owned);
@@ -57,7 +57,17 @@ impl Registry {
 }
 
 fn failed(address: &str, why: &str) -> Error {
-    Error::NotFound { what: address.to_owned(), message: why.to_owned() }
+    Error::NotFound { what: shown(address), message: why.to_owned() }
+}
+
+/// An address as it may be shown and kept: without password, and without the query, which is a password too where an address
+/// was signed.
+pub fn shown(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = host.rsplit('@').next().unwrap_or_default();
+    let path = path.split(['?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
 }
 
 fn finished(address: &str, response: Response, name: Option<String>) -> Result<Download> {
@@ -85,6 +95,14 @@ fn moment(text: &str) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_shown_without_secrets() {
+        let address = "https://ada:s3@cret@example.com/a@b.tar?token=s3cret#x";
+        assert_eq!(shown(address), "https://example.com/a@b.tar");
+        assert_eq!(shown("http://example.com?token=s3cret"), "http://example.com");
+        assert_eq!(shown("-"), "-");
+    }
 
     #[test]
     fn dates_of_servers_are_read() {

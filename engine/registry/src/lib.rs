@@ -41,7 +41,7 @@ use tare_oci::image::Descriptor;
 
 pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
-pub use download::Download;
+pub use download::{Download, shown};
 pub use error::{Error, Result};
 pub use listing::Referrer;
 pub use login::LoginResult;
