@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tare_tests::World;
+use tare_tests::{World, until};
 
 /// A world with an image and one made upon it.
 fn made(world: &World) -> Result<String> {
@@ -74,9 +74,29 @@ fn inspect_tells_what_clients_read() -> Result<()> {
     assert_eq!(with["Manifests"][0]["ImageData"]["Platform"]["os"], "linux", "{text}");
     let tree = world.docker(&["images", "--tree"])?;
     assert!(tree.ok().contains("made:1") && tree.ok().contains("linux/amd64"), "{tree:?}");
-    // The parent may go; the child has all it needs.
-    world.docker(&["rmi", &image])?.ok();
-    assert_eq!(world.docker(&["run", "--rm", "made:1", "cat", "/new"])?.ok(), "new");
+    Ok(())
+}
+
+#[test]
+fn a_parent_goes_with_the_last_image_that_was_made_from_it() -> Result<()> {
+    for client in ["tare", "docker"] {
+        let world = World::new()?;
+        let image = made(&world)?;
+        let run = |words: &[&str]| if client == "tare" { world.tare(words) } else { world.docker(words) };
+        let id = run(&["inspect", "-f", "{{.Id}}", &image])?.ok().to_owned();
+        let refused = run(&["rmi", "-f", &id])?;
+        assert!(refused.fails(1).contains("image has dependent child images"), "{client}: {refused:?}");
+        // Its name may go; the child has all it needs.
+        let told = run(&["rmi", &image])?;
+        assert!(told.ok().contains("Untagged") && !told.ok().contains("Deleted"), "{client}: {told:?}");
+        assert_eq!(run(&["images", "-q"])?.ok().lines().count(), 1, "{client}");
+        assert_eq!(run(&["images", "-aq"])?.ok().lines().count(), 2, "{client}");
+        assert_eq!(run(&["run", "--rm", "made:1", "cat", "/new"])?.ok(), "new");
+        let told = run(&["rmi", "made:1"])?;
+        assert!(told.ok().contains(&format!("Deleted: {id}")), "{client}: {told:?}");
+        assert_eq!(run(&["images", "-aq"])?.ok(), "", "{client}");
+        assert_eq!(std::fs::read_dir(world.dir().join("data/snapshots/layers"))?.count(), 0, "{client}");
+    }
     Ok(())
 }
 
@@ -149,10 +169,50 @@ fn damage_is_found_and_what_came_from_a_registry_is_repaired() -> Result<()> {
 /// The same containers where nothing is stacked: every tree is a copy, bound as it lies.
 #[test]
 fn containers_run_on_the_copying_driver() -> Result<()> {
-    let mut world = World::with_daemon_arguments(&["--storage-driver", "copy"])?;
+    containers_run_on("copy").map(drop)
+}
+
+/// The same containers on a kernel without overlayfs: a program serves every tree, and ends with it.
+#[test]
+fn containers_run_on_fuse_overlayfs() -> Result<()> {
+    let world = containers_run_on("fuse-overlayfs")?;
+    let image = world.push_busybox()?;
+    world.tare(&["run", "-d", "--name", "box", &image, "sh", "-c", "echo 1 > /one; exec sleep 1000"])?.ok();
+    world.until_inside("box", "test -s /one")?;
+    assert_eq!(servers(&world)?, 1);
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    assert!(!mounts.lines().any(|line| line.contains("fuse-overlayfs")), "mounted where others see it");
+    // What is written is in the layer at once, also of one that runs.
+    world.tare(&["commit", "box", "made:2"])?.ok();
+    assert_eq!(world.tare(&["run", "--rm", "made:2", "cat", "/one"])?.ok(), "1");
+    let set_id = "cp /bin/busybox /mine; chmod 4755 /mine; mkdir /d; chown 1000:1000 /d; ls -ln /mine";
+    assert!(world.tare(&["exec", "box", "sh", "-c", set_id])?.ok().starts_with("-rwsr-xr-x"));
+    let other =
+        world.tare(&["exec", "-u", "1000", "box", "sh", "-c", "echo x > /d/x && ! echo x > /etc/x"])?;
+    assert_eq!(other.code, 0, "permissions are what modes say: {other:?}");
+    world.tare(&["rm", "-f", "box"])?.ok();
+    until("the server to end with its tree", || Ok(servers(&world)? == 0))?;
+    world.tare(&["run", "-d", "--name", "box", &image, "sleep", "1000"])?.ok();
+    world.tare(&["stop", "-t", "0", "box"])?.ok();
+    until("the server to end with its tree", || Ok(servers(&world)? == 0))
+}
+
+/// Processes that serve a tree of this world.
+fn servers(world: &World) -> Result<usize> {
+    let root = world.dir().display().to_string();
+    let lines = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .ok()
+            .map(|line| String::from_utf8_lossy(&line).into_owned())
+    });
+    Ok(lines.filter(|line| line.contains("fuse-overlayfs") && line.contains(&root)).count())
+}
+
+fn containers_run_on(driver: &str) -> Result<World> {
+    let mut world = World::with_daemon_arguments(&["--storage-driver", driver])?;
     let image = world.push_busybox()?;
     for (client, run) in world.clients() {
-        assert_eq!(run(&["info", "--format", "{{.Driver}}"])?.ok(), "copy", "{client}");
+        assert_eq!(run(&["info", "--format", "{{.Driver}}"])?.ok(), driver, "{client}");
         run(&["pull", "-q", &image])?.ok();
         let work = "echo new > /new; rm /bin/vi; echo other > /etc/passwd; cat /etc/passwd";
         assert_eq!(run(&["run", "--name", "box", &image, "sh", "-c", work])?.ok(), "other", "{client}");
@@ -184,5 +244,5 @@ fn containers_run_on_the_copying_driver() -> Result<()> {
     assert!(world.start_daemon(&["--storage-driver", "overlayfs"]).is_err());
     world.start_daemon(&[])?;
     assert_eq!(world.tare(&["run", "--rm", &image, "echo", "still"])?.ok(), "still");
-    Ok(())
+    Ok(world)
 }

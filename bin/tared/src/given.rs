@@ -59,7 +59,7 @@ pub(crate) struct Given {
     #[arg(short = 'G', long)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// How layers become trees: overlayfs or copy [default: what the layers were made by, else the best that works]
+    /// How layers become trees: overlayfs, fuse-overlayfs or copy [default: what the layers were made by, else the best that works]
     #[arg(short, long, value_name = "DRIVER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_driver: Option<String>,

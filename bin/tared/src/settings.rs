@@ -163,9 +163,6 @@ fn registry(given: &GivenRegistries) -> Result<tare_registry::Config> {
 
 fn storage_driver(given: Option<&str>) -> Result<Option<tare_snapshot::Driver>> {
     match given {
-        Some("fuse-overlayfs") => {
-            bail!("storage-driver: not supported yet: fuse-overlayfs; overlayfs and copy are there")
-        }
         Some(name) => Ok(Some(name.parse().with_context(|| format!("storage-driver: {name}"))?)),
         None => Ok(None),
     }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
-use tare_snapshot::Driver;
 
 use crate::shipment::{known_descriptor, known_manifest};
 use crate::{Error, Image, Images, Result};
@@ -30,7 +29,7 @@ pub struct StackedLayer {
 pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
     let manifest = known_manifest(&images.content, &images.index(), &image.id);
     let all = images.list()?;
-    let stacked = images.snapshots.driver() == Driver::Overlay;
+    let stacked = images.snapshots.driver().stacks();
     let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
     let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {
         let others = all.iter().filter(|other| other.id != image.id && other.layers.contains(chain));

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use crate::name::Name;
 use crate::walk::failed;
 use crate::way::{is_opaque, kind, there};
-use crate::{Result, error::io};
+use crate::{Driver, Result, error::io, fuse};
 
 /// Where something was mounted, and what stands below.
 pub(crate) struct Bare {
@@ -20,21 +20,29 @@ pub(crate) struct Bare {
     /// The directories above them.
     above: BTreeSet<Name>,
     below: Option<OwnedFd>,
+    /// Whether the driver keeps marks of its own in directories.
+    marked: bool,
 }
 
 impl Bare {
     /// `points` are paths inside the container; those that no tree can have are passed over.
-    pub(crate) fn new(points: &[PathBuf], below: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(points: &[PathBuf], below: Option<OwnedFd>, driver: Driver) -> Self {
         let parsed = points.iter().filter_map(|path| Name::parse(path.as_os_str().as_bytes()).ok());
         let points: BTreeSet<Name> = parsed.filter(|name| !name.is_root()).collect();
         let depth = |name: &Name| name.components().count();
         let above = points.iter().flat_map(|name| (1..depth(name)).map(|count| name.upto(count))).collect();
-        Self { points, above, below }
+        let marked = driver == Driver::Fuse && below.is_some();
+        Self { points, above, below, marked }
     }
 
     /// Whether there is anything below.
     pub(crate) fn has_below(&self) -> bool {
         self.below.is_some()
+    }
+
+    /// Whether a name in the tree is one that the driver keeps there for itself.
+    pub(crate) fn is_mark(&self, last: &[u8]) -> bool {
+        self.marked && fuse::is_mark(last)
     }
 
     /// What the layers below have under a name, themselves and not what they lead to.
@@ -78,7 +86,7 @@ impl Bare {
         for entry in Dir::read_from(&again).map_err(failed("list", name))? {
             let entry = entry.map_err(failed("list", name))?;
             let last = entry.file_name().to_bytes();
-            if matches!(last, b"." | b"..") {
+            if matches!(last, b"." | b"..") || self.is_mark(last) {
                 continue;
             }
             let child = name.join(last);

@@ -11,7 +11,7 @@ use crate::bare::Bare;
 use crate::delta::{self, Delta};
 use crate::name::Name;
 use crate::walk::{Found, Go};
-use crate::{Result, Snapshots, directory, layer};
+use crate::{Result, Snapshots, directory};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,12 +46,11 @@ impl Snapshots {
 
     /// A writable layer beside what is below it.
     pub(crate) fn delta(&self, key: &str, mounted: &[PathBuf]) -> Result<Delta> {
-        let below =
-            self.writable_parent(key)?.map(|parent| layer::view(&self.trees(&parent)?)).transpose()?;
+        let below = self.writable_parent(key)?.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
         let place = directory::open(&self.writable_directory(key)?)?;
         let copied = delta::completed(&place, crate::writable::PARENT)?;
         let tree = directory::open(&self.upper(key)?)?;
-        Ok(Delta { driver: self.driver, tree, bare: Bare::new(mounted, below), copied })
+        Ok(Delta { driver: self.driver, tree, bare: Bare::new(mounted, below, self.driver), copied })
     }
 }
 

@@ -32,8 +32,10 @@ impl Delta {
     /// Shows what the layer adds, changes and hides, each directory before what is in it; the root always.
     pub(crate) fn walk(&self, show: &mut Show<'_>) -> Result<()> {
         let bare = &self.bare;
-        if self.driver == Driver::Overlay || !bare.has_below() {
-            return walk(&self.tree, &mut |name, found| show(bare, name, found));
+        if self.driver.stacks() || !bare.has_below() {
+            return walk(&self.tree, &mut |name, found| {
+                if bare.is_mark(name.last()) { Ok(Go::Past) } else { show(bare, name, found) }
+            });
         }
         // Directories that are as they were, until something in them is not.
         let mut waiting: Vec<Name> = Vec::new();
@@ -75,6 +77,18 @@ impl Delta {
                 }
             }
         })
+    }
+
+    /// What the driver keeps in the tree for itself.
+    pub(crate) fn marks(&self) -> Result<Vec<Name>> {
+        let mut marks = Vec::new();
+        if self.driver == Driver::Fuse {
+            walk(&self.tree, &mut |name, _| {
+                marks.extend(self.bare.is_mark(name.last()).then(|| name.clone()));
+                Ok(Go::Into)
+            })?;
+        }
+        Ok(marks)
     }
 
     /// Shows the directories that had waited for a reason.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::error::io;
 use crate::temporary::Temporary;
-use crate::{Error, Result, directory, overlay};
+use crate::{Error, Result, directory, fuse, overlay};
 
 /// Where the choice is noted: what one driver keeps another cannot read.
 const RECORD: &str = "driver";
@@ -17,8 +17,11 @@ const RECORD: &str = "driver";
 pub enum Driver {
     /// Each layer holds only what it adds, and overlayfs shows them as one.
     Overlay,
+    /// The same layers, shown as one by the program fuse-overlayfs, of which one process runs for each mounted tree. For hosts
+    /// whose kernel does not have overlayfs.
+    Fuse,
     /// Each layer holds a whole tree, whose files it shares with the layer below by hard links, and a container's tree is a
-    /// copy: by reflinks where the file system has them. For hosts without overlayfs.
+    /// copy: by reflinks where the file system has them. For hosts without either.
     Copy,
 }
 
@@ -27,8 +30,14 @@ impl Driver {
     pub fn name(self) -> &'static str {
         match self {
             Self::Overlay => "overlayfs",
+            Self::Fuse => "fuse-overlayfs",
             Self::Copy => "copy",
         }
+    }
+
+    /// Whether a layer's tree is what it adds to those below; otherwise it is whole.
+    pub fn stacks(self) -> bool {
+        self != Self::Copy
     }
 }
 
@@ -45,6 +54,7 @@ impl FromStr for Driver {
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "overlayfs" | "overlay2" | "overlay" => Ok(Self::Overlay),
+            "fuse-overlayfs" => Ok(Self::Fuse),
             "copy" | "vfs" => Ok(Self::Copy),
             other => Err(Error::UnknownDriver(other.to_owned())),
         }
@@ -65,18 +75,29 @@ pub(crate) fn choose(root: &Path, temporary: &Arc<Temporary>, wanted: Option<Dri
         (Some(driver), _) | (None, Some(driver)) => driver,
         // Layers of a time when there was one driver alone.
         (None, None) if !empty => Driver::Overlay,
-        (None, None) => match overlay::check(root, temporary) {
-            Ok(()) => Driver::Overlay,
-            Err(error) => {
-                tracing::warn!("{error}; trees are copied instead, which takes more time and space");
-                Driver::Copy
-            }
-        },
+        (None, None) => best(root, temporary),
     };
-    match driver {
-        Driver::Overlay => overlay::check(root, temporary)?,
-        Driver::Copy => {}
-    }
+    check(driver, root, temporary)?;
     std::fs::write(&record, driver.name()).map_err(io("write", &record))?;
     Ok(driver)
+}
+
+/// The first that works; the reason is said of each that does not.
+fn best(root: &Path, temporary: &Arc<Temporary>) -> Driver {
+    let works = |driver: &Driver| match check(*driver, root, temporary) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!("{error}; another way is taken, which costs more time and space");
+            false
+        }
+    };
+    [Driver::Overlay, Driver::Fuse].into_iter().find(works).unwrap_or(Driver::Copy)
+}
+
+fn check(driver: Driver, root: &Path, temporary: &Arc<Temporary>) -> Result<()> {
+    match driver {
+        Driver::Overlay => overlay::check(root, temporary),
+        Driver::Fuse => fuse::check(root, temporary),
+        Driver::Copy => Ok(()),
+    }
 }

@@ -24,8 +24,16 @@ pub enum Error {
         /// What the kernel said.
         why: io::Error,
     },
+    /// fuse-overlayfs is not to be had.
+    #[error("fuse-overlayfs does not work in {}: {why}; it needs its program (Debian's package fuse-overlayfs) in PATH and /dev/fuse", root.display())]
+    Fuse {
+        /// The directory.
+        root: PathBuf,
+        /// What was found out.
+        why: io::Error,
+    },
     /// No driver of ours has this name.
-    #[error("unknown storage driver \"{0}\": overlayfs and copy are known")]
+    #[error("unknown storage driver \"{0}\": overlayfs, fuse-overlayfs and copy are known")]
     UnknownDriver(String),
     /// What is there was made by another driver.
     #[error("the layers in {} were made by the driver {noted} and cannot be used by {wanted}; choose another --data-root, or --storage-driver {noted}", root.display())]
@@ -111,7 +119,7 @@ impl HasKind for Error {
             Self::Root { .. } | Self::Refused { .. } | Self::Key(_) | Self::UnknownDriver(_) => {
                 Kind::InvalidInput
             }
-            Self::Overlay { .. } => Kind::NotSupported,
+            Self::Overlay { .. } | Self::Fuse { .. } => Kind::NotSupported,
             Self::Malformed { .. } => Kind::Corrupt,
             Self::Limit { .. } => Kind::Exhausted,
             Self::Read(error) if error.kind() == io::ErrorKind::UnexpectedEof => Kind::Corrupt,

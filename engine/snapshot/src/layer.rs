@@ -14,7 +14,7 @@ use crate::duplicate::{Files, duplicate};
 use crate::error::io;
 use crate::merge::merge;
 use crate::temporary::Guard;
-use crate::{Driver, Error, Result, Snapshots, Unpacked, directory, overlay};
+use crate::{Driver, Error, Result, Snapshots, Unpacked, directory, fuse, overlay};
 
 const RECORD: &str = "layer.json";
 
@@ -70,7 +70,7 @@ impl Snapshots {
         if self.has(chain) {
             return Ok(());
         }
-        let below = parent.map(|parent| view(&self.trees(parent)?)).transpose()?;
+        let below = parent.map(|parent| self.view(&self.trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
         let whole = self.whole(&unpacked, parent)?;
@@ -82,7 +82,7 @@ impl Snapshots {
 
     /// Where layers hold whole trees: an unpacked one laid upon that of its parent. The files move out of `unpacked`.
     pub(crate) fn whole(&self, unpacked: &Unpacked, parent: Option<&Digest>) -> Result<Option<Guard>> {
-        let Some(parent) = parent.filter(|_| self.driver == Driver::Copy) else { return Ok(None) };
+        let Some(parent) = parent.filter(|_| !self.driver.stacks()) else { return Ok(None) };
         let guard = self.temporary.directory()?;
         let whole = directory::open(&guard.spacious("fs")?)?;
         let below = directory::open(&self.layer_tree(parent)?)?;
@@ -146,16 +146,25 @@ impl Snapshots {
             let layer = index.get(&chain).ok_or(Error::NoLayer(chain))?;
             trees.push(self.layer_path(&chain).join("fs"));
             // A whole tree needs none below.
-            next = layer.parent.filter(|_| self.driver == Driver::Overlay);
+            next = layer.parent.filter(|_| self.driver.stacks());
         }
         Ok(trees)
+    }
+
+    /// The merged view of some trees, topmost first, for reading. It is gone with the descriptor.
+    pub(crate) fn view(&self, trees: &[PathBuf]) -> Result<OwnedFd> {
+        let view = match self.driver {
+            Driver::Fuse => fuse::view(trees),
+            Driver::Overlay | Driver::Copy => overlay::view(trees).map_err(std::io::Error::from),
+        };
+        view.map_err(io("look into", trees.first().cloned().unwrap_or_default()))
     }
 
     pub(crate) fn layer_path(&self, chain: &Digest) -> PathBuf {
         self.root.join("layers").join(chain.hex())
     }
 
-    /// A layer's own tree: what it adds to those below with [`Driver::Overlay`], all of it with [`Driver::Copy`].
+    /// A layer's own tree: what it adds to those below, or all of it ([`Driver::stacks`]).
     pub fn layer_tree(&self, chain: &Digest) -> Result<PathBuf> {
         if self.has(chain) { Ok(self.layer_path(chain).join("fs")) } else { Err(Error::NoLayer(*chain)) }
     }
@@ -168,9 +177,4 @@ pub(crate) fn copy_root(source: &Path, target: &Path) -> Result<()> {
     std::os::unix::fs::chown(target, owner.0, owner.1).map_err(io("describe", target))?;
     let mode = rustix::fs::Mode::from_raw_mode(original.st_mode & 0o7777);
     rustix::fs::chmod(target, mode).map_err(io("describe", target))
-}
-
-/// Opens the merged view of some trees.
-pub(crate) fn view(trees: &[PathBuf]) -> Result<OwnedFd> {
-    overlay::view(trees).map_err(io("look into", trees.first().cloned().unwrap_or_default()))
 }

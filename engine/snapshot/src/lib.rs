@@ -15,8 +15,8 @@
 //! tmp/<session>/<number>               being unpacked, being made, being removed
 //! ```
 //!
-//! With [`Driver::Overlay`] a layer's tree is what it adds, and trees are put together by the kernel. With [`Driver::Copy`]
-//! it is whole, and `upper` too: a container's tree is bound as it lies, and what it changed is found by comparing.
+//! With [`Driver::Overlay`] and [`Driver::Fuse`] a layer's tree is what it adds, and trees are put together by the kernel or by
+//! a program. With [`Driver::Copy`] it is whole, and `upper` too: a container's tree is bound as it lies, and what it changed is found by comparing.
 
 mod archive;
 mod bare;
@@ -29,6 +29,7 @@ mod duplicate;
 mod emit;
 mod error;
 mod follow;
+mod fuse;
 mod layer;
 mod listing;
 mod merge;

@@ -32,11 +32,11 @@ pub(crate) struct Xattr {
 }
 
 /// Which attributes an image may carry: what programs keep for themselves, file capabilities and access lists. The
-/// `trusted` ones steer overlayfs, as the `user.overlay` ones do where it is mounted by an ordinary user; labels of
+/// `trusted` ones steer overlayfs, as some `user` ones do where it is mounted by an ordinary user or served by a program; labels of
 /// security modules are the host's to give.
 pub(crate) fn is_welcome(name: &str) -> bool {
-    let user =
-        name.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && !rest.starts_with("overlay."));
+    let kept = |rest: &str| rest.starts_with("overlay.") || rest.starts_with("fuseoverlayfs.");
+    let user = name.strip_prefix("user.").is_some_and(|rest| !rest.is_empty() && !kept(rest));
     let listed = ["security.capability", "system.posix_acl_access", "system.posix_acl_default"];
     (user || listed.contains(&name)) && name.len() <= 255 && !name.contains('\0')
 }

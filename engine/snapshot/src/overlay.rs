@@ -42,7 +42,7 @@ pub(crate) fn check(root: &Path, temporary: &Arc<Temporary>) -> crate::Result<()
     )
 }
 
-fn try_marks(lower: &Path) -> Result<()> {
+pub(crate) fn try_marks(lower: &Path) -> Result<()> {
     setxattr(lower, OPAQUE, b"y", XattrFlags::empty())?;
     mknodat(CWD, lower.join("whiteout"), FileType::CharacterDevice, Mode::empty(), makedev(0, 0))
 }
@@ -105,7 +105,7 @@ fn fd_path(directory: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", directory.as_raw_fd())
 }
 
-fn directory_fd(path: &Path) -> Result<OwnedFd> {
+pub(crate) fn directory_fd(path: &Path) -> Result<OwnedFd> {
     use rustix::fs::{OFlags, openat};
     openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
 }

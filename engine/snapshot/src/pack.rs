@@ -62,11 +62,12 @@ impl Snapshots {
     pub fn pack(&self, key: &str, to: &mut dyn Write, options: &PackOptions) -> Result<Packed> {
         let delta = self.delta(key, &options.mounted)?;
         let latest = options.latest.map(|seconds| Time { seconds, nanoseconds: 0 });
-        let copied = delta.copied.filter(|_| self.driver() == Driver::Copy);
+        let copied = delta.copied.filter(|_| !self.driver().stacks());
         let packed = Packed { latest, copied, ..Packed::default() };
         let marked = true;
         let mut packer = Packer { to, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
         delta.walk(&mut |bare, name, found| packer.take(bare, name, found))?;
+        packer.packed.surplus.extend(delta.marks()?);
         emit::end(packer.to).map_err(Error::Read)?;
         Ok(packer.packed)
     }
@@ -81,7 +82,7 @@ impl LayeredRoot {
         if let Some(root) = self.as_fd() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
-            let (bare, packed) = (Bare::new(&[], None), Packed::default());
+            let (bare, packed) = (Bare::new(&[], None, Driver::Overlay), Packed::default());
             let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
             let mut packer = Packer { to: &mut *to, marked, links, packed, buffer };
             walk(&root, &mut |name, found| packer.take(&bare, name, found))?;

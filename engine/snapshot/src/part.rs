@@ -17,7 +17,8 @@ impl Snapshots {
     /// What is mounted so that a container sees what `path` leads to in the layers up to `chain`, links resolved inside them:
     /// an overlay of a directory's pieces, or a bind. `scratch` is an empty directory that lives as long as the mount; with
     /// `writable` it takes what is written. `None` where no mount can say it, and a copy is needed: a file to be written to,
-    /// a name with a letter that options of overlays give a meaning, layers of [`Driver::Copy`] to be written to.
+    /// a name with a letter that options of overlays give a meaning, layers of [`Driver::Copy`] to be written to, a directory of
+    /// those of [`Driver::Fuse`].
     ///
     /// # Errors
     /// [`Error::Lookup`] where the path leads to neither file nor directory.
@@ -29,7 +30,7 @@ impl Snapshots {
         writable: bool,
     ) -> Result<Option<RootMount>> {
         let trees = self.trees(chain)?;
-        let merged = layer::view(&trees)?;
+        let merged = self.view(&trees)?;
         let name = resolved(&merged, path)?;
         let lookup = |why| Error::Lookup { path: path.to_owned(), why };
         let found = there(&merged, name.as_path()).map_err(io("look up", path))?;
@@ -38,6 +39,8 @@ impl Snapshots {
             FileType::Directory if self.driver() == Driver::Overlay => {
                 overlaid(&pieces(&trees, &name)?, scratch, writable)
             }
+            // The program that would show the pieces as one ends with a container, and would have to be started for each.
+            FileType::Directory if self.driver() == Driver::Fuse => Ok(None),
             FileType::Directory | FileType::RegularFile if writable => Ok(None),
             FileType::Directory => Ok(trees.first().map(|tree| bind(&tree.join(name.as_path())))),
             FileType::RegularFile => {

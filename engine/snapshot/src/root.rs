@@ -10,7 +10,7 @@ use tare_model::Digest;
 use tare_sys::path::open_in_root;
 
 use crate::error::io;
-use crate::{Error, Result, Snapshots, layer};
+use crate::{Error, Result, Snapshots};
 
 /// A read-only view of merged layers that no path leads to. It lives as long as the value.
 #[derive(Debug)]
@@ -22,14 +22,14 @@ pub struct LayeredRoot {
 impl Snapshots {
     /// Looks into the chain of layers that ends with `chain`; `None` is the empty tree.
     pub fn open_root(&self, chain: Option<&Digest>) -> Result<LayeredRoot> {
-        let tree = chain.map(|chain| layer::view(&self.trees(chain)?)).transpose()?;
+        let tree = chain.map(|chain| self.view(&self.trees(chain)?)).transpose()?;
         Ok(LayeredRoot { tree })
     }
 
     /// Looks into a container's tree, what it wrote included. The container must not be running: who runs may change
     /// what is being looked at.
     pub fn open_writable_root(&self, key: &str) -> Result<LayeredRoot> {
-        Ok(LayeredRoot { tree: Some(layer::view(&self.writable_trees(key)?)?) })
+        Ok(LayeredRoot { tree: Some(self.view(&self.writable_trees(key)?)?) })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::name::Name;
 use crate::temporary::Guard;
 use crate::walk::{Found, Go, failed, walk};
 use crate::way::{is_opaque, kind};
-use crate::{Error, Result, Snapshots, Unpacked, directory, layer};
+use crate::{Error, Result, Snapshots, Unpacked, directory};
 
 impl Snapshots {
     /// The paths of the layer `chain` that are missing, changed or too many, when `fresh` is what was unpacked from the
@@ -29,7 +29,7 @@ impl Snapshots {
     pub fn verify_layer(&self, chain: &Digest, mut fresh: Unpacked, repair: bool) -> Result<Vec<PathBuf>> {
         let stored = directory::open(&self.layer_tree(chain)?)?;
         let parent = self.parent(chain)?;
-        let below = parent.map(|parent| layer::view(&self.trees(&parent)?)).transpose()?;
+        let below = parent.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
         fresh.settle(below)?;
         let whole = self.whole(&fresh, parent.as_ref())?;
         let finished = whole.as_ref().map_or(fresh.directory(), Guard::path);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use tare_model::Digest;
 
 use crate::error::io;
-use crate::{Result, Snapshots, directory, overlay};
+use crate::{Driver, Result, Snapshots, directory, fuse, overlay};
 
 impl Snapshots {
     /// A writable layer's whole tree, to be worked on through the descriptor and `tare_sys::path` alone. It is mounted
@@ -17,7 +17,13 @@ impl Snapshots {
             return directory::open(&upper);
         }
         let work = upper.with_file_name("work");
-        overlay::workspace(&trees, &upper, &work).map_err(io("work on", upper))
+        let workspace = match self.driver() {
+            Driver::Fuse => fuse::workspace(&trees, &upper, &work),
+            Driver::Overlay | Driver::Copy => {
+                overlay::workspace(&trees, &upper, &work).map_err(std::io::Error::from)
+            }
+        };
+        workspace.map_err(io("work on", upper))
     }
 
     /// The trees of a chain of layers, topmost first, as `lowerdir` of an overlay lists them.

@@ -11,14 +11,14 @@ use tare_model::{Digest, RootMount};
 use crate::duplicate::{Files, duplicate};
 use crate::error::io;
 use crate::walk::{Found, Go};
-use crate::{Driver, Error, Result, Snapshots, directory, layer, overlay};
+use crate::{Driver, Error, Result, Snapshots, directory, fuse, layer, overlay};
 
 pub(crate) const PARENT: &str = "parent";
 
 impl Snapshots {
     /// Makes an empty writable layer upon a read-only one, or upon nothing. `key` is a plain file name.
     pub fn prepare(&self, key: &str, parent: Option<&Digest>) -> Result<()> {
-        if let (Driver::Copy, Some(parent)) = (self.driver, parent) {
+        if let (false, Some(parent)) = (self.driver.stacks(), parent) {
             return self.prepare_copy(key, parent);
         }
         let place = self.writable_path(key)?;
@@ -65,7 +65,7 @@ impl Snapshots {
     /// The mounts that make the tree of a container: one overlay, or one bind where there is no layer below.
     pub fn mounts(&self, key: &str) -> Result<Vec<RootMount>> {
         let place = self.existing(key)?;
-        let parent = read_parent(&place)?.filter(|_| self.driver == Driver::Overlay);
+        let parent = read_parent(&place)?.filter(|_| self.driver.stacks());
         let Some(parent) = parent else {
             let source = display(&place.join("fs"));
             return Ok(vec![RootMount {
@@ -80,6 +80,11 @@ impl Snapshots {
             format!("upperdir={}", display(&place.join("fs"))),
             format!("workdir={}", display(&place.join("work"))),
         ];
+        if self.driver == Driver::Fuse {
+            let program = fuse::program().map_err(io("find", fuse::PROGRAM))?;
+            let (kind, source) = (fuse::PROGRAM.to_owned(), display(&program));
+            return Ok(vec![RootMount { kind, source, options: trees.to_vec() }]);
+        }
         let options = trees.into_iter().chain(overlay::WHOLE.map(str::to_owned)).collect();
         Ok(vec![RootMount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
     }
@@ -97,7 +102,7 @@ impl Snapshots {
 
     /// Bytes of the files that the container wrote or changed.
     pub fn usage(&self, key: &str) -> Result<u64> {
-        if self.driver == Driver::Copy {
+        if !self.driver.stacks() {
             return self.usage_of_copy(key);
         }
         let upper = self.upper(key)?;
@@ -148,7 +153,7 @@ impl Snapshots {
     /// The trees of a container, its own first.
     pub(crate) fn writable_trees(&self, key: &str) -> Result<Vec<PathBuf>> {
         let place = self.existing(key)?;
-        let below = read_parent(&place)?.filter(|_| self.driver == Driver::Overlay);
+        let below = read_parent(&place)?.filter(|_| self.driver.stacks());
         let below = below.map(|parent| self.trees(&parent)).transpose()?;
         Ok([vec![place.join("fs")], below.unwrap_or_default()].concat())
     }

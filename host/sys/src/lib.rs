@@ -17,6 +17,7 @@ pub mod bpf;
 pub mod clone;
 pub mod exec;
 pub mod fd;
+pub mod fuse;
 pub mod heap;
 pub mod mount;
 pub mod namespace;

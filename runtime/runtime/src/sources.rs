@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, PROC_SUPER_MAGIC, fstat, fstatfs, major, minor};
-use rustix::mount::{OpenTreeFlags, open_tree};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use tare_cgroup::Cgroup;
 use tare_model::RootMount;
 use tare_sys::mount::{self, Change, Propagation};
@@ -85,6 +85,15 @@ fn root(plan: &InitPlan, rootfs: &[RootMount]) -> Result<Vec<OwnedFd>> {
 fn root_mount(wanted: &RootMount) -> Result<OwnedFd, Failure> {
     match wanted.kind.as_str() {
         "overlay" => overlay::mount("mount root overlay", &wanted.options),
+        // Its process ends with the container's mount namespace, and is reaped by who reaps init.
+        "fuse-overlayfs" => {
+            let served = tare_sys::fuse::overlay(
+                Path::new(&wanted.source),
+                &wanted.options.join(","),
+                MountAttrFlags::empty(),
+            );
+            served.map(|(tree, _)| tree).step(|| "mount root fuse-overlayfs".to_owned())
+        }
         "bind" => {
             let read_only = wanted.options.iter().any(|option| option == "ro");
             let step = || format!("bind root {}", wanted.source);
@@ -93,7 +102,9 @@ fn root_mount(wanted: &RootMount) -> Result<OwnedFd, Failure> {
             mount::set(tree.as_fd(), false, change).step(step)?;
             Ok(tree)
         }
-        other => Err(Failure::rule(format!("mount root: cannot mount a \"{other}\", only overlay and bind"))),
+        other => Err(Failure::rule(format!(
+            "mount root: cannot mount a \"{other}\", only overlay, fuse-overlayfs and bind"
+        ))),
     }
 }
 

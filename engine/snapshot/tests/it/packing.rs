@@ -20,7 +20,17 @@ struct Mounted(Place);
 
 enum Place {
     Overlay(OwnedFd),
+    Served(Option<OwnedFd>, std::process::Child),
     Bound(PathBuf),
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Self::Served(tree, process) = self {
+            drop(tree.take());
+            assert!(process.wait().unwrap().success(), "it ends with its tree");
+        }
+    }
 }
 
 impl Mounted {
@@ -28,6 +38,12 @@ impl Mounted {
         let [mount] = &snapshots.mounts(key).unwrap()[..] else { panic!("one mount") };
         if mount.kind == "bind" {
             return Self(Place::Bound(mount.source.clone().into()));
+        }
+        if mount.kind == "fuse-overlayfs" {
+            let program = Path::new(&mount.source);
+            let served = tare_sys::fuse::overlay(program, &mount.options.join(","), MountAttrFlags::empty());
+            let (tree, process) = served.unwrap();
+            return Self(Place::Served(Some(tree), process));
         }
         let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
         for option in &mount.options {
@@ -41,7 +57,10 @@ impl Mounted {
 
     fn at(&self, path: &str) -> PathBuf {
         match &self.0 {
-            Place::Overlay(mounted) => format!("/proc/self/fd/{}/{path}", mounted.as_raw_fd()).into(),
+            Place::Overlay(mounted) | Place::Served(Some(mounted), _) => {
+                format!("/proc/self/fd/{}/{path}", mounted.as_raw_fd()).into()
+            }
+            Place::Served(None, _) => unreachable!("until it is dropped"),
             Place::Bound(tree) => tree.join(path),
         }
     }
@@ -59,6 +78,14 @@ fn base() -> Vec<u8> {
         .directory("swap/")
         .file("swap/in", "1")
         .finish()
+}
+
+/// A container `c` upon the layer of [`base`].
+fn container(driver: Driver) -> (World, Digest) {
+    let world = World::with(Some(driver));
+    let (chain, _) = world.layer(1, None, &base());
+    world.snapshots.prepare("c", Some(&chain)).unwrap();
+    (world, chain)
 }
 
 /// Everything that containers do to their trees.
@@ -162,13 +189,11 @@ fn digest(number: u8) -> Digest {
 
 #[test]
 fn changes_are_told_as_docker_tells_them() {
-    crate::DRIVERS.into_iter().for_each(changes_are_told_as_docker_tells_them_by);
+    crate::drivers().into_iter().for_each(changes_are_told_as_docker_tells_them_by);
 }
 
 fn changes_are_told_as_docker_tells_them_by(driver: Driver) {
-    let world = World::with(Some(driver));
-    let (chain, _) = world.layer(1, None, &base());
-    world.snapshots.prepare("c", Some(&chain)).unwrap();
+    let (world, _) = container(driver);
     assert_eq!(world.snapshots.changes("c", &[]).unwrap(), []);
     let tree = Mounted::new(&world.snapshots, "c");
     work(&tree);
@@ -204,14 +229,12 @@ fn changes_are_told_as_docker_tells_them_by(driver: Driver) {
 
 #[test]
 fn a_packed_layer_is_the_tree_that_it_was_packed_from() {
-    crate::DRIVERS.into_iter().for_each(a_packed_layer_is_the_tree_that_it_was_packed_from_by);
+    crate::drivers().into_iter().for_each(a_packed_layer_is_the_tree_that_it_was_packed_from_by);
 }
 
 fn a_packed_layer_is_the_tree_that_it_was_packed_from_by(driver: Driver) {
-    let world = World::with(Some(driver));
-    let (chain, _) = world.layer(1, None, &base());
+    let (world, chain) = container(driver);
     let snapshots = &world.snapshots;
-    snapshots.prepare("c", Some(&chain)).unwrap();
     let tree = Mounted::new(snapshots, "c");
     work(&tree);
     let mut before = portrait(&tree.at("."));
@@ -232,7 +255,7 @@ fn a_packed_layer_is_the_tree_that_it_was_packed_from_by(driver: Driver) {
     let listing = listing.wait_with_output().unwrap();
     let names = String::from_utf8(listing.stdout).unwrap();
     assert!(listing.status.success());
-    let hidden = if driver == Driver::Overlay { "old/.wh..wh..opq" } else { "old/.wh.a" };
+    let hidden = if driver.stacks() { "old/.wh..wh..opq" } else { "old/.wh.a" };
     for name in ["etc/.wh.gone", hidden, "swap", "again"] {
         assert!(names.lines().any(|line| line == name), "{name} in {names}");
     }
@@ -241,14 +264,12 @@ fn a_packed_layer_is_the_tree_that_it_was_packed_from_by(driver: Driver) {
 
 #[test]
 fn a_layer_that_is_taken_over_is_the_one_that_was_packed() {
-    crate::DRIVERS.into_iter().for_each(a_layer_that_is_taken_over_is_the_one_that_was_packed_by);
+    crate::drivers().into_iter().for_each(a_layer_that_is_taken_over_is_the_one_that_was_packed_by);
 }
 
 fn a_layer_that_is_taken_over_is_the_one_that_was_packed_by(driver: Driver) {
-    let world = World::with(Some(driver));
-    let (chain, _) = world.layer(1, None, &base());
+    let (world, chain) = container(driver);
     let snapshots = &world.snapshots;
-    snapshots.prepare("c", Some(&chain)).unwrap();
     let tree = Mounted::new(snapshots, "c");
     work(&tree);
     // What the runtime leaves behind.
@@ -288,7 +309,7 @@ fn a_layer_that_is_taken_over_is_the_one_that_was_packed_by(driver: Driver) {
 
 #[test]
 fn a_sparse_file_stays_one() {
-    crate::DRIVERS.into_iter().for_each(a_sparse_file_stays_one_by);
+    crate::drivers().into_iter().for_each(a_sparse_file_stays_one_by);
 }
 
 fn a_sparse_file_stays_one_by(driver: Driver) {

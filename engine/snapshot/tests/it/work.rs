@@ -6,14 +6,19 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
-use tare_snapshot::{Error, IN_MEMORY, Limits};
+use tare_snapshot::{Driver, Error, IN_MEMORY, Limits};
 
 use crate::World;
 use crate::archive::tar;
 
 #[test]
 fn what_is_written_through_the_descriptor_is_in_the_writable_layer_alone() {
-    let world = World::new();
+    let stacking = crate::drivers().into_iter().filter(|driver| driver.stacks());
+    stacking.for_each(what_is_written_through_the_descriptor_is_in_the_writable_layer_alone_by);
+}
+
+fn what_is_written_through_the_descriptor_is_in_the_writable_layer_alone_by(driver: Driver) {
+    let world = World::with(Some(driver));
     let below = tar().directory("etc/").file("etc/a", "below").file("etc/b", "below").finish();
     let (chain, tree) = world.layer(1, None, &below);
     let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
