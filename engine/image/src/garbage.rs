@@ -76,7 +76,7 @@ fn layers(images: &Images, needed: &BTreeSet<Digest>) -> Result<Collected> {
     doomed.sort_by_cached_key(|chain| Reverse(depth(images, chain)));
     let mut collected = Collected::default();
     for chain in doomed {
-        let size = images.snapshots.layer_size(&chain).unwrap_or(0);
+        let size = images.snapshots.layer_stored(&chain).unwrap_or(0);
         match images.snapshots.remove_layer(&chain) {
             Ok(()) => {
                 collected.layers.push(chain);

@@ -51,7 +51,7 @@ fn measure(images: &Images) -> Result<Usage> {
         .snapshots
         .layers()
         .into_iter()
-        .map(|chain| (chain, images.snapshots.layer_size(&chain).unwrap_or(0)))
+        .map(|chain| (chain, images.snapshots.layer_stored(&chain).unwrap_or(0)))
         .collect();
     let users = |wanted: &dyn Fn(usize) -> bool| (0..list.len()).filter(|at| wanted(*at)).take(2).count();
     let mut usage = Usage { total: blobs.values().chain(layers.values()).sum(), images: Vec::new() };

@@ -22,8 +22,11 @@ const RECORD: &str = "layer.json";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Layer {
     pub parent: Option<Digest>,
-    /// Bytes of its files.
+    /// Bytes of its files, holes included.
     pub size: u64,
+    /// Bytes among them that take no place on the disk.
+    #[serde(default)]
+    pub holes: u64,
 }
 
 /// Reads what stands below `layers/`. A directory that is no layer is passed over: it hurts nobody.
@@ -58,7 +61,13 @@ impl Snapshots {
         self.index().get(chain).map(|layer| layer.parent).ok_or(Error::NoLayer(*chain))
     }
 
-    /// Bytes of the files of this layer alone.
+    /// Bytes of this layer alone that take up the disk: those of its files without holes.
+    pub fn layer_stored(&self, chain: &Digest) -> Result<u64> {
+        let index = self.index();
+        index.get(chain).map(|layer| layer.size.saturating_sub(layer.holes)).ok_or(Error::NoLayer(*chain))
+    }
+
+    /// Bytes of the files of this layer alone, holes included.
     pub fn layer_size(&self, chain: &Digest) -> Result<u64> {
         self.index().get(chain).map(|layer| layer.size).ok_or(Error::NoLayer(*chain))
     }
@@ -72,7 +81,7 @@ impl Snapshots {
         }
         let below = parent.map(|parent| self.view(&self.trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
-        let layer = Layer { parent: parent.copied(), size: unpacked.bytes };
+        let layer = Layer { parent: parent.copied(), size: unpacked.bytes, holes: unpacked.holes };
         let whole = self.whole(&unpacked, parent)?;
         let finished = whole.as_ref().map_or(unpacked.directory(), Guard::path);
         self.place(finished, chain, &layer, false)?;

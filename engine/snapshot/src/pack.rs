@@ -16,6 +16,7 @@ use crate::bare::Bare;
 use crate::emit::{self, Head};
 use crate::metadata::{Metadata, Time};
 use crate::name::{Name, refused};
+use crate::unpack::holes;
 use crate::walk::{Found, Go, failed, walk};
 use crate::way::kind;
 use crate::{Driver, Error, LayeredRoot, Result, Snapshots};
@@ -43,6 +44,8 @@ pub struct PackOptions {
 pub struct Packed {
     /// Bytes of its files, each counted once however many names it has, holes included.
     pub bytes: u64,
+    /// Bytes among them that take no place on the disk.
+    pub(crate) holes: u64,
     /// Entries of the archive.
     pub entries: u64,
     /// What the tree has and the archive has not: mount points, and sockets, which no archive can hold.
@@ -199,6 +202,7 @@ impl Packer<'_> {
         let metadata = self.clamped(Metadata::read(file.as_fd()).map_err(failed("look at", name))?);
         let head = Head { size, ..Head::new(name.as_bytes(), EntryType::Regular, &metadata) };
         self.packed.bytes = self.packed.bytes.saturating_add(size);
+        self.packed.holes = self.packed.holes.saturating_add(holes(&stat));
         match extents(&file, &stat).map_err(io_failed("read", name))? {
             Some(extents) => {
                 self.packed.entries += 1;

@@ -48,7 +48,7 @@ impl Snapshots {
         if let Some(latest) = packed.latest {
             clamp(&root, latest, packed.copied)?;
         }
-        let layer = Layer { parent: parent.copied(), size: packed.bytes };
+        let layer = Layer { parent: parent.copied(), size: packed.bytes, holes: packed.holes };
         let few = packed.entries <= FEW;
         if few {
             write_out(&root)?;

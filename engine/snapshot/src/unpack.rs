@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, ftruncate};
+use rustix::fs::{FileType, Stat, fstat, ftruncate};
 use rustix::io::{Errno, pwrite};
 
 use crate::archive::{Archive, Entry, Extent, Kind};
@@ -41,8 +41,10 @@ pub struct Unpacked {
     guard: Guard,
     /// Whether `.wh.` at the beginning of a name hides something, as it does in layers.
     marks: bool,
-    /// Bytes of its files.
+    /// Bytes of its files, holes included.
     pub bytes: u64,
+    /// Bytes among them that take no place on the disk.
+    pub(crate) holes: u64,
     /// Entries that the archive had.
     pub entries: u64,
 }
@@ -107,7 +109,7 @@ impl Snapshots {
         let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
         let (links, limit) = (Vec::new(), limits.bytes);
         let mut unpacked =
-            Unpacked { tree, links, limit, guard, marks: kept.is_none(), bytes: 0, entries: 0 };
+            Unpacked { tree, links, limit, guard, marks: kept.is_none(), bytes: 0, holes: 0, entries: 0 };
         let mut archive = Archive::new(tar);
         while let Some(entry) = archive.next()? {
             unpacked.count(&entry, limits)?;
@@ -197,7 +199,10 @@ impl Unpacked {
         };
         match kind {
             Kind::Directory => tree.directory(name, Some(metadata)),
-            Kind::File { size, extents } => file(tree, archive, &name, &metadata, Content { size, extents }),
+            Kind::File { size, extents } => {
+                self.holes += file(tree, archive, &name, &metadata, Content { size, extents })?;
+                Ok(())
+            }
             Kind::HardLink { target } => self.hard_link(name, &target),
             Kind::Symlink { target } => tree.symlink(&name, &target, &metadata),
             Kind::Fifo => tree.node(&name, FileType::Fifo, (0, 0), &metadata),
@@ -251,7 +256,7 @@ fn file<R: BufRead>(
     name: &Name,
     metadata: &Metadata,
     content: Content,
-) -> Result<()> {
+) -> Result<u64> {
     let file = tree.file(name)?;
     let failed = |tree: &Tree, error| tree.failed("write", name)(error);
     match content.extents {
@@ -269,7 +274,16 @@ fn file<R: BufRead>(
             ftruncate(&file, content.size).map_err(|error| failed(tree, error))?;
         }
     }
-    metadata.apply(file.as_fd()).map_err(tree.failed("describe", name))
+    metadata.apply(file.as_fd()).map_err(tree.failed("describe", name))?;
+    if content.size < WORTH_HOLES {
+        return Ok(0);
+    }
+    fstat(&file).map(|stat| holes(&stat)).map_err(tree.failed("look at", name))
+}
+
+/// Bytes of a file that take no place on the disk.
+pub(crate) fn holes(stat: &Stat) -> u64 {
+    stat.st_size.unsigned_abs().saturating_sub(tare_sys::tree::stored(stat))
 }
 
 /// Writes the next `extent.length` bytes of the content at the extent's place.

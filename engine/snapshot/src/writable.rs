@@ -115,7 +115,7 @@ impl Snapshots {
             if let Found::Other { stat, .. } = found
                 && seen.insert((stat.st_dev, stat.st_ino))
             {
-                bytes = bytes.saturating_add(u64::try_from(stat.st_size).unwrap_or(0));
+                bytes = bytes.saturating_add(tare_sys::tree::bytes_of(stat));
             }
             Ok(Go::Into)
         })?;

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, renameat, statat, unlinkat};
+use rustix::fs::{
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, renameat, statat, unlinkat,
+};
 use rustix::io::{Errno, Result};
 
 /// Removes the directory `name` of `home`. A directory inside that is not empty is first moved up into `home` under a
@@ -74,8 +76,24 @@ fn remove_one(directory: BorrowedFd<'_>, child: &Child) -> Result<bool> {
     }
 }
 
-/// Bytes of the files of a tree, each counted once however many names it has. What vanishes meanwhile is not counted,
-/// and other file systems mounted inside are not entered.
+/// Bytes of a file on the disk: of a sparse one those that are no holes, of all others their length, since the rest of
+/// their last block is nobody's.
+pub fn stored(stat: &Stat) -> u64 {
+    let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+    u64::try_from(stat.st_size).unwrap_or(0).min(blocks.saturating_mul(512))
+}
+
+/// What [`bytes`] counts for one thing that is no directory.
+pub fn bytes_of(stat: &Stat) -> u64 {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => stored(stat),
+        // A symlink may lie in its inode alone.
+        _ => u64::try_from(stat.st_size).unwrap_or(0),
+    }
+}
+
+/// Bytes of the files of a tree, each counted once however many names it has and without its holes. What vanishes meanwhile is
+/// not counted, and other file systems mounted inside are not entered.
 ///
 /// # Errors
 /// The first failing call's.
@@ -96,7 +114,7 @@ pub fn bytes(tree: OwnedFd) -> Result<u64> {
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
                 left.extend(subdirectory(directory.as_fd(), name)?);
             } else if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
-                bytes += u64::try_from(stat.st_size).unwrap_or(0);
+                bytes += bytes_of(&stat);
             }
         }
     }
@@ -151,6 +169,8 @@ mod tests {
         std::fs::write(home.path().join("tree/a/file"), "123").unwrap();
         std::fs::hard_link(home.path().join("tree/a/file"), home.path().join("tree/a/b/again")).unwrap();
         symlink(outside.path(), home.path().join("tree/a/b/link")).unwrap();
+        let sparse = std::fs::File::create(home.path().join("tree/a/sparse")).unwrap();
+        sparse.set_len(1 << 40).unwrap();
         let link_length = outside.path().as_os_str().len() as u64;
         assert_eq!(bytes(directory(&home.path().join("tree"))).unwrap(), 3 + link_length);
         let mut next = 0;

@@ -303,6 +303,7 @@ fn a_layer_that_is_taken_over_is_the_one_that_was_packed_by(driver: Driver) {
     assert!(!unpacked.contains_key("socket") && !unpacked.contains_key("var"));
     assert!(unpacked["su"].contains("(1750000000, 0)"), "{}", unpacked["su"]);
     assert_eq!(snapshots.layer_size(&digest(3)).unwrap(), snapshots.layer_size(&digest(2)).unwrap());
+    assert_eq!(snapshots.layer_stored(&digest(3)).unwrap(), snapshots.layer_stored(&digest(2)).unwrap());
     snapshots.remove_layer(&digest(3)).unwrap();
     world.assert_untouched();
 }
@@ -321,12 +322,16 @@ fn a_sparse_file_stays_one_by(driver: Driver) {
         file.write_all_at(&[9; 4096], place).unwrap();
     }
     file.sync_all().unwrap();
+    let used = world.snapshots.usage("c").unwrap();
+    assert!((12_288..1 << 20).contains(&used), "{used} bytes are used");
     let archive = packed(&world.snapshots, "c", &PackOptions::default());
     assert!(archive.len() < 100_000, "{} bytes", archive.len());
     let (_, tree) = world.layer(2, None, &archive);
     let metadata = tree.join("disk.img").metadata().unwrap();
     assert_eq!(metadata.len(), 10 << 30);
     assert!(metadata.blocks() < 1000, "{} blocks", metadata.blocks());
+    assert_eq!(world.snapshots.layer_size(&digest(2)).unwrap(), 10 << 30);
+    assert_eq!(world.snapshots.layer_stored(&digest(2)).unwrap(), metadata.blocks() * 512);
     let copy = std::fs::File::open(tree.join("disk.img")).unwrap();
     for (place, expected) in [(0_u64, 9), (4096, 0), (5 << 30, 9), ((10 << 30) - 1, 9)] {
         let mut byte = [1];
