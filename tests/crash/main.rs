@@ -1,5 +1,10 @@
 //! `kill -9` at bad moments: afterwards nothing has leaked, nothing is lost, containers live.
 
+mod full;
+mod images;
+mod many;
+mod trap;
+
 use anyhow::{Context, Result};
 use tare_tests::{World, capture, until};
 

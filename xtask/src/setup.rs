@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tare_tests::{docker_cli, unpacked_docker};
 
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 18] = [
     "mmdebstrap",
     "umoci",
     "skopeo",
@@ -22,6 +22,8 @@ const PACKAGES: [&str; 16] = [
     "containerd",
     "runc",
     "podman",
+    "strace",
+    "fuse-overlayfs",
 ];
 
 pub(crate) fn run() -> Result<()> {
