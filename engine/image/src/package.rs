@@ -56,6 +56,7 @@ pub(crate) fn package(images: &Images, request: &LayerRequest) -> Result<Package
 pub(crate) fn package_tar(images: &Images, mut tar: impl io::Read) -> Result<Package> {
     let copy = |out: &mut Out| match io::copy(&mut tar, out) {
         Ok(_) => Ok(Packed::default()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Error::Cancelled),
         Err(error) => Err(Error::Archive(error.to_string())),
     };
     from(images, "of the archive", true, copy)
@@ -90,10 +91,20 @@ fn packed(
         drop(out);
         (packed.map(|packed| (packed, diff)), joined(compressed), copy.map(joined))
     });
-    // Whoever stopped first is at the root of the others' complaints: unpacking, compressing, packing.
+    // Whoever stopped first is at the root of the others' complaints. Compressing ends well with whatever it was given, and
+    // packing knows whether it was others who gave up; unpacking only sees an archive that is cut off.
+    let (digest, size) = compressed?.map_err(Error::io("write", path))?;
+    let gave_up = |error: &Error| match error {
+        Error::Cancelled => true,
+        Error::Snapshot(tare_snapshot::Error::Read(cause)) => cause.kind() == io::ErrorKind::BrokenPipe,
+        _ => false,
+    };
+    let packed = match packed {
+        Err(error) if !gave_up(&error) => return Err(error),
+        packed => packed,
+    };
     let copy = copy.transpose()?.transpose();
     let copy = copy.map_err(|source| Error::Layer { layer: name.to_owned(), source })?;
-    let (digest, size) = compressed?.map_err(Error::io("write", path))?;
     let (packed, diff) = packed?;
     let diff = diff.flatten().ok_or(Error::Cancelled)?;
     let blob = Descriptor { digest, size, ..descriptor(media_type::OCI_LAYER_GZIP, b"") };
@@ -127,7 +138,7 @@ impl Out {
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER));
         self.hash.update(&full);
         let Some((last, others)) = self.to.split_last() else { return Ok(()) };
-        let gone = |_| io::Error::other("who takes the layer has given up");
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "who takes the layer has given up");
         others.iter().try_for_each(|to| to.send(full.clone())).map_err(gone)?;
         last.send(full).map_err(gone)
     }
