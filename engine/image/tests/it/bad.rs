@@ -187,6 +187,46 @@ async fn documents_that_are_two_things_or_nested_are_refused() {
     assert!(matches!(refused(&fake, &room).await, Error::NestedIndex(_)));
 }
 
+/// A digest is a name on our disk and a promise about bytes: nothing but the one form is taken for one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_digest_of_ours_is_refused() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    let hex = "ab".repeat(32);
+    for digest in [
+        format!("sha512:{}", "ab".repeat(64)),
+        format!("md5:{}", "ab".repeat(16)),
+        format!("sha256:{}", hex.to_uppercase()),
+        format!("sha256:{}", &hex[2..]),
+        format!("sha256:../../../{}", &hex[9..]),
+        format!("sha256:{hex}/../x"),
+        hex.clone(),
+        String::new(),
+    ] {
+        for place in ["/config/digest", "/layers/1/digest"] {
+            let mut lying = sample.clone();
+            *lying.manifest.pointer_mut(place).unwrap() = digest.clone().into();
+            lying.serve(&fake, "web", "v1");
+            let error = refused(&fake, &room).await;
+            assert!(matches!(error, Error::Document { .. }), "{place} {digest:?}: {error}");
+        }
+    }
+}
+
+/// Another address for a layer is one for its credentials too, and nobody asked for it (CVE-2020-15157).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_layer_is_asked_of_the_registry_alone() {
+    let (fake, elsewhere, room) = (Fake::start().await, Fake::start().await, Room::open().await);
+    let mut sample = two_layers();
+    sample.manifest["layers"][1]["mediaType"] =
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip".into();
+    sample.manifest["layers"][1]["urls"] = json!([elsewhere.url("/layer")]);
+    sample.serve(&fake, "web", "v1");
+    let challenge = format!("Bearer realm=\"{}\"", elsewhere.url("/token"));
+    elsewhere.always("/layer", Answer::new(401, "").header("WWW-Authenticate", challenge));
+    room.pull(&reference(&fake, "web:v1")).await.unwrap();
+    assert!(elsewhere.asked().is_empty(), "{:?}", elsewhere.asked());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_that_lies_is_refused() {
     let (fake, room) = (Fake::start().await, Room::open().await);

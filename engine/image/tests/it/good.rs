@@ -158,6 +158,29 @@ async fn a_pull_that_broke_off_goes_on_where_it_was() {
     assert_eq!(room.files().len(), 4, "three blobs and a layer: {:?}", room.files());
 }
 
+/// What is on the disk may not be what came, or have come from another who lied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_was_damaged_half_way_is_fetched_again() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let sample = Sample::new(&[Layer::gzip(&[("big", &noise(5, 3_000_000))])]);
+    sample.serve(&fake, "web", "v1");
+    let (path, blob) = (sample.layers[0].path("web"), &sample.layers[0].blob);
+    let partial = room.root.path().join("content/ingest").join(sha256(blob).hex());
+    let mut flipped = blob[..500_000].to_vec();
+    flipped[400_000] ^= 1;
+    for damaged in [flipped, b"nothing of the kind".to_vec(), blob.clone().into_iter().rev().collect()] {
+        let before = fake.count(&path);
+        std::fs::write(&partial, damaged).unwrap();
+        room.pull(&reference(&fake, "web:v1")).await.unwrap();
+        assert!(fake.count(&path) > before, "it is asked for");
+        let image = room.images.resolve(&sample.id().to_string()).unwrap();
+        assert_eq!(image.size, 3_000_000);
+        assert_eq!(room.files().len(), 4, "three blobs and a layer: {:?}", room.files());
+        room.images.remove(&sample.id().to_string(), true, true).await.unwrap();
+        assert!(room.files().is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pull_that_is_given_up_leaves_the_way_free_for_the_next() {
     let (fake, room) = (Fake::start().await, Room::open().await);
