@@ -85,6 +85,14 @@ fn a_context_comes_out_of_a_repository() -> Result<()> {
     assert_eq!(site.shell("cat /sub/file; ls -A /sub")?, "firstDockerfile\nfile");
     let again = site.post("t=built&remote=git://127.0.0.1/app.git%23v1:sub", b"")?;
     assert!(again.contains("Using cache"), "{again}");
+    let kept =
+        "t=built&dockerfile=sub/Dockerfile&buildargs=%7B%22BUILDKIT_CONTEXT_KEEP_GIT_DIR%22:%221%22%7D";
+    let said = site.post(&format!("{kept}&remote=git://127.0.0.1/app.git%23v1"), b"")?;
+    assert!(said.contains("Successfully tagged") && !said.contains("not consumed"), "{said}");
+    assert_eq!(
+        site.shell("cat /sub/.git/HEAD; ls /sub/.git/FETCH_HEAD 2>/dev/null | wc -l")?,
+        served.commit("v1")? + "\n0"
+    );
     // A commit by its digits, the default branch, and our own command line, whose secrets come beside the address.
     let commit = served.commit("v1")?;
     let key = site.file("key", "hunter2")?;
