@@ -17,6 +17,8 @@ fn a_container_goes_through_its_life() {
     assert_eq!(world.output(), "", "nothing runs before the start");
     world.verb("start").ok();
     assert_eq!(world.status(), "running");
+    // Its program runs, which is not to say that it has come to its first word.
+    world.hear("begun\n");
     world.verb("start").refused("cannot start an already running container");
     world.verb("delete").refused("that is not stopped: running");
     world.create().refused("container with given ID already exists");

@@ -20,6 +20,8 @@ pub(crate) struct World {
     dir: TempDir,
     /// Who makes the container; none is root.
     pub(crate) user: Option<u32>,
+    /// The user's own place for sockets and such ($XDG_RUNTIME_DIR).
+    pub(crate) runtime_dir: PathBuf,
     pub(crate) id: String,
     pub(crate) config: Value,
 }
@@ -74,7 +76,8 @@ impl World {
         fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
         APPLETS.iter().for_each(|applet| symlink("busybox", bin.join(applet)).unwrap());
         let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let mut world = Self { dir, user, id, config: Value::Null };
+        let runtime_dir = dir.path().join("run");
+        let mut world = Self { dir, user, runtime_dir, id, config: Value::Null };
         let rootless: &[&str] = if user.is_some() { &["--rootless"] } else { &[] };
         let bundle = world.path("");
         let own: &[&str] = &["spec", "--bundle", bundle.to_str().unwrap()];
@@ -106,7 +109,7 @@ impl World {
             None => Command::new(env!("CARGO_BIN_EXE_tare-runtime")),
             Some(user) => {
                 let mut command = Command::new(self.path("tare-runtime"));
-                command.uid(user).gid(user).env("XDG_RUNTIME_DIR", self.path("run"));
+                command.uid(user).gid(user).env("XDG_RUNTIME_DIR", &self.runtime_dir);
                 command
             }
         };
@@ -157,6 +160,15 @@ impl World {
     /// What the container has printed.
     pub(crate) fn output(&self) -> String {
         fs::read_to_string(self.path("out")).unwrap_or_default()
+    }
+
+    /// Waits until the container has printed this.
+    pub(crate) fn hear(&self, words: &str) {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !self.output().contains(words) {
+            assert!(std::time::Instant::now() < deadline, "no \"{words}\" from it: {}", self.output());
+            std::thread::yield_now();
+        }
     }
 
     /// Lets its programs make device nodes anywhere; opening them is another matter. Before it is made.
