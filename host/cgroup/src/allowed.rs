@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
 
-use crate::detect::{Hierarchies, relative};
+use crate::detect::{Hierarchies, Version, relative};
 use crate::error::{Error, Result};
 use crate::group::{Cgroup, make, remove_dir};
 
@@ -17,6 +17,23 @@ impl Hierarchies {
         let text = fs::read_to_string(FILE).map_err(|e| Error::file("read", FILE, e))?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         Ok(PathBuf::from(own))
+    }
+
+    /// Where this user's new groups belong. Beside the v2 group that this process is in, where the one above is the user's:
+    /// v2 hands controllers down only from groups that hold no processes. Otherwise, and beside v1, below it.
+    pub fn own_place(&self) -> Result<PathBuf> {
+        let own = self.own_group()?;
+        let Some(point) = self.list.iter().find(|one| one.unified).map(|one| one.point.as_path()) else {
+            return Ok(own);
+        };
+        let is_ours = |path: &Path| {
+            let dir = point.join(path.strip_prefix("/").unwrap_or(path));
+            ["", "cgroup.procs", "cgroup.subtree_control"]
+                .iter()
+                .all(|file| access(dir.join(file), Access::WRITE_OK).is_ok())
+        };
+        let above = own.parent().filter(|above| above.parent().is_some() && is_ours(above));
+        Ok(above.filter(|_| self.version() == Version::V2).map_or(own.clone(), Path::to_path_buf))
     }
 }
 
@@ -54,6 +71,6 @@ impl Cgroup {
                 }
             }
         }
-        Ok((!dirs.is_empty()).then_some(Self { version, dirs, unit: None }))
+        Ok((!dirs.is_empty()).then_some(Self { version, dirs, unit: None, below: PathBuf::new() }))
     }
 }

@@ -162,6 +162,14 @@ impl Error {
         Self::File { action: action.into(), path: path.into(), source: source.into() }
     }
 
+    /// Whether it is for want of rights.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(
+            self.errno(),
+            Some(rustix::io::Errno::PERM | rustix::io::Errno::ACCESS | rustix::io::Errno::ROFS)
+        )
+    }
+
     /// The errno of a failed system call on a file.
     pub(crate) fn errno(&self) -> Option<rustix::io::Errno> {
         match self {

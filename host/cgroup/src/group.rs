@@ -19,6 +19,8 @@ pub struct Cgroup {
     pub(crate) dirs: Vec<Dir>,
     /// Where systemd keeps it.
     pub(crate) unit: Option<Unit>,
+    /// Where below the unit's group it is in v2; empty = the unit's own.
+    pub(crate) below: PathBuf,
 }
 
 /// The group's directory in one hierarchy.
@@ -63,7 +65,7 @@ impl Cgroup {
                 }
             }
         }
-        Ok(Self { version, dirs, unit: None })
+        Ok(Self { version, dirs, unit: None, below: PathBuf::new() })
     }
 
     /// Opens a group that exists; hierarchies in which it does not are left out.
@@ -80,7 +82,7 @@ impl Cgroup {
         if dirs.is_empty() {
             return Err(Error::file("open cgroup", Path::new("/").join(path), Errno::NOENT));
         }
-        Ok(Self { version: hierarchies.version(), dirs, unit: None })
+        Ok(Self { version: hierarchies.version(), dirs, unit: None, below: PathBuf::new() })
     }
 
     /// Ends what nobody looks after any more: kills the group's processes and removes it. No group is no error.
@@ -103,7 +105,7 @@ impl Cgroup {
     pub fn add(&self, pid: i32) -> Result<()> {
         let refused = |e: &Error| matches!(e.errno(), Some(Errno::ACCESS | Errno::PERM));
         match (self.dirs.iter().try_for_each(|dir| attach(dir, pid)), &self.unit) {
-            (Err(error), Some(unit)) if refused(&error) => unit.admit(pid),
+            (Err(error), Some(unit)) if refused(&error) => unit.admit(pid, &self.below),
             (Err(Error::File { source, .. }), _) if self.refusal(&source).is_some() => {
                 self.refusal(&source).map_or(Ok(()), Err)
             }
@@ -275,7 +277,7 @@ fn delegate_all(root: BorrowedFd<'_>, path: &Path, group: BorrowedFd<'_>) -> rus
 }
 
 /// Hands v2 controllers down from the root to a group. One that the kernel refuses (a root with processes in it,
-/// real-time processes) stays missing: the limit that needs it says so.
+/// real-time processes, a group above that is not this user's) stays missing: the limit that needs it says so.
 pub(crate) fn delegate(
     root: BorrowedFd<'_>,
     path: &Path,
@@ -294,6 +296,7 @@ pub(crate) fn delegate(
         for controller in &missing {
             match file::write(fd.as_fd(), "cgroup.subtree_control", &format!("+{controller}")) {
                 Ok(()) | Err(Errno::BUSY | Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP) => {}
+                Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {}
                 Err(e) => return Err(e),
             }
         }

@@ -23,6 +23,7 @@ mod file;
 mod freeze;
 mod group;
 mod oom;
+mod owner;
 pub mod plan;
 mod read_stats;
 mod stats;

@@ -8,7 +8,7 @@ mod properties;
 mod wire;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tare_oci::runtime::Resources;
@@ -98,10 +98,11 @@ impl Unit {
         set.map(drop).map_err(|fault| self.fault("change", &fault))
     }
 
-    /// Moves a process into the unit's group with systemd's rights: who asks may lack those over the group that both
-    /// places have above them.
-    pub(crate) fn admit(&self, pid: i32) -> Result<()> {
-        let body = Body::default().text(&self.name).text("/").numbers(&[pid.unsigned_abs()]);
+    /// Moves a process into the unit's group, or one below it, with systemd's rights: who asks may lack those over the
+    /// group that both places have above them.
+    pub(crate) fn admit(&self, pid: i32, below: &Path) -> Result<()> {
+        let below = Path::new("/").join(below).display().to_string();
+        let body = Body::default().text(&self.name).text(&below).numbers(&[pid.unsigned_abs()]);
         let moved = self.connect()?.manager("AttachProcessesToUnit", body);
         moved.map(drop).map_err(|fault| self.fault("take a process into", &fault))
     }

@@ -42,6 +42,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let state = || State::of(launch.spec, launch.id, launch.bundle);
     let listener = Listener::connect(launch.spec, filter.as_ref(), state)?;
     let entrance = launch.cgroup.map(Cgroup::entrance).transpose()?;
+    let handed_over = hand_over(&plan, launch.cgroup)?;
     let launch_id = launch.id;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Namespaces that a user namespace of others owns are made, and init is born, once that has been entered.
@@ -74,6 +75,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     drop(theirs);
     let mut created =
         Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks, listener };
+    created.warnings.extend(handed_over);
     if twice {
         become_second(&mut created)?;
     }
@@ -96,6 +98,17 @@ pub(crate) fn clone_into(flags: u64, group: Option<&Cgroup>) -> (Result<Cloned>,
             (Err(explained.map_or_else(|| Error::step("clone", e), Error::Cgroup)), false)
         }
         cloned => (cloned.map_err(|e| Error::step("clone", e)), true),
+    }
+}
+
+/// Makes the group the user's own where config.json asks for that. Who may not give it away keeps it, which is a warning:
+/// nothing inside can do more than was asked for.
+fn hand_over(plan: &plan::InitPlan, group: Option<&Cgroup>) -> Result<Option<String>> {
+    let (Some(owner), Some(group)) = (plan.group_owner(), group) else { return Ok(None) };
+    match group.give(owner) {
+        Ok(()) => Ok(None),
+        Err(error) if error.is_forbidden() => Ok(Some(error.to_string())),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Another program in a container that runs: one clone3, no helper process.
 
 use std::convert::Infallible;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::Mode;
@@ -60,7 +61,7 @@ pub(crate) fn exec_preserving(
         Ok(pinned) => pinned,
         Err(error) => return joined.leave().and(Err(error)),
     };
-    let (cloned, is_in) = create::clone_into(0, target.cgroup);
+    let (cloned, is_in) = clone_beside(target);
     if let Ok(Cloned::Child) = cloned {
         let entry = Entry {
             target: target.pidfd,
@@ -84,9 +85,37 @@ pub(crate) fn exec_preserving(
     if twice {
         create::become_second(&mut created)?;
     }
-    create::move_into(created.pid, target.cgroup.filter(|_| !is_in))
-        .inspect_err(|_| create::end(created.pidfd.as_fd()))?;
+    if !is_in {
+        move_beside(created.pid, target).inspect_err(|_| create::end(created.pidfd.as_fd()))?;
+    }
     create::ready_and_start(created)
+}
+
+/// Clones into the container's group, or into the one below it that init has moved to if it takes nobody any more.
+fn clone_beside(target: &Target<'_>) -> (Result<Cloned>, bool) {
+    match create::clone_into(0, target.cgroup) {
+        (Err(Error::Cgroup(full)), _) if matches!(full, tare_cgroup::Error::TakesNobody { .. }) => {
+            match beside(target) {
+                Some(group) => create::clone_into(0, Some(&group)),
+                None => (Err(Error::Cgroup(full)), false),
+            }
+        }
+        cloned => cloned,
+    }
+}
+
+/// The same for a process that could not be born there.
+fn move_beside(pid: i32, target: &Target<'_>) -> Result<()> {
+    create::move_into(pid, target.cgroup).or_else(|first| match beside(target) {
+        Some(group) => create::move_into(pid, Some(&group)).map_err(|_| first),
+        None => Err(first),
+    })
+}
+
+fn beside(target: &Target<'_>) -> Option<Cgroup> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", target.pidfd.as_raw_fd())).ok()?;
+    let init = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    target.cgroup?.around(init).ok().flatten()
 }
 
 struct Entry<'a> {

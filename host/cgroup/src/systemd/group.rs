@@ -49,7 +49,7 @@ impl Cgroup {
                 Err(e) => return Err(e),
             }
         }
-        Ok(Self { version, dirs, unit: Some(unit.clone()) })
+        Ok(Self { version, dirs, unit: Some(unit.clone()), below: PathBuf::new() })
     }
 
     /// The same group, known to be kept by systemd, which is then told of new limits and of the end.

@@ -75,12 +75,17 @@ fn the_quota_holds_within_5_percent() {
     while throttled() == first {
         std::thread::sleep(Duration::from_millis(1));
     }
-    let (begin, before) = (Instant::now(), used());
+    let figures = || group.group.stats().unwrap().cpu;
+    let (begin, before) = (Instant::now(), figures());
     std::thread::sleep(Duration::from_millis(2000));
-    let share = (used() - before) / begin.elapsed().as_secs_f64();
+    let after = figures();
+    let share = (after.total - before.total) as f64 / 1e9 / begin.elapsed().as_secs_f64();
     group.group.kill().unwrap();
     child.wait().unwrap();
-    assert!((0.19..=0.21).contains(&share), "a quota of 20 % gave {:.1} %", share * 100.0);
+    // A machine that others keep busy may give less, which then shows in periods that ended before the quota was met.
+    let met = after.throttled_periods - before.throttled_periods;
+    let least = if met + 1 < after.periods - before.periods { 0.0 } else { 0.19 };
+    assert!((least..=0.21).contains(&share), "a quota of 20 % gave {:.1} %", share * 100.0);
 }
 
 #[test]

@@ -12,6 +12,7 @@ use tare_model::{HasKind, Kind};
 use tare_oci::runtime::Resources;
 
 mod limits;
+mod unified;
 
 /// A group that is gone, with its parent and its processes, when the test ends.
 struct Group {

@@ -23,7 +23,7 @@ pub(super) struct Made {
 /// Who makes it, and how.
 #[derive(Clone, Copy)]
 pub(super) struct Driver {
-    /// Without a name it is made below the caller's own and where that is allowed, which may be nowhere.
+    /// Without a name it is made below or beside the caller's own, where that is allowed, which may be nowhere.
     pub(super) rootless: bool,
     /// systemd makes it.
     pub(super) systemd: bool,
@@ -55,7 +55,7 @@ pub(super) fn make(
     let named = given.is_some_and(|path| !path.is_empty());
     if driver.rootless && !named {
         let Ok(hierarchies) = found else { return Ok(None) };
-        let above = hierarchies.own_group()?;
+        let above = hierarchies.own_place()?;
         let name = Path::new("tare").join(id);
         note(Noted::Path(&above.join(&name)))?;
         let made = Cgroup::create_where_allowed(&hierarchies, &above, &name)?;

@@ -51,6 +51,22 @@ impl InitPlan {
     pub(crate) fn waits(&self) -> bool {
         self.namespaces.id_maps.is_some() || !self.net_devices.is_empty()
     }
+
+    /// The host's number of the user to whom the container's group is handed over, which is whoever runs the program in
+    /// it: only with a cgroup namespace of its own, and where it sees its groups writable. None = it stays root's.
+    /// <https://github.com/opencontainers/runtime-spec/blob/v1.2.1/config-linux.md#cgroup-ownership>
+    pub(crate) fn group_owner(&self) -> Option<u32> {
+        let is_writable = |mount: &Mount| {
+            let set = mount.attributes.set | mount.recursive.set;
+            mount.kind == MountKind::Cgroup
+                && mount.destination == Path::new("/sys/fs/cgroup")
+                && set & tare_sys::mount::READ_ONLY == 0
+        };
+        if !self.namespaces.new_cgroup || !self.mounts.iter().any(is_writable) {
+            return None;
+        }
+        self.namespaces.host_user(self.process.identity.uid).filter(|uid| *uid != 0)
+    }
 }
 
 /// What the container is called.

@@ -51,6 +51,20 @@ impl Namespaces {
             || (kind == clone::NEW_TIME && self.time_offsets.is_some())
     }
 
+    /// What a user of the container's is called outside; none where that cannot be known, or there is no such user.
+    pub(crate) fn host_user(&self, uid: u32) -> Option<u32> {
+        if !self.has(clone::NEW_USER) {
+            return Some(uid);
+        }
+        let maps = self.id_maps.as_ref().or(self.known_maps.as_ref())?;
+        maps.uid.lines().find_map(|line| {
+            let mut numbers = line.split(' ').map(|number| number.parse::<u32>().ok());
+            let (inside, outside, size) = (numbers.next()??, numbers.next()??, numbers.next()??);
+            let offset = uid.checked_sub(inside).filter(|offset| *offset < size)?;
+            outside.checked_add(offset)
+        })
+    }
+
     /// Whether the container joins one of others.
     pub(crate) fn joins(&self, kind: u64) -> bool {
         self.joined.iter().any(|join| join.kind == kind)

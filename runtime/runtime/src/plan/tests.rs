@@ -24,6 +24,40 @@ fn a_relative_root_is_below_the_bundle() {
 }
 
 #[test]
+fn a_writable_group_is_handed_to_who_uses_it() {
+    let owner = |change: &dyn Fn(&mut Value)| {
+        let mut document = json!({
+            "ociVersion": "1.2.0", "root": {"path": "r"},
+            "process": {"args": ["sh"], "cwd": "/", "user": {"uid": 33, "gid": 0}},
+            "mounts": [{"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["nosuid"]}],
+            "linux": {
+                "namespaces": [{"type": "mount"}, {"type": "cgroup"}, {"type": "user"}],
+                "uidMappings": [
+                    {"containerID": 0, "hostID": 1000, "size": 1},
+                    {"containerID": 1, "hostID": 100_000, "size": 65536},
+                ],
+                "gidMappings": [{"containerID": 0, "hostID": 1000, "size": 1}],
+            },
+        });
+        change(&mut document);
+        super::plan(&serde_json::from_value(document).unwrap(), Path::new("/")).unwrap().group_owner()
+    };
+    assert_eq!(owner(&|_| ()), Some(100_032));
+    assert_eq!(owner(&|d| d["process"]["user"]["uid"] = json!(0)), Some(1000));
+    assert_eq!(owner(&|d| d["process"]["user"]["uid"] = json!(70_000)), None, "nobody outside");
+    assert_eq!(owner(&|d| d["mounts"][0]["options"] = json!(["ro"])), None);
+    assert_eq!(owner(&|d| d["mounts"][0]["destination"] = json!("/cgroup")), None);
+    assert_eq!(owner(&|d| drop(d["linux"]["namespaces"].as_array_mut().unwrap().remove(1))), None);
+    let without_user = |uid: u32| {
+        owner(&move |d| {
+            d["linux"] = json!({"namespaces": [{"type": "mount"}, {"type": "cgroup"}]});
+            d["process"]["user"]["uid"] = json!(uid);
+        })
+    };
+    assert_eq!((without_user(33), without_user(0)), (Some(33), None), "root has it already");
+}
+
+#[test]
 fn labels_are_for_modules_and_new_file_systems() {
     let plan = with("/process/apparmorProfile", json!("docker-default")).unwrap();
     assert_eq!(plan.process.labels.apparmor.as_deref(), Some("docker-default"));
