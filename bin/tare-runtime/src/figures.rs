@@ -1,13 +1,13 @@
 //! A container's figures in the form that engines read from `events`.
 
 use serde_json::{Map, Value, json};
-use tare_cgroup::{BlockIoStats, Pressure, Stall, Stats};
+use tare_cgroup::{BlockIoStats, MemoryCounter, Pressure, Stall, Stats};
 
 /// One event of the kind `stats`.
 pub(crate) fn event(id: &str, stats: &Stats) -> Value {
     json!({"type": "stats", "id": id, "data": {
         "cpu": cpu(stats),
-        "cpuset": {},
+        "cpuset": cpuset(stats),
         "memory": memory(stats),
         "pids": {"current": stats.pids.current, "limit": stats.pids.limit.unwrap_or(0)},
         "blkio": with_pressure(json!({
@@ -23,7 +23,7 @@ pub(crate) fn event(id: &str, stats: &Stats) -> Value {
 
 fn cpu(stats: &Stats) -> Value {
     let cpu = &stats.cpu;
-    let figures = json!({
+    let mut figures = json!({
         "usage": {"total": cpu.total, "percpu": cpu.per_cpu, "kernel": cpu.system, "user": cpu.user},
         "throttling": {
             "periods": cpu.periods,
@@ -31,7 +31,43 @@ fn cpu(stats: &Stats) -> Value {
             "throttledTime": cpu.throttled,
         },
     });
+    if !cpu.per_cpu_modes.is_empty() {
+        let (user, kernel): (Vec<u64>, Vec<u64>) = cpu.per_cpu_modes.iter().copied().unzip();
+        figures["usage"]["percpu_user"] = json!(user);
+        figures["usage"]["percpu_kernel"] = json!(kernel);
+    }
     with_pressure(figures, cpu.pressure)
+}
+
+/// v1's switches are there on v2 as well, all off, as engines read them.
+fn cpuset(stats: &Stats) -> Value {
+    let mut figures = json!({
+        "cpu_exclusive": 0,
+        "mem_hardwall": 0,
+        "mem_exclusive": 0,
+        "memory_migrate": 0,
+        "memory_spread_page": 0,
+        "memory_spread_slab": 0,
+        "memory_pressure": 0,
+        "sched_load_balance": 0,
+        "sched_relax_domain_level": 0,
+    });
+    if let Some(set) = &stats.cpuset {
+        figures["cpus"] = json!(set.cpus);
+        figures["mems"] = json!(set.mems);
+        set.switches.iter().for_each(|(name, value)| figures[name] = json!(value));
+    }
+    figures
+}
+
+fn counter(counter: Option<MemoryCounter>) -> Value {
+    let MemoryCounter { usage, max_usage, limit, failures } = counter.unwrap_or_default();
+    match counter {
+        None => json!({"limit": 0, "failcnt": 0}),
+        Some(_) => {
+            json!({"limit": limit.unwrap_or(u64::MAX), "usage": usage, "max": max_usage, "failcnt": failures})
+        }
+    }
 }
 
 /// Swap is memory and swap together, as v1 counts it and engines expect it of v2, too.
@@ -49,10 +85,11 @@ fn memory(stats: &Stats) -> Value {
         "swap": {
             "limit": memory.swap_limit.unwrap_or(u64::MAX),
             "usage": memory.usage.saturating_add(memory.swap),
-            "failcnt": 0,
+            "max": memory.swap_max_usage,
+            "failcnt": memory.swap_failures,
         },
-        "kernel": {"limit": 0, "failcnt": 0},
-        "kernelTCP": {"limit": 0, "failcnt": 0},
+        "kernel": counter(memory.kernel),
+        "kernelTCP": counter(memory.kernel_tcp),
         "raw": memory.details,
     });
     with_pressure(figures, memory.pressure)
@@ -130,5 +167,7 @@ mod tests {
         assert_eq!(data["memory"]["psi"]["some"]["avg10"], 12.34);
         assert_eq!(data["hugetlb"]["2MB"]["usage"], 4);
         assert!(data["cpu"].get("psi").is_none());
+        assert_eq!(data["cpuset"]["sched_load_balance"], 0);
+        assert_eq!(data["memory"]["kernel"], json!({"limit": 0, "failcnt": 0}));
     }
 }

@@ -115,6 +115,11 @@ const TOPICS: [Topic; 18] = [
             ("--cpuset-cpus, --cpuset-mems LIST", "which processors and memory nodes"),
             ("--pids-limit N", "how many processes; -1 is no limit"),
             ("--blkio-weight N", "10 to 1000"),
+            (
+                "--l3-cache-schema, --mem-bw-schema LINE",
+                "its share of the cache and of memory bandwidth (resctrl)",
+            ),
+            ("--kernel-memory, --kernel-memory-tcp BYTES", "accepted, without effect"),
         ],
     ),
     topic(

@@ -35,15 +35,19 @@ const FLAGS: [Flag; 19] = [
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     let given = Given::parse_anywhere(arguments, &FLAGS)?;
-    if let Some(name) = ["l3-cache-schema", "mem-bw-schema"].into_iter().find(|name| given.is(name)) {
-        return Err(Failure::new(format!("not supported yet: --{name}: Intel RDT")));
-    }
     let kept = global.open(given.id()?)?;
     let resources = match given.value("resources") {
         Some(path) => read(path)?,
         None => of_flags(&given)?,
     };
-    kept.update(&resources)?;
+    let (cache, bandwidth) = (given.value("l3-cache-schema"), given.value("mem-bw-schema"));
+    if cache.or(bandwidth).is_some() {
+        kept.update_rdt(cache, bandwidth)?;
+    }
+    // A share of the cache needs no group.
+    if cache.or(bandwidth).is_none() || resources != Resources::default() {
+        kept.update(&resources)?;
+    }
     Ok(0)
 }
 

@@ -35,6 +35,7 @@ pub use error::{Error, Result};
 pub use group::{Cgroup, MountSource};
 pub use oom::OomWatch;
 pub use stats::{
-    BlockIoStats, CpuStats, HugePageStats, MemoryStats, PidsStats, Pressure, RdmaStats, Stall, Stats,
+    BlockIoStats, CpuStats, CpusetStats, HugePageStats, MemoryCounter, MemoryStats, PidsStats, Pressure,
+    RdmaStats, Stall, Stats,
 };
 pub use systemd::Unit;

@@ -1,5 +1,6 @@
 //! Reads a group's figures: pure parsers, and which file goes to which.
 
+mod full;
 mod pages;
 mod pressure;
 
@@ -88,7 +89,7 @@ fn memory_v1(dir: &Dir) -> Result<MemoryStats> {
         failures: number(dir, "memory.failcnt")?,
         oom_kills: keyed(&text(dir, "memory.oom_control")?, "oom_kill").unwrap_or(0),
         details: pairs(&details).collect(),
-        pressure: None,
+        ..MemoryStats::default()
     })
 }
 
@@ -111,7 +112,7 @@ fn memory_v2(dir: &Dir) -> Result<MemoryStats> {
         failures: keyed(&events, "max").unwrap_or(0),
         oom_kills: keyed(&events, "oom_kill").unwrap_or(0),
         details: pairs(&text(dir, "memory.stat")?).collect(),
-        pressure: None,
+        ..MemoryStats::default()
     })
 }
 
@@ -150,11 +151,10 @@ fn cpu_v2(cpu_stat: &str) -> CpuStats {
         total: nanoseconds("usage_usec"),
         user: nanoseconds("user_usec"),
         system: nanoseconds("system_usec"),
-        per_cpu: Vec::new(),
         periods: keyed(cpu_stat, "nr_periods").unwrap_or(0),
         throttled_periods: keyed(cpu_stat, "nr_throttled").unwrap_or(0),
         throttled: nanoseconds("throttled_usec"),
-        pressure: None,
+        ..CpuStats::default()
     }
 }
 

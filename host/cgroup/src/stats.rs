@@ -14,6 +14,9 @@ pub struct Stats {
     pub cpu: CpuStats,
     /// Processes.
     pub pids: PidsStats,
+    /// Which processors and memory nodes; in full figures only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpuset: Option<CpusetStats>,
     /// Disk, by device.
     pub block_io: Vec<BlockIoStats>,
     /// Waiting for disks.
@@ -87,15 +90,49 @@ pub struct MemoryStats {
     pub swap: u64,
     /// Of memory and swap together; absent = none, or the kernel does not count swap.
     pub swap_limit: Option<u64>,
+    /// The most of both that was in use at once, at least; in full figures only.
+    pub swap_max_usage: u64,
+    /// How often the limit of both was met; v1 only, in full figures.
+    pub swap_failures: u64,
     /// How often the limit was met.
     pub failures: u64,
     /// Processes that the kernel ended for want of memory.
     pub oom_kills: u64,
+    /// Of the kernel, for the group; v1 only, in full figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<MemoryCounter>,
+    /// Of the kernel's TCP buffers; v1 only, in full figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_tcp: Option<MemoryCounter>,
     /// The kernel's `memory.stat`, as it is.
     pub details: BTreeMap<String, u64>,
     /// Waiting for memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pressure: Option<Pressure>,
+}
+
+/// A part of the memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryCounter {
+    /// In use.
+    pub usage: u64,
+    /// The most that was in use at once.
+    pub max_usage: u64,
+    /// Absent = none.
+    pub limit: Option<u64>,
+    /// How often the limit was met.
+    pub failures: u64,
+}
+
+/// Processors and memory nodes, and v1's switches for them (cpuset(7)).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CpusetStats {
+    /// The processors that it may use.
+    pub cpus: Vec<u16>,
+    /// The memory nodes.
+    pub mems: Vec<u16>,
+    /// v1's files without `cpuset.`: `cpu_exclusive`, …
+    pub switches: BTreeMap<String, i64>,
 }
 
 /// Nanoseconds.
@@ -110,6 +147,9 @@ pub struct CpuStats {
     pub system: u64,
     /// By processor; v1 only.
     pub per_cpu: Vec<u64>,
+    /// By processor, in user and in kernel mode; v1 only, in full figures.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub per_cpu_modes: Vec<(u64, u64)>,
     /// Periods in which the group ran, with a quota.
     pub periods: u64,
     /// Of these, the ones in which it met its quota.

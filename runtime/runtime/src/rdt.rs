@@ -38,6 +38,22 @@ pub(crate) fn enter(plan: &Rdt, id: &str, pid: i32) -> Result<(), Failure> {
     entered
 }
 
+/// Other schemata for a container that runs, with all its processes where they had no class before.
+pub(crate) fn change(plan: &Rdt, id: &str, pids: &[i32]) -> Result<()> {
+    check(Some(plan))?;
+    let (class, was_there) = (directory(plan, id), directory(plan, id).is_dir());
+    let joined = pids.first().map_or(Ok(()), |init| join(plan, id, *init));
+    if joined.is_err() && !was_there {
+        leave(plan, id);
+    }
+    joined?;
+    for pid in pids.iter().skip(1).filter(|_| !was_there) {
+        // Who has ended meanwhile needs no class.
+        let _ = write(&class.join("tasks"), &pid.to_string());
+    }
+    Ok(())
+}
+
 fn join(plan: &Rdt, id: &str, pid: i32) -> Result<(), Failure> {
     let class = directory(plan, id);
     let step = || format!("join class of service {}", class.display());

@@ -28,6 +28,7 @@ use tare_cgroup::{Cgroup, Hierarchies, OomWatch, Stats};
 use tare_oci::runtime::{self, Resources, Spec};
 
 use crate::error::{Error, Result};
+use crate::{plan, rdt};
 
 pub use checkpoint::Checkpoint;
 pub use console::hand_over;
@@ -101,7 +102,35 @@ impl Kept {
         let changed = old.changed(changes);
         self.cgroup()?.apply(&changed)?;
         linux.resources = Some(old.with(&changed));
-        let text = serde_json::to_vec(&spec).map_err(|e| Error::step("write config.json", e))?;
+        self.write_spec(&spec)
+    }
+
+    /// Changes the container's share of caches and of memory bandwidth, as lines of resctrl; one that is absent stays as it is.
+    ///
+    /// # Errors
+    /// When this machine has no resctrl, or it does not take them.
+    pub fn update_rdt(&self, l3_cache: Option<&str>, memory_bandwidth: Option<&str>) -> Result<()> {
+        let _lock = self.lock()?;
+        self.alive("update")?;
+        let mut spec = self.spec()?;
+        let share = spec.linux.get_or_insert_default().intel_rdt.get_or_insert_default();
+        if let Some(line) = l3_cache {
+            share.l3_cache_schema = line.to_owned();
+        }
+        if let Some(line) = memory_bandwidth {
+            share.mem_bw_schema = line.to_owned();
+        }
+        if let Some(plan) = spec.linux.as_ref().map(plan::class_of_service).transpose()?.flatten() {
+            let others =
+                self.processes().unwrap_or_default().into_iter().filter(|pid| *pid != self.record.pid);
+            let pids: Vec<i32> = std::iter::once(self.record.pid).chain(others).collect();
+            rdt::change(&plan, &self.record.id, &pids)?;
+        }
+        self.write_spec(&spec)
+    }
+
+    fn write_spec(&self, spec: &Spec) -> Result<()> {
+        let text = serde_json::to_vec(spec).map_err(|e| Error::step("write config.json", e))?;
         replace(&self.dir.join(CONFIG), &text, 0o600).map_err(|e| Error::step("write config.json", e))
     }
 
@@ -115,13 +144,13 @@ impl Kept {
         Ok(processes)
     }
 
-    /// What it has used.
+    /// What it has used, as far as the kernel counts it.
     ///
     /// # Errors
     /// When it does not run, or the group cannot be read.
     pub fn stats(&self) -> Result<Stats> {
         self.alive("read the figures of")?;
-        Ok(self.cgroup()?.stats()?)
+        Ok(self.cgroup()?.full_stats()?)
     }
 
     /// init, to wait for its end; none where it has ended.
