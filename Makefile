@@ -57,17 +57,20 @@ install: build        ## binaries, systemd units, completions, man pages
 	sed 's|@PREFIX@|$(PREFIX)|' docs/systemd/tare.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.service
 	install -m644 docs/systemd/tare.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/
 	install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/site-functions \
-	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/man/man1
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man8
 	target/release/tare completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare
 	target/release/tare completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare
 	target/release/tare completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish
 	target/release/tare man $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m644 docs/man/tare-runtime.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m644 docs/completions/tare-runtime.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare-runtime
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,tare tared tare-runtime tare-init) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.service $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.socket \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare \
-	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish $(DESTDIR)$(PREFIX)/share/man/man1/tare*.1
+	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish $(DESTDIR)$(PREFIX)/share/man/man1/tare*.1 \
+	  $(DESTDIR)$(PREFIX)/share/man/man8/tare-runtime.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare-runtime
 
 clean:
 	$(CARGO) clean

@@ -241,4 +241,47 @@ mod tests {
         assert!(run.contains("--no-pivot"), "{run}");
         assert!(text(Some("fly")).is_none());
     }
+
+    const PAGE: &str = include_str!("../../../docs/man/tare-runtime.8");
+    const COMPLETION: &str = include_str!("../../../docs/completions/tare-runtime.bash");
+
+    /// As troff writes it.
+    fn escaped(text: &str) -> String {
+        text.replace('\\', "\\e").replace('-', "\\-")
+    }
+
+    fn rows(flags: &[(&str, &str)]) -> String {
+        let row =
+            |(flag, does): &(&str, &str)| format!(".TP\n\\fB{}\\fR\n{}\n", escaped(flag), escaped(does));
+        flags.iter().map(row).collect()
+    }
+
+    #[test]
+    fn the_man_page_says_what_help_says() {
+        assert!(PAGE.contains(&format!(".SH GLOBAL FLAGS\n{}.SH COMMANDS\n", rows(&GLOBAL))));
+        for topic in &TOPICS {
+            let head = escaped(format!("{} {}", topic.name, topic.arguments).trim());
+            let wanted = format!(".SS {head}\n{}\n{}.S", escaped(topic.does), rows(topic.flags));
+            assert!(PAGE.contains(&wanted), "docs/man/tare-runtime.8 lacks:\n{wanted}");
+        }
+    }
+
+    /// The long flags of some rows, sorted.
+    fn long_flags(rows: &[(&str, &str)]) -> String {
+        let words = rows.iter().flat_map(|(flag, _)| flag.split([' ', ',']));
+        let flags: std::collections::BTreeSet<&str> = words.filter(|word| word.starts_with("--")).collect();
+        flags.into_iter().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn the_completion_knows_every_command_and_flag() {
+        for (name, flags) in
+            TOPICS.iter().map(|topic| (topic.name, topic.flags)).chain([("\"\"", &GLOBAL[..])])
+        {
+            let wanted = format!("    {name}) flags=\"{}\" ;;\n", long_flags(flags));
+            assert!(COMPLETION.contains(&wanted), "docs/completions/tare-runtime.bash lacks:\n{wanted}");
+        }
+        let commands: Vec<&str> = TOPICS.iter().map(|topic| topic.name).collect();
+        assert!(COMPLETION.contains(&commands.join(" ")));
+    }
 }
