@@ -22,7 +22,7 @@ impl Cgroup {
         self.check_before_update(resources)?;
         self.check_unified(resources)?;
         if let Some(unit) = &self.unit {
-            unit.set(resources)?;
+            unit.set(self.version, resources)?;
         }
         let mut later = Vec::new();
         let mut open = None;

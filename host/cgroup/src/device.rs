@@ -1,8 +1,12 @@
 //! Device rules: v1's lines, and v2's eBPF program.
 
+mod names;
+
 use tare_oci::runtime::{DeviceRule, Resources};
 
 use crate::error::{Error, Result};
+
+pub(crate) use self::names::allowed;
 
 /// A device rule that has been checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,11 +128,7 @@ impl Rule {
             Kind::Char => &['c'],
         };
         let number = |n: Option<u32>| n.map_or("*".to_owned(), |n| n.to_string());
-        let letters: String = [('r', READ), ('w', WRITE), ('m', MKNOD)]
-            .iter()
-            .filter(|(_, bit)| self.access & bit != 0)
-            .map(|(l, _)| *l)
-            .collect();
+        let letters = self.letters();
         kinds
             .iter()
             .map(|kind| format!("{kind} {}:{} {letters}", number(self.major), number(self.minor)))

@@ -36,12 +36,6 @@ pub enum Error {
         /// The last socket's answer.
         reason: String,
     },
-    /// systemd on a host with v1 hierarchies.
-    #[error(
-        "the systemd driver is not supported yet on cgroup v1, where systemd forgets a container's list of devices when it \
-         reloads: leave out --systemd-cgroup"
-    )]
-    SystemdOnV1,
     /// systemd's answer about a unit.
     #[error("systemd cannot {action} {unit}: {reason}")]
     Unit {
@@ -191,8 +185,7 @@ impl HasKind for Error {
             | Self::NoFile { .. }
             | Self::NotDelegated { .. }
             | Self::NoHierarchy
-            | Self::NoSystemd { .. }
-            | Self::SystemdOnV1 => Kind::NotSupported,
+            | Self::NoSystemd { .. } => Kind::NotSupported,
             Self::Busy { .. } | Self::TakesNobody { .. } => Kind::Conflict,
             Self::Stuck { .. } | Self::Unit { .. } => Kind::Internal,
             // The kernel answers EINVAL, ERANGE or EBUSY to a limit that it cannot honour.

@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 use tare_oci::runtime::Resources;
 
 use self::bus::{Bus, Fault};
+use self::properties::Property;
 use self::wire::{Body, Reader};
+use crate::detect::Version;
 use crate::error::{Error, Result};
 
 /// A container's unit: a scope, or a slice of its own.
@@ -65,11 +67,12 @@ impl Unit {
     pub(crate) fn start(
         &self,
         pid: i32,
+        version: Version,
         resources: &Resources,
         annotations: &BTreeMap<String, String>,
     ) -> Result<PathBuf> {
         let mut properties = properties::unit(&self.name, &self.slice, pid);
-        properties.extend(properties::limits(resources)?);
+        properties.extend(limits(version, resources)?);
         for asked in properties::of_annotations(annotations)? {
             properties.retain(|(name, _)| *name != asked.0);
             properties.push(asked);
@@ -88,8 +91,8 @@ impl Unit {
     }
 
     /// Changes limits of the unit, until it is over.
-    pub(crate) fn set(&self, resources: &Resources) -> Result<()> {
-        let properties = properties::limits(resources)?;
+    pub(crate) fn set(&self, version: Version, resources: &Resources) -> Result<()> {
+        let properties = limits(version, resources)?;
         if properties.is_empty() {
             return Ok(());
         }
@@ -159,6 +162,15 @@ impl Unit {
     fn failure(&self, action: &'static str, reason: String) -> Error {
         Error::Unit { action, unit: self.name.clone(), reason }
     }
+}
+
+/// What systemd is told of. v2's devices are a program of ours, which it leaves alone.
+fn limits(version: Version, resources: &Resources) -> Result<Vec<Property>> {
+    let mut list = properties::limits(resources)?;
+    if version != Version::V2 {
+        list.extend(properties::devices(resources)?);
+    }
+    Ok(list)
 }
 
 fn is_unknown(fault: &Fault) -> bool {

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use tare_oci::runtime::Resources;
 
 use super::Unit;
-use crate::detect::{Hierarchies, Version, relative};
-use crate::error::{Error, Result};
+use crate::detect::{Hierarchies, relative};
+use crate::error::Result;
 use crate::group::{Cgroup, adopt};
 
 impl Cgroup {
@@ -19,7 +19,7 @@ impl Cgroup {
     /// the unit by `org.systemd.property.NAME`.
     ///
     /// # Errors
-    /// [`Error::NoSystemd`], [`Error::Unit`], [`Error::SystemdOnV1`]. Nothing is left of the unit then.
+    /// [`crate::Error::NoSystemd`], [`crate::Error::Unit`]. Nothing is left of the unit then.
     pub fn create_unit(
         hierarchies: &Hierarchies,
         unit: &Unit,
@@ -27,10 +27,8 @@ impl Cgroup {
         resources: &Resources,
         annotations: &BTreeMap<String, String>,
     ) -> Result<(Self, PathBuf)> {
-        if hierarchies.version() != Version::V2 {
-            return Err(Error::SystemdOnV1);
-        }
-        let path = unit.start(pid, resources, annotations)?;
+        let version = hierarchies.version();
+        let path = unit.start(pid, version, resources, annotations)?;
         // The error that is returned is the first.
         let group = Self::adopt(hierarchies, &path, unit).inspect_err(|_| drop(unit.stop()))?;
         Ok((group, path))
@@ -72,20 +70,5 @@ impl Cgroup {
             Err(e) if e.errno() == Some(Errno::NOENT) => unit.stop(),
             Err(e) => Err(e),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_not_left_to_a_systemd_that_forgets_them() {
-        let hybrid = "30 25 0:26 / /sys/fs/cgroup/devices rw - cgroup cgroup rw,devices\n\
-                      31 25 0:27 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
-        let unit = Unit::parse(None, "one", false).unwrap();
-        let none = BTreeMap::new();
-        let made = Cgroup::create_unit(&Hierarchies::parse(hybrid), &unit, 1, &Resources::default(), &none);
-        assert!(matches!(made, Err(Error::SystemdOnV1)));
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use tare_oci::runtime::{Cpu, Memory, Resources};
 
 use super::wire::Value;
+use crate::device;
 use crate::error::{Error, Result};
 use crate::plan;
 
@@ -38,6 +39,26 @@ pub(crate) fn unit(name: &str, slice: &str, pid: i32) -> Vec<Property> {
     }
     list.push(property("DefaultDependencies", Value::Bool(false)));
     list
+}
+
+/// The devices, for a systemd that keeps v1's list of them and would forget ours whenever it reloads. Rules that are not
+/// given stay as they are.
+///
+/// # Errors
+/// Rules that its list cannot say.
+pub(crate) fn devices(resources: &Resources) -> Result<Vec<Property>> {
+    let rules = device::rules(resources)?;
+    if rules.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list = device::allowed(&rules)?;
+    let policy = if list.is_some() { "strict" } else { "auto" };
+    Ok(vec![
+        property("DevicePolicy", Value::Text(policy.to_owned())),
+        // An empty one takes back those before it; what follows is added.
+        property("DeviceAllow", Value::Pairs(Vec::new())),
+        property("DeviceAllow", Value::Pairs(list.unwrap_or_default())),
+    ])
 }
 
 /// The limits that systemd has a word for.

@@ -14,6 +14,7 @@ pub(crate) enum Value {
     Texts(Vec<String>),
     Bytes(Vec<u8>),
     Numbers(Vec<u32>),
+    Pairs(Vec<(String, String)>),
 }
 
 impl Value {
@@ -27,6 +28,7 @@ impl Value {
             Self::Texts(_) => "as",
             Self::Bytes(_) => "ay",
             Self::Numbers(_) => "au",
+            Self::Pairs(_) => "a(ss)",
         }
     }
 }
@@ -180,6 +182,13 @@ fn put_value(bytes: &mut Vec<u8>, value: &Value) {
         Value::Numbers(list) => {
             put_array(bytes, 4, |bytes| list.iter().for_each(|number| put_u32(bytes, *number)));
         }
+        Value::Pairs(list) => put_array(bytes, 8, |bytes| {
+            for (first, second) in list {
+                align(bytes, 8);
+                put_text(bytes, first);
+                put_text(bytes, second);
+            }
+        }),
     }
 }
 
@@ -352,6 +361,17 @@ mod tests {
         wanted.extend_from_slice(b"\x01\0\0\0B\0\x02au\0\0\0\x08\0\0\0\x01\0\0\0\x02\0\0\0");
         wanted.extend_from_slice(b"\x01\0\0\0C\0\x02ay\0\0\0\x01\0\0\0\x09");
         assert_eq!((body.bytes, body.signature.as_str()), (wanted, "a(sv)"));
+    }
+
+    #[test]
+    fn pairs_are_structs_as_well() {
+        let pairs = [("/d", "r"), ("c", "w")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        let body = Body::default().properties(&[("D".to_owned(), Value::Pairs(pairs.to_vec()))]);
+        let mut wanted = b"\x36\0\0\0\0\0\0\0\x01\0\0\0D\0\x05a(ss)\0\0\0\0".to_vec();
+        wanted.extend_from_slice(b"\x1e\0\0\0\0\0\0\0");
+        wanted.extend_from_slice(b"\x02\0\0\0/d\0\0\x01\0\0\0r\0\0\0");
+        wanted.extend_from_slice(b"\x01\0\0\0c\0\0\0\x01\0\0\0w\0");
+        assert_eq!(body.bytes, wanted);
     }
 
     #[test]
