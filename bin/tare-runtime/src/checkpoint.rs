@@ -1,6 +1,6 @@
 //! `tare-runtime checkpoint`: writes a container to disk, by criu.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use tare_runtime::kept::Checkpoint;
 
@@ -36,17 +36,30 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     Ok(0)
 }
 
-/// criu looks for it from the directory of the images.
+/// criu looks for it from the directory of the images, which need not be there yet.
 fn check_parent(images: &tare_runtime::kept::Images<'_>, parent: Option<&Path>) -> Result<(), Failure> {
     match parent {
         Some(path) if path.is_absolute() => {
             Err(Failure::new("--parent-path must be relative, from the image path"))
         }
-        Some(path) if !images.dir.join(path).is_dir() => {
+        Some(path) if !from(images.dir, path).is_dir() => {
             Err(Failure::new(format!("--parent-path {} is no directory", images.dir.join(path).display())))
         }
         _ => Ok(()),
     }
+}
+
+/// A path from a directory, `..` taken back as text.
+fn from(dir: &Path, path: &Path) -> PathBuf {
+    let mut place = dir.to_path_buf();
+    for component in path.components() {
+        match component {
+            Component::ParentDir if place.file_name().is_some() => drop(place.pop()),
+            component => place.push(component),
+        }
+    }
+    // Nothing is left of a relative path that was taken back whole.
+    if place.as_os_str().is_empty() { PathBuf::from(".") } else { place }
 }
 
 fn page_server(text: &str) -> Result<(&str, u16), Failure> {
@@ -58,6 +71,15 @@ fn page_server(text: &str) -> Result<(&str, u16), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_before_is_looked_for_from_the_images() {
+        for (dir, path, wanted) in
+            [("images", "../before", "before"), ("/a/b", "../c", "/a/c"), ("i", "..", "."), ("i", "x", "i/x")]
+        {
+            assert_eq!(from(Path::new(dir), Path::new(path)), Path::new(wanted));
+        }
+    }
 
     #[test]
     fn a_page_server_has_an_address_and_a_port() {
