@@ -22,7 +22,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   peers           unpack the newest runc and crun below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md
-  vm [FILTER]     the runtime's and the cgroups' suites in a guest with systemd and cgroup v2";
+  vm [--v1] [FILTER...]   the runtime's and the cgroups' suites in a guest with systemd and cgroup v2, or v1";
 
 fn main() -> ExitCode {
     match run() {
@@ -52,8 +52,8 @@ fn run() -> Result<()> {
         ["peers"] => peers::run(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
-        ["vm"] => vm::run(None),
-        ["vm", filter] => vm::run(Some(filter)),
+        ["vm", "--v1", ref filters @ ..] => vm::run(filters, true),
+        ["vm", ref filters @ ..] => vm::run(filters, false),
         _ => bail!("{USAGE}"),
     }
 }

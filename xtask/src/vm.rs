@@ -1,5 +1,5 @@
-//! A Debian guest with systemd and the unified hierarchy, emulated by QEMU, in which the suites run that need one: what
-//! a v1 or hybrid machine cannot show. Slow to begin with, so the image is kept below `target/vm`.
+//! A Debian guest with systemd, emulated by QEMU, in which the suites run that need one: with the unified hierarchy, which
+//! a v1 or hybrid machine cannot show, or with v1's. Slow to begin with, so the image is kept below `target/vm`.
 
 mod guest;
 mod image;
@@ -15,15 +15,15 @@ use crate::setup;
 /// What the host needs for it.
 const PACKAGES: [&str; 3] = ["mmdebstrap", "qemu-system-x86", "e2fsprogs"];
 
-/// Runs the suites, or only the tests whose names contain `filter`. Ends as they do.
-pub(crate) fn run(filter: Option<&str>) -> Result<()> {
+/// Runs the suites, or only the tests whose names contain one of `filters`; with `v1` on a hybrid machine. Ends as they do.
+pub(crate) fn run(filters: &[&str], v1: bool) -> Result<()> {
     setup::install(&PACKAGES)?;
     let begun = Instant::now();
     let dir = directory()?;
     let image = image::make(&dir)?;
-    let disk = suites::pack(&dir, filter)?;
+    let disk = suites::pack(&dir, filters)?;
     println!("vm: prepared in {:.0} s", begun.elapsed().as_secs_f64());
-    let code = guest::boot(&image, &disk, &dir.join("console.log"))?;
+    let code = guest::boot(&image, &disk, &dir.join("console.log"), v1)?;
     println!("vm: done in {:.0} s", begun.elapsed().as_secs_f64());
     match code {
         0 => Ok(()),

@@ -16,9 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// How the guest's last line begins and ends, around the number of suites that failed.
 const VERDICT: (&str, &str) = ("tare-vm: ", " suites failed");
 
-/// Boots the image, prints what the suites print, and returns how many failed.
-pub(crate) fn boot(image: &Image, suites: &Path, console: &Path) -> Result<i32> {
-    let mut guest = start(image, suites, console)?;
+/// What systemd is told to mount v1's hierarchies, and v2 without controllers beside them, as a hybrid machine has it. It
+/// can for the last time in version 257.
+const HYBRID: &str = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1";
+
+/// Boots the image, with v1's hierarchies or with v2 alone, prints what the suites print, and returns how many failed.
+pub(crate) fn boot(image: &Image, suites: &Path, console: &Path, v1: bool) -> Result<i32> {
+    let mut guest = start(image, suites, console, if v1 { HYBRID } else { "" })?;
     let lines = lines(&mut guest)?;
     let verdict = listen(&lines, console);
     // It has switched itself off, or will not any more.
@@ -29,17 +33,16 @@ pub(crate) fn boot(image: &Image, suites: &Path, console: &Path) -> Result<i32> 
     verdict
 }
 
-fn start(image: &Image, suites: &Path, console: &Path) -> Result<Child> {
+fn start(image: &Image, suites: &Path, console: &Path, more: &str) -> Result<Child> {
     let mut command = Command::new("qemu-system-x86_64");
     command.args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2G"]);
     command.args(["-display", "none", "-monitor", "none", "-no-reboot", "-nic", "none"]);
     command.arg("-serial").arg(format!("file:{}", console.display())).args(["-serial", "stdio"]);
     command.arg("-kernel").arg(&image.kernel);
     // The kernel's own driver for NVMe is built in: no initramfs is unpacked by an emulated processor.
-    command.args([
-        "-append",
-        "root=/dev/nvme0n1 rw console=ttyS0 panic=-1 mitigations=off systemd.show_status=1 quiet",
-    ]);
+    const WORDS: &str =
+        "root=/dev/nvme0n1 rw console=ttyS0 panic=-1 mitigations=off systemd.show_status=1 quiet";
+    command.arg("-append").arg(format!("{WORDS} {more}"));
     // Two disks of one kind would be numbered as they happen to be found.
     let disks = [("root", image.disk.as_path(), "nvme,serial=root,"), ("suites", suites, "virtio-blk-pci,")];
     for (name, file, device) in disks {

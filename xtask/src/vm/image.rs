@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 /// A kernel of 6.12, which has all of cgroup v2 that Tare uses, and a systemd of 257.
 const SUITE: &str = "trixie";
 
-const PACKAGES: [&str; 15] = [
+const PACKAGES: [&str; 17] = [
     "systemd-sysv",
     "dbus",
     "dbus-user-session",
@@ -26,6 +26,8 @@ const PACKAGES: [&str; 15] = [
     "libseccomp2",
     "runc",
     "crun",
+    "criu",
+    "iptables",
     "jq",
 ];
 

@@ -9,8 +9,15 @@ use serde::Deserialize;
 
 use super::image::file_system;
 
-/// The rooms that speak to cgroups, or hold a container in one.
-const ROOMS: [&str; 3] = ["tare-cgroup", "tare-runtime", "tare-runtime-cli"];
+/// What `cargo test` builds: the rooms that speak to cgroups, or hold a container in one, and the clauses of the
+/// specification.
+const SUITES: [&[&str]; 2] = [
+    &["-p", "tare-cgroup", "-p", "tare-runtime", "-p", "tare-runtime-cli"],
+    &["-p", "tare-tests", "--test", "oci"],
+];
+
+/// What suites read of the workspace besides what they are made of.
+const READ: [&str; 1] = ["docs/conformance.md"];
 
 /// One line of `cargo test --message-format=json`, as far as it matters.
 #[derive(Deserialize)]
@@ -44,31 +51,38 @@ struct Program {
 }
 
 /// Builds the suites and makes the disk.
-pub(crate) fn pack(dir: &Path, filter: Option<&str>) -> Result<PathBuf> {
+pub(crate) fn pack(dir: &Path, filters: &[&str]) -> Result<PathBuf> {
     let workspace = dir.parent().and_then(Path::parent).context("target/vm lies in the workspace")?;
     let tree = dir.join("suites");
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
     }
-    let programs = build()?;
+    let mut programs = Vec::new();
+    for words in SUITES {
+        programs.extend(build(words)?);
+    }
     for program in &programs {
         let inside = tree.join("root").join(program.path.strip_prefix("/")?);
         fs::create_dir_all(inside.parent().context("a program lies in a directory")?)?;
         fs::hard_link(&program.path, &inside).or_else(|_| fs::copy(&program.path, &inside).map(drop))?;
         fs::create_dir_all(tree.join("root").join(program.home.strip_prefix("/")?))?;
     }
-    fs::write(tree.join("run.sh"), script(workspace, &programs, filter))?;
+    for file in READ.map(|name| workspace.join(name)) {
+        let inside = tree.join("root").join(file.strip_prefix("/")?);
+        fs::create_dir_all(inside.parent().context("a file lies in a directory")?)?;
+        fs::copy(&file, &inside)?;
+    }
+    fs::write(tree.join("run.sh"), script(workspace, &programs, filters))?;
     let disk = dir.join("suites.ext4");
     file_system(&tree, &disk, "1536M")?;
     fs::remove_dir_all(&tree)?;
     Ok(disk)
 }
 
-fn build() -> Result<Vec<Program>> {
+fn build(words: &[&str]) -> Result<Vec<Program>> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
-    command.args(ROOMS.iter().flat_map(|room| ["-p", room]));
-    let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
+    let output = command.args(words).stderr(Stdio::inherit()).output().context("cargo cannot be run")?;
     ensure!(output.status.success(), "the suites do not build");
     let text = String::from_utf8(output.stdout)?;
     let messages = text.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
@@ -87,21 +101,29 @@ fn program(message: Message) -> Option<Program> {
 }
 
 /// What the guest runs; its exit code is the number of suites that failed.
-fn script(workspace: &Path, programs: &[Program], filter: Option<&str>) -> String {
+fn script(workspace: &Path, programs: &[Program], filters: &[&str]) -> String {
     let workspace = workspace.display();
+    let runtime = programs.iter().find(|program| program.path.ends_with("tare-runtime"));
+    let binaries = runtime.and_then(|program| program.path.parent()).unwrap_or(Path::new("/nowhere"));
+    // Which of Debian's own are to be asked as well is the caller's to say.
+    let peers =
+        std::env::var("TARE_PEERS").map(|value| format!("export TARE_PEERS={value}\n")).unwrap_or_default();
     let mut text = format!(
-        "mkdir -p {workspace}; mount --bind /suites/root{workspace} {workspace}\n\
+        // Debian's /tmp is a tmpfs, on which no device can be opened.
+        "mkdir -p {workspace}; mount --bind /suites/root{workspace} {workspace}; export TMPDIR=/var/tmp\n\
+         export TARE_BINARIES={binaries}\n{peers}\
          export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin RUST_BACKTRACE=0\n\
-         uname -sr; systemctl --version | head -n1; failed=0\n"
+         uname -sr; systemctl --version | head -n1; failed=0\n",
+        binaries = binaries.display(),
     );
     for suite in programs.iter().filter(|program| program.is_suite) {
         let name = suite.path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         text += &format!(
-            "echo; echo '== {} {name}'; cd {}; timeout 900 {} --color=never {} || failed=$((failed + 1))\n",
+            "echo; echo '== {} {name}'; cd {}; timeout 900 {} --color=never --show-output {} || failed=$((failed + 1))\n",
             suite.home.file_name().map(|home| home.to_string_lossy()).unwrap_or_default(),
             suite.home.display(),
             suite.path.display(),
-            filter.unwrap_or_default(),
+            filters.join(" "),
         );
     }
     text + "exit $failed\n"

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::world::World;
 
 /// Kills a command after a while, if it has not ended by then.
-fn killed_after(world: &World, arguments: &[&str], microseconds: u64) {
+pub(crate) fn killed_after(world: &World, arguments: &[&str], microseconds: u64) {
     let mut command = world.command(arguments);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap();
@@ -25,7 +25,7 @@ fn killed_after(world: &World, arguments: &[&str], microseconds: u64) {
 }
 
 /// How long a command takes here, so that it is killed in its midst.
-fn duration_of(world: &World, arguments: &[&str]) -> u64 {
+pub(crate) fn duration_of(world: &World, arguments: &[&str]) -> u64 {
     let begin = std::time::Instant::now();
     world.leaving(arguments).ok();
     begin.elapsed().as_micros() as u64
@@ -49,7 +49,7 @@ fn is_haunted(world: &World) -> bool {
 }
 
 /// What is left goes a moment after its group was emptied.
-fn is_quiet(world: &World) -> bool {
+pub(crate) fn is_quiet(world: &World) -> bool {
     let deadline = std::time::Instant::now() + Duration::from_secs(20);
     while is_haunted(world) {
         if std::time::Instant::now() > deadline {

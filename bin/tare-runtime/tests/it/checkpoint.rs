@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::attack::{duration_of, is_quiet, killed_after};
 use crate::inside::{console, sleeper, take_terminal};
 use crate::world::{Ran, World};
 
@@ -47,7 +48,17 @@ fn count(world: &World, least: u32) -> u32 {
 
 fn with(world: &World, criu: &str, arguments: &[&str]) -> Ran {
     let own: &[&str] = &["--criu", criu, arguments[0], "--image-path", "images", "--work-path", "work"];
-    world.leaving(&[own, &arguments[1..], &[&world.id]].concat())
+    let ran = world.leaving(&[own, &arguments[1..], &[&world.id]].concat());
+    // For who reads why a test has failed.
+    for log in
+        ["dump.log", "restore.log"].map(|name| world.path("work").join(name)).iter().filter(|_| ran.code != 0)
+    {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        text.lines()
+            .filter(|line| line.contains("Error") || line.contains("Warn"))
+            .for_each(|line| println!("{line}"));
+    }
+    ran
 }
 
 #[test]
@@ -78,6 +89,26 @@ fn a_container_goes_on_where_it_was() {
 }
 
 #[test]
+fn nothing_survives_a_restore_that_was_killed() {
+    let Some(criu) = criu() else { return };
+    let Some(world) = counter() else { return };
+    let restore =
+        ["--criu", &criu, "restore", "-d", "--image-path", "images", "--work-path", "work", &world.id];
+    with(&world, &criu, &["checkpoint"]).ok();
+    let whole = duration_of(&world, &restore);
+    for i in 0..12_u64 {
+        world.tare(&["delete", "--force", &world.id]).ok();
+        assert!(world.is_clean(), "round {i}");
+        killed_after(&world, &restore, whole * ((i * 7) % 12) / 11);
+    }
+    world.tare(&["delete", "--force", &world.id]).ok();
+    assert!(world.is_clean() && is_quiet(&world), "a process is left");
+    // The images are as good as before.
+    world.leaving(&restore).ok();
+    count(&world, 4);
+}
+
+#[test]
 fn memory_can_be_written_before() {
     let Some(criu) = criu() else { return };
     let tracks = Command::new(&criu).args(["check", "--feature", "mem_dirty_track"]).output().unwrap();
@@ -98,9 +129,99 @@ fn memory_can_be_written_before() {
     // In the foreground it ends as its program does.
     let mut restore = restore.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     count(&world, stopped + 1);
+    // criu lets it go on a moment before this command hears of that, and writes it down.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.verb("state").code != 0 {
+        assert!(Instant::now() < deadline, "it runs, and nobody knows it");
+    }
     world.tare(&["kill", &world.id, "KILL"]).ok();
     assert_eq!(restore.wait().unwrap().code(), Some(137));
     assert!(world.is_clean());
+}
+
+/// A port that nobody has.
+fn port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+/// A program that writes to descriptor 3 once it listens: ended with the test, if it has not ended before.
+struct Server(Child);
+
+impl Server {
+    /// Returns when it listens.
+    fn start(world: &World, command: &Command) -> Self {
+        let ready = world.path("ready");
+        let _ = fs::remove_file(&ready);
+        let mut wrapped = Command::new("sh");
+        wrapped.args(["-c", "exec \"$@\" 3>ready", "sh"]).arg(command.get_program()).args(command.get_args());
+        wrapped.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut server = Self(wrapped.spawn().unwrap());
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while fs::metadata(&ready).map_or(true, |found| found.len() == 0) {
+            assert!(server.0.try_wait().unwrap().is_none(), "it ended: {command:?}");
+            assert!(Instant::now() < deadline, "it does not listen: {command:?}");
+            std::thread::yield_now();
+        }
+        server
+    }
+
+    fn ends_well(mut self) {
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn memory_can_be_sent_away() {
+    let Some(criu) = criu() else { return };
+    let Some(world) = counter() else { return };
+    let port = port();
+    fs::create_dir(world.path("images")).unwrap();
+    let mut server = Command::new(&criu);
+    server.args(["page-server", "--images-dir", "images", "--address", "127.0.0.1", "--port", &port]);
+    let server = Server::start(&world, server.args(["--status-fd", "3"]));
+    with(&world, &criu, &["checkpoint", "--page-server", &format!("127.0.0.1:{port}")]).ok();
+    server.ends_well();
+    let stopped = count(&world, 3);
+    with(&world, &criu, &["restore", "--detach"]).ok();
+    count(&world, stopped + 1);
+}
+
+#[test]
+fn memory_can_follow_when_it_is_asked_for() {
+    let Some(criu) = criu() else { return };
+    let checked = Command::new(&criu).args(["check", "--feature", "lazy_pages"]).output().unwrap();
+    if !checked.status.success() {
+        println!("skipped: needs a kernel that asks for pages (criu check --feature lazy_pages)");
+        print!("{}", String::from_utf8_lossy(&checked.stderr));
+        return;
+    }
+    let Some(world) = counter() else { return };
+    let port = port();
+    let address = format!("127.0.0.1:{port}");
+    let places = ["--image-path", "images", "--work-path", "work"];
+    // It stays, and has the memory, until all was asked for.
+    let mut dump = world.command(&["--criu", &criu, "checkpoint", "--lazy-pages", "--page-server", &address]);
+    let dump = Server::start(&world, dump.args(["--status-fd", "3"]).args(places).arg(&world.id));
+    let stopped = count(&world, 3);
+    let mut fetch = Command::new(&criu);
+    fetch.args(["lazy-pages", "--page-server", "--address", "127.0.0.1", "--port", &port]);
+    let fetch = Server::start(&world, fetch.args(["-D", "images", "-W", "work", "--status-fd", "3"]));
+    let id = format!("{}-again", world.id);
+    let restore = ["--criu", &criu, "restore", "--detach", "--lazy-pages"];
+    world.leaving(&[&restore[..], &places[..], &[&id]].concat()).ok();
+    count(&world, stopped + 1);
+    fetch.ends_well();
+    dump.ends_well();
+    world.verb("state").refused("container does not exist");
+    world.tare(&["delete", "--force", &id]).ok();
 }
 
 #[test]

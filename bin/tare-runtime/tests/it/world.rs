@@ -36,12 +36,14 @@ pub(crate) struct Ran {
 
 impl Ran {
     /// It must have gone well.
+    #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
     }
 
     /// It must not.
+    #[track_caller]
     pub(crate) fn refused(self, words: &str) {
         assert!(self.code != 0 && self.err.contains(words), "wanted \"{words}\": {self:?}");
     }
@@ -145,14 +147,17 @@ impl World {
         self.tare(&[verb, &self.id])
     }
 
+    #[track_caller]
     pub(crate) fn state(&self) -> Value {
         serde_json::from_str(&self.verb("state").ok()).unwrap()
     }
 
+    #[track_caller]
     pub(crate) fn status(&self) -> String {
         self.state()["status"].as_str().unwrap().to_owned()
     }
 
+    #[track_caller]
     pub(crate) fn pid(&self) -> i32 {
         self.state()["pid"].as_i64().unwrap() as i32
     }
