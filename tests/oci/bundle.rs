@@ -3,10 +3,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 use serde_json::{Value, json};
@@ -154,19 +155,25 @@ impl<'r> Bundle<'r> {
         capture(self.command().args(words)).unwrap()
     }
 
+    /// A null device for the streams of containers: crun gives the one that it finds there to the container's user, and the
+    /// machine's own must stay root's.
+    pub(crate) fn null(&self) -> File {
+        let path = self.path("null");
+        if !path.exists() {
+            let (kind, mode) = (FileType::CharacterDevice, Mode::from_raw_mode(0o666));
+            mknodat(CWD, &path, kind, mode, makedev(1, 3)).unwrap();
+        }
+        File::options().read(true).write(true).open(path).unwrap()
+    }
+
     /// A command that leaves a container behind, which writes to the file `out`.
     pub(crate) fn leaving(&self, words: &[&str]) -> Ran {
         let file = |name: &str| File::options().append(true).create(true).open(self.path(name)).unwrap();
         let _ = fs::remove_file(self.path("err"));
         let mut command = self.command();
         let line = format!("{words:?}");
-        let status = command
-            .args(words)
-            .stdin(Stdio::null())
-            .stdout(file("out"))
-            .stderr(file("err"))
-            .status()
-            .unwrap();
+        let status =
+            command.args(words).stdin(self.null()).stdout(file("out")).stderr(file("err")).status().unwrap();
         let text = |name: &str| fs::read_to_string(self.path(name)).unwrap_or_default();
         Ran { line, code: status.code().unwrap_or(-1), out: text("out"), err: text("err") }
     }

@@ -1,6 +1,7 @@
 //! config-linux.md: where the container's groups are.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -17,6 +18,11 @@ clauses! {
         missing_groups_are_made "Groups that are missing are made"
         the_program_is_counted_there "The program and its children are in the group"
         exec_is_counted_there "A program that is run inside later is in the group"
+        exec_follows_init_below "When init has divided the group and moved below it, a program that is run inside later follows it (v2)"
+    }
+    "config-linux.md#cgroup-ownership" {
+        a_writable_group_is_the_programs "A group that is mounted writable belongs to the program's user: its directory and the files that the kernel names (v2)"
+        other_groups_keep_their_owner "A group that is mounted read-only, or comes without a new cgroup namespace, keeps its owner"
     }
     "config-linux.md#control-groups" {
         cgroups_are_mounted_inside "A mount of type cgroup shows the container its own groups"
@@ -135,4 +141,78 @@ fn a_read_only_mount_cannot_be_written(runtime: &Runtime) {
     bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]);
     let ran = bundle.run();
     assert!(ran.code != 0 && ran.err.contains("Read-only file system"), "{ran:?}");
+}
+
+/// The one hierarchy of a host that has no other.
+const UNIFIED: &str = "/sys/fs/cgroup";
+
+fn needs_unified() {
+    if !Path::new(UNIFIED).join("cgroup.controllers").exists() {
+        skip("cgroup v2 alone");
+    }
+}
+
+/// A container whose user is 33 in a user namespace, and whose groups it sees with these options.
+fn seeing_its_group<'r>(runtime: &'r Runtime, script: &str, option: &str) -> Bundle<'r> {
+    let mut bundle = Bundle::of(runtime, script);
+    bundle.map_ids();
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", option]);
+    bundle.process()["user"] = json!({"uid": 33, "gid": 33});
+    bundle
+}
+
+/// The owners of a group's directory and of its files.
+fn owners(bundle: &Bundle<'_>) -> (u32, Vec<(String, u32)>) {
+    let own = |path: &Path| fs::metadata(path).unwrap().uid();
+    let dir = directory(&bundle.groups(), "pids").unwrap();
+    let files = fs::read_dir(&dir).unwrap().flatten();
+    (own(&dir), files.map(|file| (file.file_name().into_string().unwrap(), own(&file.path()))).collect())
+}
+
+fn exec_follows_init_below(runtime: &Runtime) {
+    needs_unified();
+    // Only with a controller that is not threaded may v2 refuse processes.
+    let script = "cd /sys/fs/cgroup; mkdir init; echo 1 > init/cgroup.procs; echo +memory > cgroup.subtree_control; \
+                  echo divided; exec sleep 100";
+    let mut bundle = Bundle::of(runtime, script);
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "rw"]);
+    bundle.start();
+    bundle.hear("divided");
+    let ran = bundle.cli(&["exec", &bundle.id, "/bin/cat", "/proc/self/cgroup"]);
+    assert_eq!(ran.ok(), "0::/init");
+    bundle.cli(&["delete", "--force", &bundle.id]).ok();
+}
+
+fn a_writable_group_is_the_programs(runtime: &Runtime) {
+    needs_unified();
+    let script = "cd /sys/fs/cgroup; mkdir mine; echo 1 > mine/cgroup.procs; cat /proc/self/cgroup; \
+                  echo max > memory.max || echo limited; echo done; exec sleep 100";
+    let bundle = seeing_its_group(runtime, script, "rw");
+    bundle.start();
+    bundle.hear("done");
+    let lines: Vec<_> = bundle.output().lines().map(str::to_owned).collect();
+    assert!(lines.contains(&"0::/mine".to_owned()) && lines.contains(&"limited".to_owned()), "{lines:?}");
+    // init has moved on, so the group above is what counts.
+    let (_, path) = bundle.groups().into_iter().find(|(controllers, _)| controllers.is_empty()).unwrap();
+    let dir = Path::new(UNIFIED).join(path.trim_start_matches('/'));
+    let dir = dir.parent().unwrap();
+    let owner = |name: &str| fs::metadata(dir.join(name)).unwrap().uid();
+    let delegated = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
+    for file in fs::read_dir(dir).unwrap().flatten().map(|file| file.file_name().into_string().unwrap()) {
+        let wanted = if file == "mine" || delegated.lines().any(|name| name == file) { 100_033 } else { 0 };
+        assert_eq!(owner(&file), wanted, "{file}");
+    }
+    assert_eq!(owner(""), 100_033);
+    bundle.cli(&["delete", "--force", &bundle.id]).ok();
+}
+
+fn other_groups_keep_their_owner(runtime: &Runtime) {
+    let read_only = seeing_its_group(runtime, "sleep 100", "ro");
+    let mut without = seeing_its_group(runtime, "sleep 100", "rw");
+    without.without_namespace("cgroup");
+    for bundle in [read_only, without] {
+        bundle.create();
+        let (own, files) = owners(&bundle);
+        assert!(own == 0 && files.iter().all(|(_, owner)| *owner == 0), "{own} {files:?}");
+    }
 }

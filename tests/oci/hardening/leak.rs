@@ -1,7 +1,7 @@
 //! What of the host reaches into a container: descriptors, directories, the runtime's own program, the environment.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 
 use serde_json::json;
@@ -23,6 +23,9 @@ clauses! {
     "CVE-2026-55686" {
         a_working_directory_behind_a_link_is_not_made_outside "A cwd behind a link is made inside the root and nowhere else"
     }
+    "config-linux.md#default-devices" {
+        the_null_device_keeps_its_owner "The host's null device, as a stream of a container with another user, keeps its owner"
+    }
     "CVE-2026-57231" {
         the_callers_environment_stays_outside "An env entry without a value takes none from the caller's environment"
     }
@@ -37,7 +40,7 @@ fn with_open_descriptors(bundle: &Bundle<'_>, opened: &str, words: &[&str]) -> R
         .args(["-c", &format!("exec {opened}; exec \"$@\""), "sh"])
         .arg(inner.get_program())
         .args(inner.get_args());
-    command.args(words).stdin(std::process::Stdio::null()).stdout(file("leak-out")).stderr(file("leak-err"));
+    command.args(words).stdin(bundle.null()).stdout(file("leak-out")).stderr(file("leak-err"));
     let status = command.status().unwrap();
     let text = |name: &str| fs::read_to_string(bundle.path(name)).unwrap();
     Ran {
@@ -176,4 +179,24 @@ fn the_callers_environment_stays_outside(runtime: &Runtime) {
     command.env("OCI_SECRET", "of the host").args(["run", "--bundle", &bundle.dir(), &bundle.id]);
     let ran = tare_tests::capture(&mut command).unwrap();
     assert!(!ran.out.contains("of the host"), "{ran:?}");
+}
+
+fn the_null_device_keeps_its_owner(runtime: &Runtime) {
+    let owned = |bundle: &Bundle<'_>| {
+        fs::metadata(bundle.path("null")).map(|found| (found.uid(), found.gid())).unwrap()
+    };
+    for mapped in [false, true] {
+        let mut bundle = Bundle::of(runtime, "true");
+        if mapped {
+            bundle.map_ids();
+        }
+        bundle.process()["user"] = json!({"uid": 33, "gid": 44});
+        bundle.save();
+        let mut run = bundle.command();
+        run.args(["run", "--bundle", &bundle.dir(), &bundle.id]);
+        assert!(
+            run.stdin(bundle.null()).stdout(bundle.null()).stderr(bundle.null()).status().unwrap().success()
+        );
+        assert_eq!(owned(&bundle), (0, 0), "user namespace: {mapped}");
+    }
 }
