@@ -154,6 +154,18 @@ pub struct Target<'a> {
     pub seccomp_cache: Option<&'a Path>,
 }
 
+/// Judges a config.json as everything here does before anything is made: its form, each rule, the hooks, the seccomp profile.
+///
+/// # Errors
+/// [`Error::Spec`] or [`Error::Seccomp`], naming the field.
+pub fn check(config: &[u8], bundle: &Path) -> Result<()> {
+    let spec = kept::parse(config)?;
+    let _plan = plan::plan(&spec, bundle)?;
+    let _hooks = hooks::Occasions::of(&spec, "it", bundle)?;
+    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
+    profile.map_or(Ok(()), |profile| seccomp::compile(profile).map(drop).map_err(Error::Seccomp))
+}
+
 /// Makes the container's init and returns as soon as it has its namespaces, its ids and its cgroup; it prepares itself
 /// meanwhile.
 ///

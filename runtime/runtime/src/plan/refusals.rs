@@ -262,15 +262,7 @@ const WHOLE: &str = r#"{
 
 /// All the way to where something would be made.
 fn judge(text: &[u8]) -> Result<(), String> {
-    let spec = crate::kept::parse(text).map_err(|e| e.to_string())?;
-    let planned = plan(&spec, Path::new("/bundle")).map(drop).map_err(|e| e.to_string());
-    let hooks =
-        crate::hooks::Occasions::of(&spec, "it", Path::new("/bundle")).map(drop).map_err(|e| e.to_string());
-    let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
-    let filter = profile.map_or(Ok(()), |profile| {
-        crate::seccomp::compile(profile).map(drop).map_err(|e| Error::Seccomp(e).to_string())
-    });
-    planned.and(hooks).and(filter)
+    crate::check(text, Path::new("/bundle")).map_err(|error| error.to_string())
 }
 
 #[test]
