@@ -177,3 +177,87 @@ fn archives_come_from_pipes_compressed_or_not_and_bad_ones_are_refused() -> Resu
     }
     Ok(())
 }
+
+/// What is saved is a layout that umoci changes, and what it made of it is loaded.
+#[test]
+fn umoci_unpacks_what_is_saved_and_what_it_packs_is_loaded() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let dir = world.dir().join("layout");
+    std::fs::create_dir(&dir)?;
+    let path = |name: &str| world.dir().join(name).display().to_string();
+    world.tare(&["pull", "-q", &image])?.ok();
+    world.tare(&["save", "-o", &path("bb.tar"), &image])?.ok();
+    let run = |program: &str, words: &[&str]| capture(world.command(program).args(words));
+    run("tar", &["-xf", &path("bb.tar"), "-C", &path("layout")])?.ok();
+    assert_eq!(run("umoci", &["ls", "--layout", &path("layout")])?.ok(), "v1");
+    let source = format!("{}:v1", path("layout"));
+    run("umoci", &["unpack", "--image", &source, &path("bundle")])?.ok();
+    assert!(world.dir().join("bundle/rootfs/bin/busybox").exists());
+    std::fs::write(world.dir().join("bundle/rootfs/new"), "by umoci")?;
+    std::fs::remove_file(world.dir().join("bundle/rootfs/bin/vi"))?;
+    run("umoci", &["repack", "--image", &format!("{}:v2", path("layout")), &path("bundle")])?.ok();
+    run("umoci", &["rm", "--image", &source])?.ok();
+    // It knows nothing of Docker's list, which would still name what was there before.
+    std::fs::remove_file(dir.join("manifest.json"))?;
+    run("tar", &["-cf", &path("changed.tar"), "-C", &path("layout"), "."])?.ok();
+    for (client, run) in world.clients() {
+        let loaded = run(&["load", "-i", &path("changed.tar")])?;
+        // The name that the entry had stays with what umoci made of it.
+        assert_eq!(loaded.ok(), format!("Loaded image: {image}"), "{client}");
+        let seen = run(&["run", "--rm", &image, "sh", "-c", "cat /new; ls /bin/vi"])?;
+        assert_eq!(seen.out, "by umoci", "{client}: {seen:?}");
+        run(&["rmi", "-f", &image])?.ok();
+    }
+    Ok(())
+}
+
+/// podman loads, pulls, saves and pushes what we save, push, load and pull, and the image stays the same one.
+#[test]
+fn podman_and_we_read_what_the_other_writes() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let path = |name: &str| world.dir().join(name).display().to_string();
+    let podman = |words: &[&str]| {
+        let mut podman = world.command("podman");
+        podman.args(["--root", &path("podman"), "--runroot", &path("podman-run"), "--storage-driver", "vfs"]);
+        podman.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+        capture(podman.env("HOME", world.dir()).args(words))
+    };
+    let plain = "--tls-verify=false";
+    world.tare(&["pull", "-q", &image])?.ok();
+    let id = world.tare(&["inspect", "--format", "{{.Id}}", &image])?.ok().to_owned();
+    let same = |name: &str| -> Result<()> {
+        let found = podman(&["image", "inspect", "--format", "{{.Id}}", name])?;
+        assert_eq!(format!("sha256:{}", found.ok().trim()), id, "{name}");
+        Ok(())
+    };
+    world.tare(&["save", "-o", &path("bb.tar"), &image])?.ok();
+    podman(&["load", "-q", "-i", &path("bb.tar")])?.ok();
+    same(&image)?;
+    podman(&["rmi", &image])?.ok();
+    world.tare(&["tag", &image, "127.0.0.1:5000/by/tare:v1"])?.ok();
+    world.tare(&["push", "-q", "127.0.0.1:5000/by/tare:v1"])?.ok();
+    podman(&["pull", "-q", plain, "127.0.0.1:5000/by/tare:v1"])?.ok();
+    same("127.0.0.1:5000/by/tare:v1")?;
+    podman(&["push", "-q", plain, "127.0.0.1:5000/by/tare:v1", "127.0.0.1:5000/by/podman:v1"])?.ok();
+    world.tare(&["rmi", &image, "127.0.0.1:5000/by/tare:v1"])?.ok();
+    for form in ["docker-archive", "oci-archive"] {
+        let file = path(form);
+        podman(&["save", "-q", "--format", form, "-o", &file, "127.0.0.1:5000/by/tare:v1"])?.ok();
+        for (client, run) in world.clients() {
+            let loaded = run(&["load", "-i", &file])?;
+            assert!(loaded.ok().contains("127.0.0.1:5000/by/tare:v1"), "{client} {form}: {loaded:?}");
+            let ran = run(&["run", "--rm", "127.0.0.1:5000/by/tare:v1", "echo", "from podman"])?;
+            assert_eq!(ran.ok(), "from podman", "{client} {form}");
+            run(&["rmi", "127.0.0.1:5000/by/tare:v1"])?.ok();
+        }
+    }
+    for (client, run) in world.clients() {
+        run(&["pull", "-q", "127.0.0.1:5000/by/podman:v1"])?.ok();
+        let ran = run(&["run", "--rm", "127.0.0.1:5000/by/podman:v1", "echo", "pulled"])?;
+        assert_eq!(ran.ok(), "pulled", "{client}");
+        run(&["rmi", "127.0.0.1:5000/by/podman:v1"])?.ok();
+    }
+    Ok(())
+}
