@@ -120,3 +120,35 @@ fn a_bomb_is_refused_with_a_reason() -> Result<()> {
     world.assert_clean(&[])?;
     Ok(())
 }
+
+/// A volume whose place leads out of the root shows nothing of the host and is mounted nowhere there (CVE-2022-23648).
+#[test]
+fn volumes_that_lead_out_stay_inside() -> Result<()> {
+    let world = World::new()?;
+    let outside = world.dir().join("outside");
+    std::fs::create_dir(&outside)?;
+    std::fs::write(outside.join("key"), "of the host")?;
+    let path = outside.display().to_string();
+    for (name, members, volume) in [
+        ("volume-dots", "d('v')", format!("/v/{}{}", "../".repeat(30), &path[1..])),
+        ("volume-link", "l('v','/')", format!("/v{path}")),
+        ("volume-up", "l('v','../../../../../..')", format!("/v{path}")),
+    ] {
+        image_of(&world, name, members)?;
+        let tag = format!("{}:x", world.dir().join(name).join("layout").display());
+        run(Command::new("umoci").args(["config", "--image", &tag, "--config.volume", &volume]))?;
+        let image = world.push(&format!("oci:{tag}"), &format!("{name}:y"))?;
+        for place in [&path, &volume] {
+            let seen = world.tare(&["run", "--rm", &image, "cat", &format!("{place}/key")])?;
+            assert!(seen.code != 0 && !seen.out.contains("of the host"), "{name}: {seen:?}");
+        }
+        let _refused_or_confined =
+            world.tare(&["run", "--rm", &image, "sh", "-c", &format!("echo x > {path}/new")])?;
+        let names: Vec<_> =
+            std::fs::read_dir(&outside)?.map(|entry| entry.map(|entry| entry.file_name())).collect();
+        assert_eq!(names.len(), 1, "{name}: {names:?}");
+        assert_eq!(std::fs::read_to_string(outside.join("key"))?, "of the host", "{name}");
+        world.assert_clean(&[])?;
+    }
+    Ok(())
+}
