@@ -80,6 +80,8 @@ impl Source<'_> {
         for entry in &index.manifests {
             let Some(found) = self.found(entry)? else { continue };
             let names = annotated(entry)?;
+            // As for everybody who takes the entries in their order: a name means what it meant last.
+            offers.values_mut().for_each(|offer| offer.names.retain(|name| !names.contains(name)));
             let known = offers.entry(found.top);
             match known {
                 std::collections::btree_map::Entry::Occupied(mut offer) => {

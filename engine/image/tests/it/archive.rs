@@ -212,6 +212,19 @@ async fn several_images_share_their_layers() {
     assert_eq!(other.images.list().unwrap().len(), 2);
 }
 
+/// umoci keeps a name with what it makes of an image, so that two have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_two_images_have_is_that_of_the_last() {
+    let [one, two] = [1, 2].map(|seed| Sample::new(&[Layer::gzip(&[("file", &noise(seed, 1000))])]));
+    for (first, last) in [(&one, &two), (&two, &one)] {
+        let entries = [entry(first, "docker.io/library/web:v1"), entry(last, "docker.io/library/web:v1")];
+        let room = Room::open().await;
+        load(&room, Archive::layout(&[&one, &two], &entries).tar()).await.unwrap();
+        assert_eq!(room.images.resolve("web:v1").unwrap().id, last.id());
+        assert!(room.images.resolve(&first.id().to_string()).unwrap().tags.is_empty());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_index_the_part_that_is_there_is_loaded() {
     let (ours, mut absent) = (sample(), sample());
