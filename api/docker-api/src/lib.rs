@@ -13,6 +13,7 @@ mod wire;
 
 mod build;
 mod container;
+mod document;
 mod event;
 mod exec;
 mod host;
@@ -32,6 +33,7 @@ pub use container::{
     ContainerSummary, ContainerSummaryHost, ContainerSummaryNetworks, ContainerTop, ContainerWait,
     ContainerWaitError, FileChange, HealthConfig, MountPoint, NetworkSettings, Port,
 };
+pub use document::Document;
 pub use event::{Event, EventActor};
 pub use exec::{ExecCreateRequest, ExecInspect, ExecProcess, ExecStartRequest};
 pub use host::{
@@ -52,7 +54,7 @@ pub use system::{
     AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName,
     PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,
 };
-pub use usage::{CacheUsage, ContainerPrune, DiskUsage, ImagePrune};
+pub use usage::{CacheUsage, ContainerPrune, DiskUsage, ImagePrune, NetworkPrune};
 pub use volume::{Volume, VolumeCreateRequest, VolumeList, VolumePrune, VolumeUsage};
 pub use wire::Empty;
 

@@ -40,4 +40,9 @@ wire! {
         pub containers_deleted: Option<Vec<String>>,
         pub space_reclaimed: u64,
     }
+
+    /// Reply to `POST /networks/prune`.
+    pub struct NetworkPrune {
+        pub networks_deleted: Option<Vec<String>>,
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tare_client::EventOptions;
-use tare_docker_api::Event;
+use tare_docker_api::{Document, Event};
 use tare_model::Timestamp;
 
 use crate::call::Call;
@@ -33,7 +33,7 @@ pub(crate) async fn events(call: Call) -> Result<u8> {
     while let Some(json) = messages.next::<Value>().await? {
         match format.apply(&json)? {
             Some(text) => line(text)?,
-            None => line(sentence(&serde_json::from_value(json).unwrap_or_default()))?,
+            None => line(sentence(&Event::like(&json).unwrap_or_default()))?,
         }
     }
     Ok(0)

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use tare_client::Client;
-use tare_docker_api::{SystemInfo, SystemVersion};
+use tare_docker_api::{Document, SystemInfo, SystemVersion};
 use tare_model::format_bytes_binary;
 
 use crate::call::Call;
@@ -38,7 +38,7 @@ pub(crate) async fn version(call: Call) -> Result<u8> {
             Client::API_VERSION
         ))?;
         if server.is_ok() {
-            print(server_version(&serde_json::from_value(shown).unwrap_or_default()))?;
+            print(server_version(&SystemVersion::like(&shown).unwrap_or_default()))?;
         }
     }
     match server {
@@ -92,7 +92,7 @@ pub(crate) async fn info(call: Call) -> Result<u8> {
     print(format!("Client: Tare\n Version:    {VERSION}\n Context:    default\n\nServer:\n"))?;
     match server {
         Ok(json) => {
-            let info: SystemInfo = serde_json::from_value(json)
+            let info = SystemInfo::like(&json)
                 .map_err(|error| Failure::new(format!("the daemon's info cannot be read: {error}")))?;
             print(server_info(&info))?;
             info.warnings.iter().flatten().for_each(say);

@@ -291,10 +291,10 @@ async fn prune_networks(call: &Call, wanted: &[String]) -> Result<()> {
 
 async fn prune_build_cache(call: &Call, wanted: &[String]) -> Result<u64> {
     let until: Vec<String> = wanted.iter().filter(|one| one.starts_with("until")).cloned().collect();
-    let pruned = supported(call.client.prune_build_cache(filters(&until)?.as_deref(), false).await)?;
-    let (records, bytes) = pruned.unwrap_or_default();
-    listed("Deleted build cache objects:", &records)?;
-    Ok(bytes)
+    let query: Vec<_> = filters(&until)?.map(|filters| ("filters", filters)).into_iter().collect();
+    let pruned = supported(call.client.prune_builds(&query).await)?.unwrap_or_default();
+    listed("Deleted build cache objects:", &pruned.caches_deleted.unwrap_or_default())?;
+    Ok(pruned.space_reclaimed.unsigned_abs())
 }
 
 /// Nothing where the daemon has no such thing yet.

@@ -12,7 +12,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use tare_docker_api::Document;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -107,7 +107,7 @@ impl Client {
     }
 
     /// Asks, and reads the answer's JSON.
-    pub async fn get<T: DeserializeOwned>(&self, address: &Address) -> Result<T> {
+    pub async fn get<T: Document>(&self, address: &Address) -> Result<T> {
         self.send(Method::GET, address).await?.json().await
     }
 
@@ -300,10 +300,10 @@ impl Answer {
     }
 
     /// The whole body, read as JSON.
-    pub async fn json<T: DeserializeOwned>(self) -> Result<T> {
+    pub async fn json<T: Document>(self) -> Result<T> {
         let call = self.call.clone();
         let bytes = self.bytes().await?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::answer(&call, &error))
+        T::read(&bytes).map_err(|error| Error::answer(&call, &error))
     }
 
     /// The body as messages, one JSON document a line.
@@ -333,7 +333,7 @@ fn message_of(body: &[u8], json: bool) -> Option<String> {
 
 impl Messages {
     /// The next message, `None` at the end of the stream.
-    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+    pub async fn next<T: Document>(&mut self) -> Result<Option<T>> {
         loop {
             if let Some(line) = self.lines.next_line() {
                 return self.read(&line).map(Some);
@@ -346,7 +346,7 @@ impl Messages {
         }
     }
 
-    fn read<T: DeserializeOwned>(&self, line: &[u8]) -> Result<T> {
-        serde_json::from_slice(line).map_err(|error| Error::answer(&self.answer.call, &error))
+    fn read<T: Document>(&self, line: &[u8]) -> Result<T> {
+        T::read(line).map_err(|error| Error::answer(&self.answer.call, &error))
     }
 }

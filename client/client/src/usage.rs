@@ -1,25 +1,9 @@
 use http::Method;
-use serde::Deserialize;
-use tare_docker_api::{ContainerPrune, DiskUsage, ImagePrune};
+use tare_docker_api::{ContainerPrune, DiskUsage, ImagePrune, NetworkPrune};
 
 use crate::address::Address;
 use crate::error::Result;
 use crate::transport::Client;
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
-struct NetworksPruned {
-    networks_deleted: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-#[derive(Default)]
-struct CachePruned {
-    caches_deleted: Option<Vec<String>>,
-    space_reclaimed: u64,
-}
 
 impl Client {
     /// `GET /system/df`
@@ -42,14 +26,7 @@ impl Client {
     /// `POST /networks/prune`: the names of those that are gone.
     pub async fn prune_networks(&self, filters: Option<&str>) -> Result<Vec<String>> {
         let address = Address::new("networks").word("prune").query_some("filters", filters);
-        let pruned: NetworksPruned = self.send(Method::POST, &address).await?.json().await?;
+        let pruned: NetworkPrune = self.send(Method::POST, &address).await?.json().await?;
         Ok(pruned.networks_deleted.unwrap_or_default())
-    }
-
-    /// `POST /build/prune`: the ids of the records that are gone, and the bytes they had.
-    pub async fn prune_build_cache(&self, filters: Option<&str>, all: bool) -> Result<(Vec<String>, u64)> {
-        let address = Address::new("build").word("prune").query_some("filters", filters).flag("all", all);
-        let pruned: CachePruned = self.send(Method::POST, &address).await?.json().await?;
-        Ok((pruned.caches_deleted.unwrap_or_default(), pruned.space_reclaimed))
     }
 }

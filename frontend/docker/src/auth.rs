@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use tare_docker_api::{AuthConfig, AuthResponse};
+use tare_docker_api::{AuthConfig, AuthResponse, Document};
 use tare_http::{Reply, Request, StatusCode};
 use tare_registry::Credentials;
 
@@ -74,7 +74,7 @@ fn host(server: &str) -> String {
 fn decode(text: &str) -> Result<Option<Credentials>> {
     let unreadable = || Error::invalid("invalid X-Registry-Auth header: base64url-coded JSON is wanted");
     let json = URL_SAFE.decode(text).or_else(|_| STANDARD.decode(text)).map_err(|_| unreadable())?;
-    let given: Option<AuthConfig> = serde_json::from_slice(&json).map_err(|_| unreadable())?;
+    let given = AuthConfig::read_optional(&json).map_err(|_| unreadable())?;
     Ok(given.map(credentials))
 }
 

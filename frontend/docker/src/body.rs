@@ -1,6 +1,6 @@
 //! Request bodies: JSON and nothing else.
 
-use serde::de::DeserializeOwned;
+use tare_docker_api::Document;
 use tare_http::Request;
 
 use crate::{Error, Result};
@@ -9,14 +9,14 @@ use crate::{Error, Result};
 const LIMIT: usize = 4 << 20;
 
 /// The document in the body; the default where there is no body.
-pub(crate) async fn json<T: DeserializeOwned + Default>(request: &mut Request) -> Result<T> {
+pub(crate) async fn json<T: Document + Default>(request: &mut Request) -> Result<T> {
     Ok(optional_json(request).await?.unwrap_or_default())
 }
 
 /// The document in the body; `None` where there is no body or it is `null`.
 ///
 /// The type is checked because a page in a browser can send anything else across origins without asking first.
-pub(crate) async fn optional_json<T: DeserializeOwned>(request: &mut Request) -> Result<Option<T>> {
+pub(crate) async fn optional_json<T: Document>(request: &mut Request) -> Result<Option<T>> {
     if !request.has_body() {
         return Ok(None);
     }
@@ -31,5 +31,5 @@ pub(crate) async fn optional_json<T: DeserializeOwned>(request: &mut Request) ->
             "unsupported Content-Type header ({content_type}): must be 'application/json'"
         )));
     }
-    serde_json::from_slice(&body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+    T::read_optional(&body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
 }

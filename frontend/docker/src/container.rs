@@ -25,7 +25,7 @@ pub(crate) use wait::wait;
 use std::collections::BTreeMap;
 
 use tare_container::Container;
-use tare_docker_api::ContainerCreateRequest;
+use tare_docker_api::{ContainerCreateRequest, Document};
 
 /// The labels of the image with the container's own over them.
 pub(crate) fn labels(container: &Container) -> BTreeMap<String, String> {
@@ -36,5 +36,5 @@ pub(crate) fn labels(container: &Container) -> BTreeMap<String, String> {
 
 /// The create body as it was given; the default for a container that another front end made.
 fn origin(container: &Container) -> ContainerCreateRequest {
-    serde_json::from_str(&container.spec.origin).unwrap_or_default()
+    ContainerCreateRequest::read(container.spec.origin.as_bytes()).unwrap_or_default()
 }

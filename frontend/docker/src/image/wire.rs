@@ -1,7 +1,8 @@
 //! Images in Docker's documents.
 
 use tare_docker_api::{
-    ContainerConfig, GraphDriver, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary, RootFs,
+    ContainerConfig, Document, GraphDriver, ImageHistoryItem, ImageInspect, ImageMetadata, ImageSummary,
+    RootFs,
 };
 use tare_image::{HistoryEntry, Image};
 use tare_model::{Reference, Timestamp};
@@ -68,7 +69,7 @@ pub(super) fn history(step: &HistoryEntry) -> ImageHistoryItem {
 
 /// Both documents have the same names for the same things: OCI took them from Docker.
 fn execution(config: &ExecutionConfig) -> ContainerConfig {
-    serde_json::to_value(config).and_then(serde_json::from_value).unwrap_or_default()
+    ContainerConfig::like(config).unwrap_or_default()
 }
 
 fn familiar(references: &[Reference]) -> Vec<String> {
