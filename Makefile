@@ -40,10 +40,12 @@ lint:                 ## formatting, clippy, architecture
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) xtask tidy
 
-# The image is made while the compiler works.
-demo: setup           ## a real image, end to end
-	@if [ -z "$(IMAGE)" ]; then target/debug/xtask images >/dev/null & fi; $(MAKE) build && wait
-	@TARE_BINARIES=$(CURDIR)/target/release target/debug/xtask demo $(IMAGE)
+# Packages and image are fetched and made while the compiler works. The chores are built as the rest is, which then finds
+# half of what it leans on compiled.
+demo:                 ## a real image, end to end
+	$(CARGO) build --release -p xtask
+	@if [ -z "$(IMAGE)" ]; then target/release/xtask setup demo >/dev/null & fi; $(MAKE) build && wait
+	@TARE_BINARIES=$(CURDIR)/target/release target/release/xtask demo $(IMAGE)
 
 bench: setup build    ## this build beside every peer that is installed
 	@TARE_BINARIES=$(CURDIR)/target/release $(CARGO) xtask bench $(RUNS)

@@ -14,6 +14,7 @@ use anyhow::{Result, bail};
 
 const USAGE: &str = "usage: cargo xtask <chore>
   setup           install the Debian packages that demo, tests and bench use
+  setup demo      those that the demo needs, and its image
   images          make the images that tests, demo and bench run
   tidy            check the architecture: floors, doors, room cards, names, licences
   demo [IMAGE]    a real image, end to end, on a daemon of its own
@@ -38,6 +39,7 @@ fn run() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["setup"] => setup::run(),
+        ["setup", "demo"] => setup::demo().and_then(|()| tare_tests::debian_image()).map(drop),
         ["images"] => {
             println!("{}\n{}", tare_tests::busybox_image()?, tare_tests::debian_image()?);
             Ok(())

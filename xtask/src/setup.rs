@@ -5,6 +5,9 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tare_tests::{docker_cli, unpacked_docker};
 
+/// What makes the demo's image, what serves it, and what looks at the container's page.
+const OF_THE_DEMO: [&str; 5] = ["mmdebstrap", "umoci", "skopeo", "docker-registry", "curl"];
+
 const PACKAGES: [&str; 18] = [
     "mmdebstrap",
     "umoci",
@@ -25,6 +28,11 @@ const PACKAGES: [&str; 18] = [
     "strace",
     "fuse-overlayfs",
 ];
+
+/// What the demo needs, which is little: a person waits for it.
+pub(crate) fn demo() -> Result<()> {
+    install(&OF_THE_DEMO)
+}
 
 pub(crate) fn run() -> Result<()> {
     install(&PACKAGES)?;
