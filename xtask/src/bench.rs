@@ -2,6 +2,7 @@
 //! It never judges: a machine's speed drifts, so there is no assertion on a time.
 
 mod build;
+mod fifty;
 mod floor;
 mod measure;
 mod peers;
@@ -25,6 +26,7 @@ pub(crate) fn run(runs: u32) -> Result<()> {
     let dockerd = Dockerd::start(&world, &image)?;
     println!("medians of {runs} runs taken in turn; ratio = time over tare's time in the same run\n");
     engines(&world, &image, dockerd.as_ref(), runs)?;
+    fifty::run(&world, &image, dockerd.as_ref(), runs)?;
     build::run(&world, &image, dockerd.as_ref(), runs)?;
     run_runtimes(runs)?;
     memory(&world, &image, dockerd.as_ref())
