@@ -6,7 +6,7 @@ use tare_model::Kind;
 use tare_protocol::{self as protocol, Exit, Request};
 use tokio::time::Instant;
 
-use crate::container::Status;
+use crate::container::{Container, Status};
 use crate::options::WaitResult;
 use crate::restart::{self, Ended};
 use crate::start::now;
@@ -62,13 +62,16 @@ impl Task {
         let ran_for = exit.at.since(before.state.started_at);
         let wait = self.next_start(&ending, exit.exit_code, ran_for);
         let again = !ending.restarts.is_empty() || wait.is_some();
-        self.record_exit(&exit, again);
+        let goes = !ending.removes.is_empty() || (!again && before.spec.lifecycle.auto_remove);
+        self.record_exit(&exit, again, goes);
         self.forget_execs();
         let attributes =
             [("exitCode", exit.exit_code.to_string()), ("execDuration", ran_for.as_secs().to_string())];
         self.publish("die", &attributes);
         self.notify_stopped(&WaitResult { exit_code: exit.exit_code, error: exit.error });
-        self.clean_exec_dir();
+        if !goes && !before.of_build {
+            self.clean_exec_dir();
+        }
         if ending.is_wanted() || !ending.restarts.is_empty() {
             self.publish("stop", &[]);
         }
@@ -139,8 +142,8 @@ impl Task {
             .filter(|_| ending.restarts.is_empty())
     }
 
-    fn record_exit(&self, exit: &Exit, again: bool) {
-        self.change(|container| {
+    fn record_exit(&self, exit: &Exit, again: bool, goes: bool) {
+        let record = |container: &mut Container| {
             let state = &mut container.state;
             state.status = if again { Status::Restarting } else { Status::Exited };
             state.pid = None;
@@ -148,14 +151,13 @@ impl Task {
             state.oom_killed |= exit.oom_killed;
             state.finished_at = exit.at;
             state.error = exit.error.clone().unwrap_or_default();
-        });
+        };
+        if goes { self.change_at_last(record) } else { self.change(record) }
     }
 
     /// Removes the run's directory once the disk knows how it ended, so that a daemon killed in between finds one or the other.
+    /// That of a container which is removed at once goes with it, and the disk is waited for once.
     fn clean_exec_dir(&mut self) {
-        if self.container().of_build {
-            return; // goes with the container, at once
-        }
         let (engine, id) = (self.engine.clone(), self.container().id.clone());
         self.cleaning = Some(tokio::spawn(async move {
             if engine.rooms.store.flush().await.is_ok() {

@@ -146,7 +146,8 @@ impl Task {
             self.sweep().await;
         }
         self.settle(dir);
-        if container.state.status == Status::Removing {
+        let was_to_go = container.spec.lifecycle.auto_remove && container.state.started_at != Timestamp::ZERO;
+        if container.state.status == Status::Removing || was_to_go {
             self.auto_remove().await;
         }
     }

@@ -1,6 +1,6 @@
 //! Removes a container: from the records first, so that a daemon killed in between finishes the work when it comes back.
 
-use tare_model::Name;
+use tare_model::{Name, Timestamp};
 use tare_protocol::Request;
 use tare_store::Batch;
 
@@ -46,7 +46,7 @@ impl Task {
     pub(crate) async fn remove_now(&mut self, options: RemoveOptions) -> Result<()> {
         let container = self.container();
         self.restart_at = None;
-        self.change(|container| container.state.status = Status::Removing);
+        self.change_at_last(|container| container.state.status = Status::Removing);
         if let Some(cleaning) = self.cleaning.take() {
             let _ = cleaning.await;
         }
@@ -61,24 +61,27 @@ impl Task {
         for name in &volumes {
             batch.lease(UNFINISHED, &format!("volume/{name}"));
         }
-        if let Err(error) = self.engine.rooms.store.commit(batch).await {
+        let committed = self.engine.rooms.store.commit(batch);
+        // One that goes with its end does so at the next start of the daemon, too: its trees need not wait for the disk.
+        let ended = container.spec.lifecycle.auto_remove && container.state.started_at != Timestamp::ZERO;
+        let committed = if ended {
+            let (committed, ()) = tokio::join!(committed, self.remove_trees());
+            committed
+        } else {
+            committed.await
+        };
+        if let Err(error) = committed {
             self.change(|container| {
                 container.state.status = Status::Dead;
                 container.state.error = error.to_string();
             });
             return Err(error.into());
         }
-        let engine = self.engine.clone();
-        let id = container.id.clone();
-        let cleaned = blocking(move || {
-            let removed = engine.rooms.snapshots.remove(id.as_str());
-            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
-            let _ = std::fs::remove_dir_all(engine.exec_dir(&id));
-            Ok(removed?)
-        });
-        if let Err(error) = cleaned.await {
-            tracing::warn!(container = %container.id, "what is left of it is removed at the next start of the daemon: {error}");
+        if !ended {
+            self.remove_trees().await;
         }
+        let (engine, id) = (self.engine.clone(), container.id.clone());
+        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(engine.exec_dir(&id))).await;
         self.engine.remove_volumes(volumes).await;
         self.engine.forget(&container.id, &container.name);
         self.publish("destroy", &[]);
@@ -90,6 +93,20 @@ impl Task {
 }
 
 impl Task {
+    /// Removes what the container wrote and its log.
+    async fn remove_trees(&self) {
+        let container = self.container();
+        let (engine, id) = (self.engine.clone(), container.id.clone());
+        let cleaned = blocking(move || {
+            let removed = engine.rooms.snapshots.remove(id.as_str());
+            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
+            Ok(removed?)
+        });
+        if let Err(error) = cleaned.await {
+            tracing::warn!(container = %container.id, "what is left of it is removed at the next start of the daemon: {error}");
+        }
+    }
+
     /// Removes what a step of a build ran in. That its writable layer has become a read-only one is as good.
     async fn remove_step(&mut self) {
         let container = self.container();

@@ -9,12 +9,13 @@ use tare_network::EndpointRequest;
 use tare_protocol::{Event, Phase, Request, State};
 use tokio::net::UnixStream;
 
+use crate::attachment::Joined;
 use crate::container::{Container, Status};
 use crate::engine::Engine;
 use crate::error::Step;
-use crate::plan::Joined;
+use crate::plan::Joined as Namespaces;
 use crate::prepare::Preparation;
-use crate::run::{Run, reap, spawn_shim};
+use crate::run::{Run, attach, reap, spawn_shim};
 use crate::shim::Connection;
 use crate::spec::{NamespaceMode, NetworkMode};
 use crate::task::Task;
@@ -114,7 +115,7 @@ impl Task {
     }
 }
 
-type Attaches = Vec<(crate::AttachOptions, tokio::sync::oneshot::Sender<crate::attachment::Joined>)>;
+type Attaches = Vec<(crate::AttachOptions, tokio::sync::oneshot::Sender<Joined>)>;
 
 async fn launch(
     engine: &Arc<Engine>,
@@ -158,7 +159,7 @@ async fn bring_up(
     network: bool,
     attaches: &mut Attaches,
 ) -> Result<(i32, Timestamp)> {
-    let id = run.container.clone();
+    let (id, dir) = (run.container.clone(), run.dir.clone());
     if let Some((message, exit_code)) = state.failed.clone() {
         return Err(Error::Start { message, exit_code: exit_code.into() });
     }
@@ -175,17 +176,28 @@ async fn bring_up(
             Phase::Ready | Phase::Running | Phase::Exited => Ok(()),
         }
     };
-    let (connected, ready) = tokio::join!(connect, ready);
+    // Streams are joined meanwhile, and told of when the start cannot fail any more but by the program itself.
+    let (connected, ready, joined) = tokio::join!(connect, ready, join_streams(&id, &dir, attaches));
     ready?;
     connected?;
-    for (options, waiting) in std::mem::take(attaches) {
-        if !waiting.is_closed() {
-            let _ = waiting.send(run.attach(options).await?);
+    for ((_, waiting), joined) in std::mem::take(attaches).into_iter().zip(joined) {
+        if let Some(joined) = joined {
+            let _ = waiting.send(joined?);
         }
     }
     run.ask(&Request::Start).await?;
     let at = expect(run, |event| if let Event::Started { at } = event { Some(at) } else { None }).await?;
     Ok((pid, at))
+}
+
+/// The streams that were asked for before the start, but those that nobody waits for any more.
+async fn join_streams(id: &Id, dir: &Path, attaches: &Attaches) -> Vec<Option<Result<Joined>>> {
+    let mut all = Vec::with_capacity(attaches.len());
+    for (options, waiting) in attaches {
+        let wanted = !waiting.is_closed();
+        all.push(if wanted { Some(attach(id, dir, None, *options).await) } else { None });
+    }
+    all
 }
 
 /// Reads events up to the wanted one; an error when the shim says that it cannot come any more.
@@ -247,8 +259,8 @@ fn exposed(container: &Container) -> Vec<(u16, tare_network::Protocol)> {
 }
 
 /// Finds the namespaces that the container shares with others, which must be running.
-fn join(engine: &Engine, container: &Container) -> Result<Joined> {
-    let mut joined = Joined::default();
+fn join(engine: &Engine, container: &Container) -> Result<Namespaces> {
+    let mut joined = Namespaces::default();
     let running = |name: &str| -> Result<Arc<Container>> {
         let other = engine.inspect(name)?;
         if other.state.pid.is_some() {

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tare_model::{Name, Signal};
 use tare_protocol::{self as protocol, Request};
-use tare_store::Batch;
+use tare_store::{Batch, Store};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -124,12 +124,21 @@ impl Task {
 
     /// Changes the record: readers see it at once, the disk soon.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Container)) {
+        self.record(change, Store::commit_later);
+    }
+
+    /// The same on the way to the record's removal, which the disk learns of at once.
+    pub(crate) fn change_at_last(&self, change: impl FnOnce(&mut Container)) {
+        self.record(change, Store::commit_lazily);
+    }
+
+    fn record(&self, change: impl FnOnce(&mut Container), commit: fn(&Store, Batch)) {
         let mut container = (*self.container()).clone();
         change(&mut container);
         if !container.of_build {
             let mut batch = Batch::default();
             batch.put(crate::engine::TABLE, container.id.as_str(), &container);
-            self.engine.rooms.store.commit_later(batch);
+            commit(&self.engine.rooms.store, batch);
         }
         self.view.send_replace(Arc::new(container));
     }

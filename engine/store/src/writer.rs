@@ -3,6 +3,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,11 +15,16 @@ use crate::{Error, Result, read};
 /// The most batches that share a transaction, so that the first of them does not wait for ever.
 const GROUP: usize = 512;
 
+/// How long one that waits for the next does so.
+const PATIENCE: Duration = Duration::from_millis(20);
+
 /// A batch on its way, and who waits for it.
 pub(crate) struct Job {
     pub sequence: u64,
     pub writes: Vec<Write>,
     pub done: Option<oneshot::Sender<Result<()>>>,
+    /// Whether it is as good to be written with the next one.
+    pub lazy: bool,
 }
 
 pub(crate) struct Writer {
@@ -53,11 +59,23 @@ impl Drop for Writer {
 fn write_all(file: &File, pending: &Mutex<Pending>, queue: &Receiver<Job>) {
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
-        group.extend(queue.try_iter().take(GROUP - 1));
+        await_company(&mut group, queue);
+        group.extend(queue.try_iter().take(GROUP.saturating_sub(group.len())));
         let result = write_group(file, &group);
         let sequences = group[0].sequence..=group[group.len() - 1].sequence;
         pending.lock().unwrap_or_else(PoisonError::into_inner).settle(sequences);
         group.into_iter().for_each(|job| answer(job, &result));
+    }
+}
+
+/// What is lazy waits a moment for what is not: both cost one transaction then.
+fn await_company(group: &mut Vec<Job>, queue: &Receiver<Job>) {
+    let deadline = Instant::now() + PATIENCE;
+    while group.len() < GROUP && group.iter().all(|job| job.lazy) {
+        match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(job) => group.push(job),
+            Err(_) => return,
+        }
     }
 }
 

@@ -38,6 +38,19 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
+fn what_is_lazy_is_read_at_once_keeps_its_place_and_is_written_without_company_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    store.commit_lazily(put("a", 1));
+    assert_eq!(store.get::<Thing>(TABLE, "a").unwrap(), Some(thing(1)));
+    store.commit_blocking(put("a", 2)).unwrap();
+    store.commit_lazily(put("b", 3));
+    drop(store);
+    let expected = [("a".to_owned(), thing(2)), ("b".to_owned(), thing(3))];
+    assert_eq!(open(directory.path()).list::<Thing>(TABLE).unwrap(), expected);
+}
+
+#[test]
 fn records_come_back_as_they_were_put_after_reopening_too() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
