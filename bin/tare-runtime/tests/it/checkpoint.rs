@@ -136,8 +136,9 @@ fn memory_can_be_written_before() {
     let stopped = count(&world, 3);
     let mut restore = world.command(&["--criu", &criu, "restore", "--image-path", "images", &world.id]);
     // In the foreground it ends as its program does.
-    let err = fs::File::create(world.path("err")).unwrap();
-    let mut restore = restore.stdout(Stdio::null()).stderr(err).spawn().unwrap();
+    // criu wants files where files were.
+    let file = |name: &str| fs::File::options().append(true).create(true).open(world.path(name)).unwrap();
+    let mut restore = restore.stdout(file("out")).stderr(file("err")).spawn().unwrap();
     count(&world, stopped + 1);
     // criu lets it go on a moment before this command hears of that, and writes it down.
     let deadline = Instant::now() + Duration::from_secs(20);
