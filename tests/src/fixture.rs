@@ -105,12 +105,12 @@ pub fn busybox_image() -> Result<String> {
     .map(|dir| format!("oci:{}/layout:bb", dir.display()))
 }
 
-fn start_layout(layout: &Path, image: &str) -> Result<()> {
+pub(crate) fn start_layout(layout: &Path, image: &str) -> Result<()> {
     run(Command::new("umoci").args(["init", "--layout"]).arg(layout))?;
     run(Command::new("umoci").args(["new", "--image", image]))
 }
 
-fn add_packages(dir: &Path, image: &str, packages: &str) -> Result<()> {
+pub(crate) fn add_packages(dir: &Path, image: &str, packages: &str) -> Result<()> {
     let bundle = dir.join(format!("bundle-{packages}"));
     run(Command::new("umoci").args(["unpack", "--image", image]).arg(&bundle))?;
     run(Command::new("sh").args(["-c", ENTER]).env("ROOT", bundle.join("rootfs")).env("PACKAGES", packages))?;
@@ -119,7 +119,7 @@ fn add_packages(dir: &Path, image: &str, packages: &str) -> Result<()> {
 }
 
 /// `target/fixtures/NAME`, made by `make` in a place of its own and then renamed, so that half of one is never found.
-fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub(crate) fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let _one_at_a_time = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fixtures");
     std::fs::create_dir_all(&fixtures)?;
@@ -140,7 +140,7 @@ fn cached(name: &str, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf>
     Ok(done)
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub(crate) fn run(command: &mut Command) -> Result<()> {
     let ran = capture(command)?;
     ensure!(ran.code == 0, "{} failed ({}): {}", ran.line, ran.code, ran.err);
     Ok(())

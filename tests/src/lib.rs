@@ -9,6 +9,7 @@
 
 mod daemon;
 mod fixture;
+mod large;
 mod leftovers;
 mod netns;
 mod ran;
@@ -18,6 +19,7 @@ mod world;
 
 pub use daemon::{Daemon, binaries};
 pub use fixture::{busybox_image, compiler_image, debian_image};
+pub use large::LargeImage;
 pub use leftovers::Leftovers;
 pub use netns::Netns;
 pub use ran::{Ran, capture, capture_with_input};

@@ -4,10 +4,13 @@
 mod build;
 mod fifty;
 mod floor;
+mod http;
 mod measure;
 mod peers;
 mod runner;
 mod runtimes;
+mod ship;
+mod yard;
 
 use std::process::Command;
 
@@ -16,6 +19,7 @@ use measure::{Contender, race};
 use peers::Dockerd;
 pub(crate) use runner::serve;
 pub(crate) use runtimes::run as run_runtimes;
+pub(crate) use ship::run as run_ship;
 use tare_tests::{World, capture, docker_cli};
 
 /// Runs every section, `runs` times a figure.
@@ -29,7 +33,19 @@ pub(crate) fn run(runs: u32) -> Result<()> {
     fifty::run(&world, &image, dockerd.as_ref(), runs)?;
     build::run(&world, &image, dockerd.as_ref(), runs)?;
     run_runtimes(runs)?;
-    memory(&world, &image, dockerd.as_ref())
+    http::run(&world, dockerd.as_ref(), runs.min(http::RUNS))?;
+    memory(&world, &image, dockerd.as_ref())?;
+    drop(dockerd);
+    drop(world);
+    run_ship(runs.min(ship::RUNS))
+}
+
+/// HTTP through a published port alone.
+pub(crate) fn run_http(runs: u32) -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let dockerd = Dockerd::start(&world, &image)?;
+    http::run(&world, dockerd.as_ref(), runs)
 }
 
 /// Every way to say `docker run` here.

@@ -20,7 +20,9 @@ const USAGE: &str = "usage: cargo xtask <chore>
   demo [IMAGE]    a real image, end to end, on a daemon of its own
   bench [RUNS]    this build beside every peer that is installed
   bench runtimes [RUNS]   its runtime alone
-  peers           unpack the newest runc and crun below target/, for bench and conformance
+  bench ship [RUNS]       pull, load, push and save of a large image alone
+  bench http [RUNS]       HTTP through a published port alone
+  peers           unpack the newest runc, crun and dockerd below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md
   vm [--v1] [FILTER...]   the runtime's and the cgroups' suites in a guest with systemd and cgroup v2, or v1";
@@ -50,6 +52,10 @@ fn run() -> Result<()> {
         ["conformance"] => conformance::run(),
         ["bench", "runtimes"] => bench::run_runtimes(30),
         ["bench", "runtimes", runs] => bench::run_runtimes(runs.parse()?),
+        ["bench", "ship"] => bench::run_ship(5),
+        ["bench", "ship", runs] => bench::run_ship(runs.parse()?),
+        ["bench", "http"] => bench::run_http(5),
+        ["bench", "http", runs] => bench::run_http(runs.parse()?),
         ["bench-runner"] => bench::serve(),
         ["peers"] => peers::run(),
         ["bench"] => bench::run(15),

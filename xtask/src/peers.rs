@@ -1,4 +1,4 @@
-//! The newest runc and crun that Debian has, unpacked below target/ and never installed: what was released this month is a
+//! The newest runc, crun and dockerd that Debian has, unpacked below target/ and never installed: what was released this month is a
 //! better judge than what the machine's own release froze.
 
 use std::path::{Path, PathBuf};
@@ -8,9 +8,11 @@ use anyhow::{Context, Result, ensure};
 use tare_tests::unpacked_peers;
 
 /// They are linked against a newer C library than the machine's, which therefore lies beside them.
-const PACKAGES: [&str; 11] = [
+const PACKAGES: [&str; 13] = [
     "crun",
     "runc",
+    "docker.io",
+    "containerd",
     "libblake3-0",
     "libc6",
     "libcap2",
@@ -55,6 +57,11 @@ pub(crate) fn run() -> Result<()> {
     }
     for (name, path) in [("crun", "usr/bin/crun"), ("runc", "usr/sbin/runc")] {
         link(&root, &root.join(path), &bin.join(name))?;
+        ensured(Command::new(bin.join(name)).arg("--version"))?;
+    }
+    // These two run with the machine's own C library.
+    for (name, path) in [("dockerd", "usr/sbin/dockerd"), ("containerd", "usr/bin/containerd")] {
+        std::fs::copy(root.join(path), bin.join(name)).with_context(|| path.to_owned())?;
         ensured(Command::new(bin.join(name)).arg("--version"))?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use tare_tests::{docker_cli, unpacked_docker};
 /// What makes the demo's image, what serves it, and what looks at the container's page.
 const OF_THE_DEMO: [&str; 5] = ["mmdebstrap", "umoci", "skopeo", "docker-registry", "curl"];
 
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 19] = [
     "mmdebstrap",
     "umoci",
     "skopeo",
@@ -27,6 +27,7 @@ const PACKAGES: [&str; 18] = [
     "podman",
     "strace",
     "fuse-overlayfs",
+    "wrk",
 ];
 
 /// What the demo needs, which is little: a person waits for it.

@@ -26,6 +26,19 @@ impl<'a> Contender<'a> {
         })
     }
 
+    /// The same with something to be done before it, which is not timed.
+    pub(super) fn prepared(
+        name: &str,
+        before: impl Fn() -> Result<()> + 'a,
+        make: impl Fn() -> Result<Command> + 'a,
+    ) -> Self {
+        let timed = Self::new(name, make);
+        Self::timed(name, move || match before() {
+            Ok(()) => (timed.once)(),
+            Err(error) => Ok(Err(format!("{error:#}"))),
+        })
+    }
+
     /// Anything that knows what it took.
     pub(super) fn timed(name: &str, once: impl Fn() -> Result<Result<f64, String>> + 'a) -> Self {
         Self { name: name.to_owned(), once: Box::new(once) }
@@ -39,14 +52,30 @@ pub(super) fn race(title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()
 
 /// The same with figures of another unit.
 pub(super) fn race_in(unit: &str, title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()> {
+    let running = warm(title, all)?.into_iter().map(|(contender, _)| (contender, Vec::new())).collect();
+    turns(unit, running, runs)
+}
+
+/// The same for what takes seconds: the first run counts too.
+pub(super) fn race_cold(title: &str, all: Vec<Contender<'_>>, runs: u32) -> Result<()> {
+    let running = warm(title, all)?.into_iter().map(|(contender, time)| (contender, vec![time])).collect();
+    turns("ms", running, runs.saturating_sub(1))
+}
+
+/// Those that run here, with what each took.
+fn warm<'a>(title: &str, all: Vec<Contender<'a>>) -> Result<Vec<(Contender<'a>, f64)>> {
     println!("{title}");
     let mut running = Vec::new();
     for contender in all {
         match (contender.once)()? {
-            Ok(_) => running.push((contender, Vec::new())),
+            Ok(time) => running.push((contender, time)),
             Err(why) => println!("  {:<34}absent: {why}", contender.name),
         }
     }
+    Ok(running)
+}
+
+fn turns(unit: &str, mut running: Vec<(Contender<'_>, Vec<f64>)>, runs: u32) -> Result<()> {
     for _ in 0..runs {
         for (contender, times) in &mut running {
             if let Ok(time) = (contender.once)()? {
@@ -82,6 +111,21 @@ pub(super) fn pss(pids: &[u32]) -> u64 {
     let of = |pid: &u32| -> u64 {
         let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    };
+    pids.iter().map(of).sum()
+}
+
+/// Forgets the largest resident set that these processes had, so that the next one is told (proc(5), `clear_refs`).
+pub(super) fn reset_peak(pids: &[u32]) -> Result<()> {
+    Ok(pids.iter().try_for_each(|pid| std::fs::write(format!("/proc/{pid}/clear_refs"), "5"))?)
+}
+
+/// KiB: the largest resident sets of these processes, added up.
+pub(super) fn peak(pids: &[u32]) -> u64 {
+    let of = |pid: &u32| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
     pids.iter().map(of).sum()
