@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Stat, fstat, ftruncate};
 use rustix::io::{Errno, pwrite};
+use tare_sys::disk::begin_writing;
 
 use crate::archive::{Archive, Entry, Extent, Kind};
 use crate::metadata::Metadata;
@@ -244,6 +245,8 @@ fn is_harmless(major: u32, minor: u32) -> bool {
 /// Files from this size on have holes where their archive has long runs of zeros.
 const WORTH_HOLES: u64 = 1 << 20;
 const SMALLEST_HOLE: usize = 64 << 10;
+/// The disk is given files of this size while the rest of the archive is unfolded. They are few and hold most of the bytes.
+const WORTH_BEGINNING: u64 = 256 << 10;
 
 struct Content {
     size: u64,
@@ -275,10 +278,15 @@ fn file<R: BufRead>(
         }
     }
     metadata.apply(file.as_fd()).map_err(tree.failed("describe", name))?;
-    if content.size < WORTH_HOLES {
-        return Ok(0);
+    let holes = match content.size {
+        ..WORTH_HOLES => 0,
+        _ => fstat(&file).map(|stat| holes(&stat)).map_err(tree.failed("look at", name))?,
+    };
+    if content.size >= WORTH_BEGINNING {
+        // A hint: a file system that cannot take it takes the bytes later.
+        let _ = begin_writing(file.as_fd(), 0, content.size);
     }
-    fstat(&file).map(|stat| holes(&stat)).map_err(tree.failed("look at", name))
+    Ok(holes)
 }
 
 /// Bytes of a file that take no place on the disk.
