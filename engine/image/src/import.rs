@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::commit::{CommitRequest, commit, layer_of_tar};
-use crate::shelf::decoded;
+use crate::wrapping::decoded;
 use crate::{Error, Image, Images, Result};
 
 /// Chunks between the client and the thread that takes the archive apart.

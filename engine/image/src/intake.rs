@@ -1,7 +1,7 @@
 //! The compressed bytes of a layer on their one way through: kept, hashed, counted, handed to the decoder.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Receiver;
 
 use crate::content::{Content, Partial, discard, from_hash};
 use crate::progress::{LayerState, Reporter};
+use crate::steady::Steady;
 use crate::{Error, Result};
 
 const CHUNK: usize = 256 << 10;
@@ -34,6 +35,7 @@ pub(crate) struct Intake {
     file: Option<File>,
     network: Option<Receiver<Result<Bytes>>>,
     partial: Option<Partial>,
+    steady: Steady,
     chunk: Bytes,
     hash: Context,
     received: u64,
@@ -48,12 +50,14 @@ impl Intake {
             Source::Kept(file) => (file, None, None),
             Source::Download { partial, resumed, network } => (resumed, Some(partial), Some(network)),
         };
+        let steady = Steady::from(partial.as_ref().map_or(0, |partial| partial.length));
         Self {
             descriptor,
             content,
             file: Some(file),
             network,
             partial,
+            steady,
             chunk: Bytes::new(),
             hash: Context::new(&SHA256),
             received: 0,
@@ -200,7 +204,7 @@ impl Intake {
             None => return Ok(None),
         };
         if let Some(partial) = &mut self.partial
-            && let Err(error) = partial.file.write_all(&chunk)
+            && let Err(error) = self.steady.write(&partial.file, &chunk)
         {
             let failure = Error::io("write", &partial.path)(error);
             return self.fail(failure);

@@ -1,6 +1,8 @@
 //! One layer, from compressed bytes to an unpacked tree, in a thread that may block and one of its own.
 
-use std::sync::mpsc::SyncSender;
+use std::io::BufRead;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use tare_model::Digest;
@@ -10,7 +12,8 @@ use tare_snapshot::{Snapshots, Unpacked};
 use crate::config::Limits;
 use crate::inflate::{Compression, Inflated, announced};
 use crate::intake::Intake;
-use crate::{Error, Result, relay};
+use crate::relay::{self, Outlet};
+use crate::{Error, Result};
 
 /// A layer of a manifest, and what its configuration says of it.
 #[derive(Clone, Debug)]
@@ -40,23 +43,8 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
     let name = intake.layer();
     let magic = intake.magic().map_err(|e| Error::Inflate { layer: name.clone(), cause: e.to_string() })?;
     let compression = compression(&name, &layer.blob.media_type, &magic)?;
-    let (to, mut tar) = relay::relay();
-    let (unpacked, found, inflated) = thread::scope(|scope| {
-        let name = &name;
-        // The stream ends when this thread lets its end go.
-        let inflating = scope.spawn(move || {
-            let to = to;
-            inflate(name, compression, intake, limits, &to)
-        });
-        let unpacked = snapshots.unpack(&mut tar, &bounds(limits));
-        // After an error the rest is not wanted, and the other thread sees that.
-        (unpacked, tar.digest(), inflating.join())
-    });
-    let whole = inflated.map_err(|_| Error::Cancelled)??;
-    let unpacked = unpacked.map_err(|source| Error::Layer { layer: name.clone(), source })?;
-    if !whole {
-        return Err(Error::Cancelled);
-    }
+    let taken = intake.taken();
+    let (unpacked, found) = inflated(&name, compression, intake, taken, limits, snapshots)?;
     if found != layer.diff {
         let what = format!("layer {name} (unpacked)");
         return Err(Error::Digest { what, found, expected: layer.diff });
@@ -64,17 +52,37 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
     Ok(unpacked)
 }
 
-/// Decodes the layer into the relay; false when the unpacking thread wanted no more.
-fn inflate(
+/// Inflates and counts in threads of their own what is unpacked here; the tree, and the digest of the tar. `taken` counts the
+/// bytes that were read from `source`.
+pub(crate) fn inflated(
     name: &str,
     compression: Compression,
-    intake: &mut Intake,
+    source: impl BufRead + Send,
+    taken: Arc<AtomicU64>,
     limits: Limits,
-    to: &SyncSender<Vec<u8>>,
-) -> Result<bool> {
-    let taken = intake.taken();
-    let mut inflated = Inflated::new(name, compression, intake, taken, limits)?;
-    relay::send_all(&mut inflated, to).map_err(|error| {
+    snapshots: &Snapshots,
+) -> Result<(Unpacked, Digest)> {
+    let (to, count, mut tar) = relay::counted();
+    let (unpacked, digest, whole) = thread::scope(|scope| {
+        // The stream ends when this thread lets its end go.
+        let inflating = scope.spawn(move || {
+            let to = to;
+            inflate(Inflated::new(name, compression, source, taken, limits)?, name, &to)
+        });
+        let counting = scope.spawn(count);
+        let unpacked = snapshots.unpack(&mut tar, &bounds(limits));
+        // After an error the rest is not wanted, and the other threads see that.
+        drop(tar);
+        (unpacked, counting.join(), inflating.join())
+    });
+    let (digest, whole) = (digest.map_err(|_| Error::Cancelled)?, whole.map_err(|_| Error::Cancelled)??);
+    let unpacked = unpacked.map_err(|source| Error::Layer { layer: name.to_owned(), source })?;
+    if whole { Ok((unpacked, digest)) } else { Err(Error::Cancelled) }
+}
+
+/// Decodes into the relay; false when the unpacking thread wanted no more.
+fn inflate(mut inflated: Inflated<'_>, name: &str, to: &Outlet) -> Result<bool> {
+    to.send_all(&mut inflated).map_err(|error| {
         let cause = error.to_string();
         inflated.failure().unwrap_or_else(|| Error::Inflate { layer: name.to_owned(), cause })
     })

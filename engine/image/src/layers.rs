@@ -12,11 +12,14 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::ahead::Opened;
 use crate::claim::Claim;
+use crate::inflate::announced;
 use crate::intake::{Intake, Source};
 use crate::layer::{self, Planned};
 use crate::progress::{LayerState, Listener, Reporter};
 use crate::pull::PullRequest;
+use crate::shelf::Shelf;
 use crate::{Error, Images, Result};
 
 /// Chunks between the network and the thread that unpacks.
@@ -26,6 +29,8 @@ const CHUNKS_AHEAD: usize = 16;
 struct Work {
     images: Arc<Images>,
     request: PullRequest,
+    /// The archive that the layers come from, which may have them unpacked.
+    shelf: Option<Arc<Shelf>>,
     permits: Semaphore,
     /// Held by every thread of this pull.
     alive: mpsc::Sender<()>,
@@ -56,11 +61,13 @@ pub(crate) async fn bring(
     images: &Arc<Images>,
     request: &PullRequest,
     planned: &[Planned],
+    shelf: Option<&Arc<Shelf>>,
     listener: &Listener,
 ) -> Result<()> {
     let permits = Semaphore::new(images.lanes.downloads.load(Ordering::Relaxed));
     let (alive, mut ended) = mpsc::channel(1);
-    let work = Arc::new(Work { images: images.clone(), request: request.clone(), permits, alive });
+    let (images, request, shelf) = (images.clone(), request.clone(), shelf.cloned());
+    let work = Arc::new(Work { images, request, shelf, permits, alive });
     let mut tasks = JoinSet::new();
     let mut below = None;
     for layer in planned {
@@ -131,6 +138,9 @@ async fn unpack(
     reporter: &Reporter,
     [chain_claim, blob_claim]: [Claim; 2],
 ) -> Result<Ready> {
+    if let Some(unpacked) = unpacked_already(work, layer).await {
+        return Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: work.alive.clone() })));
+    }
     if work.permits.available_permits() == 0 {
         reporter.tell(LayerState::Waiting);
     }
@@ -153,6 +163,15 @@ async fn unpack(
     }
     reporter.tell(LayerState::Extracting { current: blob.size, total: blob.size });
     unpacking.await.map_err(|_| Error::Cancelled)?
+}
+
+/// The tree that was made of a layer while its archive arrived. None where there is none or it is no good: what is wrong with
+/// it is found once more, and told of the layer.
+async fn unpacked_already(work: &Work, layer: &Planned) -> Option<Unpacked> {
+    let opening = work.shelf.as_ref()?.opened(&layer.blob.digest)?;
+    let Opened { unpacked, diff, compression } = opening.await.ok()?.ok()?;
+    let as_announced = announced(&layer.blob.media_type).is_none_or(|announced| announced == compression);
+    (as_announced && diff.unwrap_or(layer.blob.digest) == layer.diff).then_some(unpacked)
 }
 
 /// Not in the pool of the threads that may block: they are few, and this one waits for a registry, which may take all the

@@ -6,12 +6,13 @@
 //!   that are to become images.
 //! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; the same images
 //!   to registries and as archives, byte for byte as they came; progress in Docker's words.
-//! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; oci, model.
+//! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; sys, oci, model.
 //! - **Never**: believes a digest, a size, a media type or a `diff_id` that it has not checked, writes where a name in an
 //!   archive says, or knows what a container is: a lease `image/<id>` keeps an image, whoever holds it.
 //! - **Invariant**: what a record names is there: blobs are durable before snapshots, snapshots before the record. What
 //!   no record names may be removed at any time, except while a pull has it pinned.
 
+mod ahead;
 mod arriving;
 mod change;
 mod claim;
@@ -53,9 +54,11 @@ mod shelf;
 mod shipment;
 mod signature;
 mod stack;
+mod steady;
 mod tag;
 mod usage;
 mod verify;
+mod wrapping;
 
 use std::io;
 use std::path::Path;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use tare_model::{Digest, Platform, Reference};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use crate::ahead::Ahead;
 use crate::change::{Change, change};
 use crate::image::{Layer, Source as Origin, Target};
 use crate::layer::Planned;
@@ -21,7 +23,7 @@ use crate::pin::Pinned;
 use crate::progress::Listener;
 use crate::proof::prove;
 use crate::pull::{PullRequest, arrived, plan};
-use crate::shelf::Shelf;
+use crate::shelf::{Bench, Shelf};
 use crate::{Error, Images, Result, garbage, layers};
 
 /// Chunks between the client and the thread that takes the archive apart.
@@ -42,11 +44,30 @@ pub(crate) async fn load(
     platform: Option<Platform>,
     listener: Listener,
 ) -> Result<Vec<Loaded>> {
-    let shelf = Arc::new(shelve(images, archive, listener).await?);
-    let offers = offers(images, shelf.clone(), platform).await?;
+    let (alive, mut ended) = mpsc::channel(1);
+    let loaded = match shelve(images, archive, listener, alive).await {
+        Ok(shelf) => {
+            let shelf = Arc::new(shelf);
+            let loaded = take_all(images, &shelf, platform).await;
+            // It may have trees that nobody wanted.
+            let _ = spawn_blocking(move || drop(shelf)).await;
+            loaded
+        }
+        Err(error) => Err(error),
+    };
+    // Nothing is ever sent: this returns when the last thread that unpacks has let go.
+    let _: Option<()> = ended.recv().await;
+    loaded
+}
+
+async fn take_all(
+    images: &Arc<Images>,
+    shelf: &Arc<Shelf>,
+    platform: Option<Platform>,
+) -> Result<Vec<Loaded>> {
     let mut loaded = Vec::new();
-    for offer in offers {
-        loaded.push(take(images, &shelf, offer).await?);
+    for offer in offers(images, shelf.clone(), platform).await? {
+        loaded.push(take(images, shelf, offer).await?);
     }
     Ok(loaded)
 }
@@ -56,10 +77,16 @@ async fn shelve(
     images: &Arc<Images>,
     mut archive: BoxStream<'static, io::Result<Bytes>>,
     listener: Listener,
+    alive: mpsc::Sender<()>,
 ) -> Result<Shelf> {
     let (to, from) = mpsc::channel(AHEAD);
-    let (content, limits) = (images.content.clone(), images.settings.limits);
-    let shelving = spawn_blocking(move || Shelf::fill(&content, &limits, from, &listener));
+    let threads = images.lanes.downloads.load(Ordering::Relaxed);
+    let ahead = Ahead::start(&images.snapshots, images.settings.limits, threads, &alive)?;
+    let unpacked = images.index().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
+    let images = images.clone();
+    let shelving = spawn_blocking(move || {
+        Shelf::fill(&Bench { images: &images, listener: &listener, unpacked }, ahead, from)
+    });
     while let Some(chunk) = archive.next().await {
         // Nobody listens any more: that thread has its own error to tell.
         if to.send(chunk).await.is_err() {
@@ -112,7 +139,8 @@ async fn bring(
     let reference = offer.names.first().cloned().map_or_else(nameless, Ok)?;
     // Every blob is here by now, so that the registry of this name is not asked.
     let request = PullRequest { reference, platform: None, credentials: None };
-    layers::bring(images, &request, &planned, &(Arc::new(|_| {}) as Listener)).await?;
+    let listener = Arc::new(|_| {}) as Listener;
+    layers::bring(images, &request, &planned, Some(shelf), &listener).await?;
     record(images, offer.clone(), planned).await
 }
 

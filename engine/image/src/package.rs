@@ -16,10 +16,10 @@ use tare_snapshot::{Packed, Unpacked};
 use crate::commit::LayerRequest;
 use crate::content::{discard, from_hash};
 use crate::layer::bounds;
+use crate::relay::{self, BUFFER, Outlet, Relay};
 use crate::shipment::descriptor;
-use crate::{Error, Images, Result, relay};
+use crate::{Error, Images, Result};
 
-const BUFFER: usize = 256 << 10;
 /// Buffers between packing and compressing.
 const AHEAD: usize = 8;
 /// The fast end of deflate: a layer is made once and often never sent, and whoever builds waits for it.
@@ -119,28 +119,26 @@ fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
 struct Out {
     buffer: Vec<u8>,
     hash: Context,
-    to: Vec<SyncSender<Vec<u8>>>,
+    compress: SyncSender<Vec<u8>>,
+    unpack: Option<Outlet>,
 }
 
 impl Out {
-    fn new(copied: bool) -> (Self, Receiver<Vec<u8>>, Option<relay::Relay>) {
+    fn new(copied: bool) -> (Self, Receiver<Vec<u8>>, Option<Relay>) {
         let (compress, compressing) = sync_channel(AHEAD);
-        let (mut to, mut unpacking) = (vec![compress], None);
-        if copied {
-            let (unpack, relay) = relay::relay();
-            to.push(unpack);
-            unpacking = Some(relay);
-        }
-        (Self { buffer: Vec::with_capacity(BUFFER), hash: Context::new(&SHA256), to }, compressing, unpacking)
+        let (unpack, unpacking) = copied.then(relay::relay).unzip();
+        let (buffer, hash) = (Vec::with_capacity(BUFFER), Context::new(&SHA256));
+        (Self { buffer, hash, compress, unpack }, compressing, unpacking)
     }
 
     fn send(&mut self) -> io::Result<()> {
         let full = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER));
         self.hash.update(&full);
-        let Some((last, others)) = self.to.split_last() else { return Ok(()) };
-        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "who takes the layer has given up");
-        others.iter().try_for_each(|to| to.send(full.clone())).map_err(gone)?;
-        last.send(full).map_err(gone)
+        let unpacked = self.unpack.as_ref().is_none_or(|to| to.send(full.clone()));
+        if unpacked && self.compress.send(full).is_ok() {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::BrokenPipe, "who takes the layer has given up"))
     }
 
     /// Sends the rest; the digest of everything, unless somebody wanted no more.

@@ -147,7 +147,7 @@ async fn bring(
     listener: &Listener,
 ) -> Result<Pulled> {
     keep_documents(images, &described).await?;
-    layers::bring(images, request, &described.layers, listener).await?;
+    layers::bring(images, request, &described.layers, None, listener).await?;
     record(images, described).await
 }
 

@@ -1,43 +1,53 @@
 //! An archive, taken apart: each file of it under a digest that we have counted ourselves, and its names only as names.
 //! Nothing is written where a name of the archive says.
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
 use tare_model::Digest;
 use tare_snapshot::{ListedKind, Listing};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
 
-use crate::arriving::Arriving;
-use crate::config::Limits;
+use crate::ahead::{Ahead, HEAD, Opened};
 use crate::content::{Content, discard, from_hash};
-use crate::inflate::Compression;
+use crate::pin::Pinned;
 use crate::progress::{Listener, Reporter};
-use crate::{Error, Result};
+use crate::steady::Steady;
+use crate::wrapping::decoded;
+use crate::{Error, Images, Result};
 
 /// Entries of an archive: a layer makes three at most.
 const ENTRIES: usize = 100_000;
 /// The longest name.
 const NAME: usize = 4096;
-/// Bytes of an archive when it is unpacked.
-const ARCHIVE_BYTES: u64 = 1 << 40;
 /// Links that lead to links.
 const HOPS: usize = 8;
-const BUFFER: usize = 256 << 10;
-/// 128 MiB: what zstd itself takes without being asked.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// What tells a compression.
+const MAGIC: usize = 4;
 /// Files that are smaller are not worth a line.
 const SHOWN: u64 = 64 << 10;
 
 /// The files of an archive. They go with it, unless they were adopted.
 pub(crate) struct Shelf {
     items: BTreeMap<String, Item>,
+    /// Trees of files that look like layers, by the files' digests.
+    opening: Mutex<BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>>,
+    ahead: Ahead,
+    /// Kept here before; the archive brought them once more.
+    pinned: Vec<Pinned>,
+}
+
+/// Where an archive is taken apart.
+pub(crate) struct Bench<'a> {
+    pub(crate) images: &'a Images,
+    pub(crate) listener: &'a Listener,
+    /// The digests of all tars whose trees are here.
+    pub(crate) unpacked: BTreeSet<Digest>,
 }
 
 enum Item {
@@ -56,13 +66,23 @@ pub(crate) struct Shelved {
     pub(crate) magic: Vec<u8>,
     /// Where it lies.
     pub(crate) path: PathBuf,
+    /// Whether that is its place among the blobs.
+    kept: bool,
+}
+
+impl Shelved {
+    fn discard(&self) {
+        if !self.kept {
+            discard(&self.path);
+        }
+    }
 }
 
 impl Drop for Shelf {
     fn drop(&mut self) {
         for item in self.items.values() {
             if let Item::File(file) = item {
-                discard(&file.path);
+                file.discard();
             }
         }
     }
@@ -71,12 +91,12 @@ impl Drop for Shelf {
 impl Shelf {
     /// Takes an archive apart. Blocking.
     pub(crate) fn fill(
-        content: &Content,
-        limits: &Limits,
+        bench: &Bench<'_>,
+        ahead: Ahead,
         archive: Receiver<io::Result<Bytes>>,
-        listener: &Listener,
     ) -> Result<Self> {
-        let mut shelf = Self { items: BTreeMap::new() };
+        let limits = &bench.images.settings.limits;
+        let mut shelf = Self { items: BTreeMap::new(), opening: Mutex::default(), ahead, pinned: Vec::new() };
         let mut listing = Listing::new(decoded(archive, limits)?);
         let mut entries = 0;
         while let Some(entry) = listing.next().map_err(unreadable)? {
@@ -97,14 +117,51 @@ impl Shelf {
                         limits.layer_bytes
                     )));
                 }
-                ListedKind::File { size } => {
-                    Item::File(shelve(content, &mut listing, size, reporter(&name, size, listener))?)
-                }
+                ListedKind::File { size } => Item::File(shelf.take(bench, &mut listing, &name, size)?),
             };
             shelf.put(name, item)?;
         }
         listing.drain().map_err(unreadable)?;
         Ok(shelf)
+    }
+
+    /// Takes one file in, unless it is here already.
+    fn take<R: Read>(
+        &mut self,
+        bench: &Bench<'_>,
+        listing: &mut Listing<R>,
+        name: &str,
+        size: u64,
+    ) -> Result<Shelved> {
+        let mut reporter = reporter(name, size, bench.listener);
+        let report = |read| {
+            if let Some(reporter) = &mut reporter {
+                reporter.loading(read, size);
+            }
+        };
+        let claimed = claimed(name);
+        if let Some(digest) = claimed
+            && let Some(pinned) = kept(bench.images, &digest)
+        {
+            self.pinned.push(pinned);
+            return again(bench.images.content.path(&digest), digest, listing, size, report);
+        }
+        let known = claimed.is_some_and(|digest| bench.unpacked.contains(&digest));
+        let ahead = (!known).then_some(&self.ahead);
+        let (file, opened) = shelve(&bench.images.content, ahead, listing, size, report)?;
+        if let Some(opened) = opened {
+            self.opening().insert(file.digest, opened);
+        }
+        Ok(file)
+    }
+
+    /// The tree of a file that looked like a layer, as soon as it is unpacked.
+    pub(crate) fn opened(&self, digest: &Digest) -> Option<oneshot::Receiver<Result<Opened>>> {
+        self.opening().remove(digest)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A name that stands twice in an archive could mean one file to us and the other to somebody else.
@@ -117,7 +174,7 @@ impl Shelf {
         let differs = self.items.get(&name).is_some_and(|old| !same(old));
         let complaint = differs.then(|| Error::Archive(format!("{name:?} is in it twice")));
         if let Some(Item::File(old)) = self.items.insert(name, item) {
-            discard(&old.path);
+            old.discard();
         }
         complaint.map_or(Ok(()), Err)
     }
@@ -164,37 +221,101 @@ fn unreadable(error: tare_snapshot::Error) -> Error {
     })
 }
 
-/// Writes the entry's content to a file of ours.
-fn shelve<R: Read>(
-    content: &Content,
+/// The digest that a file is named after, as those of layouts and of newer archives of Docker's are.
+fn claimed(name: &str) -> Option<Digest> {
+    let last = name.rsplit('/').next().unwrap_or(name);
+    let stem = last.strip_suffix(".json").or_else(|| last.strip_suffix(".tar")).unwrap_or(last);
+    Digest::from_hex(stem).ok()
+}
+
+/// Sees to it that a blob which is here stays.
+fn kept(images: &Images, digest: &Digest) -> Option<Pinned> {
+    let _quiet = images.sweep.blocking_read();
+    images.content.has(digest).then(|| images.pins.pin(vec![*digest]))
+}
+
+/// Hands on the entry's content piece by piece; its digest.
+fn pour<R: Read>(
+    listing: &mut Listing<R>,
+    mut take: impl FnMut(&[u8], u64) -> Result<()>,
+    mut report: impl FnMut(u64),
+) -> Result<Digest> {
+    let (mut hash, mut read) = (Context::new(&SHA256), 0);
+    loop {
+        let chunk = listing.chunk().map_err(unreadable)?;
+        if chunk.is_empty() {
+            return Ok(from_hash(&hash.finish()));
+        }
+        let length = chunk.len();
+        read += length as u64;
+        take(chunk, read)?;
+        hash.update(chunk);
+        listing.consume(length);
+        report(read);
+    }
+}
+
+/// A file that is here: it must be what it is named after, and is not written again.
+fn again<R: Read>(
+    path: PathBuf,
+    expected: Digest,
     listing: &mut Listing<R>,
     size: u64,
-    mut reporter: Option<Reporter>,
+    report: impl FnMut(u64),
 ) -> Result<Shelved> {
-    let (path, mut file) = content.scratch()?;
-    let (mut hash, mut magic, mut read) = (Context::new(&SHA256), Vec::new(), 0);
-    let mut copy = || -> Result<()> {
-        loop {
-            let chunk = listing.chunk().map_err(unreadable)?;
-            if chunk.is_empty() {
-                return Ok(());
-            }
-            magic.extend(chunk.iter().take(4 - magic.len()));
-            hash.update(chunk);
-            file.write_all(chunk).map_err(Error::io("write", &path))?;
-            let length = chunk.len();
-            read += length as u64;
-            listing.consume(length);
-            if let Some(reporter) = &mut reporter {
-                reporter.loading(read, size);
-            }
-        }
-    };
-    if let Err(error) = copy() {
-        discard(&path);
-        return Err(error);
+    let mut magic = Vec::new();
+    let found = pour(
+        listing,
+        |chunk, _| {
+            magic.extend(chunk.iter().take(MAGIC - magic.len().min(MAGIC)));
+            Ok(())
+        },
+        report,
+    )?;
+    if found != expected {
+        return Err(Error::Digest { what: format!("blob {}", expected.short()), found, expected });
     }
-    Ok(Shelved { digest: from_hash(&hash.finish()), size, magic, path })
+    Ok(Shelved { digest: found, size, magic, path, kept: true })
+}
+
+type Opening = Option<oneshot::Receiver<Result<Opened>>>;
+
+/// Writes the entry's content to a file of ours, which is unpacked meanwhile where it looks like a layer.
+fn shelve<R: Read>(
+    content: &Content,
+    ahead: Option<&Ahead>,
+    listing: &mut Listing<R>,
+    size: u64,
+    report: impl FnMut(u64),
+) -> Result<(Shelved, Opening)> {
+    let (path, file) = content.scratch()?;
+    let mut steady = Steady::default();
+    let (mut magic, mut opening, mut growing) = (Vec::new(), None, None);
+    let poured = pour(
+        listing,
+        |chunk, read| {
+            if magic.len() < HEAD {
+                magic.extend(chunk.iter().take(HEAD - magic.len()));
+                if let Some(ahead) = ahead.filter(|_| magic.len() == HEAD && Ahead::wants(&magic, size)) {
+                    let (told, opened) = ahead.follow(&path, &magic)?;
+                    (growing, opening) = (Some(told), Some(opened));
+                }
+            }
+            steady.write(&file, chunk).map_err(Error::io("write", &path))?;
+            if let Some(growing) = &growing {
+                growing.is(read);
+            }
+            Ok(())
+        },
+        report,
+    );
+    match poured {
+        Ok(digest) => Ok((Shelved { digest, size, magic, path, kept: false }, opening)),
+        Err(error) => {
+            discard(&path);
+            Err(error)
+        }
+    }
 }
 
 /// Who is told of a file that is named after a digest, as layers are.
@@ -234,60 +355,6 @@ fn linked(name_of_link: &str, target: &[u8], hard: bool) -> Result<String> {
         }
     }
     if words.is_empty() { Err(refused()) } else { Ok(words.join("/")) }
-}
-
-/// The archive's tar, whatever it is wrapped in.
-pub(crate) fn decoded(archive: Receiver<io::Result<Bytes>>, limits: &Limits) -> Result<Bounded> {
-    let arriving = Arriving::new(archive);
-    let taken = arriving.taken();
-    let mut input = BufReader::with_capacity(BUFFER, arriving);
-    let broken = |e: io::Error| Error::Archive(e.to_string());
-    let magic = input.fill_buf().map_err(broken)?;
-    if magic.is_empty() {
-        return Err(Error::Archive("it is empty".to_owned()));
-    }
-    let compression = match magic {
-        [b'B', b'Z', b'h', ..] => {
-            return Err(Error::Archive("bzip2 is not supported; use gzip or zstd".to_owned()));
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-            return Err(Error::Archive("xz is not supported; use gzip or zstd".to_owned()));
-        }
-        magic => Compression::of(magic),
-    };
-    let decoder: Box<dyn Read + Send> = match compression {
-        Compression::Plain => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Compression::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(broken)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(broken)?;
-            Box::new(decoder)
-        }
-    };
-    Ok(Bounded { decoder, taken, bytes: 0, ratio: limits.ratio, ratio_from: limits.ratio_from })
-}
-
-/// A decoder that is no bomb.
-pub(crate) struct Bounded {
-    decoder: Box<dyn Read + Send>,
-    taken: Arc<AtomicU64>,
-    bytes: u64,
-    ratio: u64,
-    ratio_from: u64,
-}
-
-impl Read for Bounded {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoder.read(buffer)?;
-        self.bytes += read as u64;
-        let taken = self.taken.load(Ordering::Relaxed).max(1);
-        let blown = self.bytes > self.ratio_from && self.bytes / taken > self.ratio;
-        if blown || self.bytes > ARCHIVE_BYTES {
-            let cause = format!("{taken} bytes unpack to {} and more, which is refused", self.bytes);
-            return Err(io::Error::other(cause));
-        }
-        Ok(read)
-    }
 }
 
 #[cfg(test)]

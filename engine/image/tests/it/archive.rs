@@ -17,13 +17,13 @@ use crate::sample::{Layer, Sample, descriptor, noise, sha256};
 
 /// An archive in the making: files, and links with where they lead.
 #[derive(Clone, Default)]
-struct Archive {
-    files: BTreeMap<String, Vec<u8>>,
+pub(crate) struct Archive {
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
     links: Vec<(String, String, tar::EntryType)>,
 }
 
 impl Archive {
-    fn with(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn with(mut self, name: &str, bytes: impl Into<Vec<u8>>) -> Self {
         self.files.insert(name.to_owned(), bytes.into());
         self
     }
@@ -34,7 +34,7 @@ impl Archive {
     }
 
     /// The form of `docker save` before it knew OCI's.
-    fn docker(sample: &Sample, tag: &str) -> Self {
+    pub(crate) fn docker(sample: &Sample, tag: &str) -> Self {
         let (config, id) = (sample.config.to_string(), sample.id().hex());
         let layers: Vec<_> = (0..sample.layers.len()).map(|n| format!("layer{n}/layer.tar")).collect();
         let list = json!([{"Config": format!("{id}.json"), "RepoTags": [tag], "Layers": layers}]);
@@ -47,7 +47,7 @@ impl Archive {
     }
 
     /// An OCI layout with these entries.
-    fn layout(samples: &[&Sample], entries: &[Value]) -> Self {
+    pub(crate) fn layout(samples: &[&Sample], entries: &[Value]) -> Self {
         let mut archive = Self::default()
             .with("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#)
             .with("index.json", json!({"schemaVersion": 2, "manifests": entries}).to_string());
@@ -61,7 +61,7 @@ impl Archive {
         archive
     }
 
-    fn tar(&self) -> Vec<u8> {
+    pub(crate) fn tar(&self) -> Vec<u8> {
         let mut builder = tar::Builder::new(Vec::new());
         for (name, target, kind) in &self.links {
             let mut header = header(name, 0, *kind);
@@ -87,13 +87,13 @@ fn header(name: &str, size: u64, kind: tar::EntryType) -> tar::Header {
     header
 }
 
-fn entry(sample: &Sample, name: &str) -> Value {
+pub(crate) fn entry(sample: &Sample, name: &str) -> Value {
     let mut entry = descriptor(media_type::OCI_MANIFEST, sample.manifest.to_string().as_bytes());
     entry["annotations"] = json!({"io.containerd.image.name": name});
     entry
 }
 
-fn sample() -> Sample {
+pub(crate) fn sample() -> Sample {
     Sample::new(&[
         Layer::gzip(&[("etc/base", &noise(1, 300_000))]),
         Layer::zstd(&[("usr/bin/tool", &noise(2, 400_000))]),
@@ -101,7 +101,7 @@ fn sample() -> Sample {
     ])
 }
 
-async fn load(room: &Room, bytes: Vec<u8>) -> Result<Vec<Loaded>> {
+pub(crate) async fn load(room: &Room, bytes: Vec<u8>) -> Result<Vec<Loaded>> {
     let chunks: Vec<_> = bytes.chunks(10_000).map(Bytes::copy_from_slice).map(Ok).collect();
     room.images.load(stream::iter(chunks).boxed(), None, |_| {}).await
 }
@@ -117,7 +117,7 @@ async fn save(room: &Room, names: &[&str]) -> Vec<u8> {
 }
 
 /// That an archive is refused, and leaves nothing behind.
-async fn refused(bytes: Vec<u8>) -> Error {
+pub(crate) async fn refused(bytes: Vec<u8>) -> Error {
     let room = Room::open().await;
     let error = load(&room, bytes).await.unwrap_err();
     assert!(room.files().is_empty(), "{error}: {:?}", room.files());

@@ -3,6 +3,7 @@
 
 mod archive;
 mod bad;
+mod early;
 #[allow(dead_code, reason = "shared with the registry's tests, which need all of it")]
 #[path = "../../../registry/tests/it/fake.rs"]
 mod fake;
