@@ -109,7 +109,8 @@ mod tests {
             heard
         });
         assert_eq!(heard, Err(failure));
-        assert_eq!(start(dir.as_fd()).unwrap(), Ok(false), "init is gone");
+        // A child that another test forks has the pipes too, until its execve.
+        assert!((0..1000).any(|_| start(dir.as_fd()).unwrap() == Ok(false)), "init is gone");
         remove(dir.as_fd()).unwrap();
         remove(dir.as_fd()).unwrap();
     }
