@@ -64,7 +64,7 @@ async fn serve(settings: &Settings) -> Result<()> {
     tare_sys::heap::trim();
     notify::ready();
     tracing::info!("ready");
-    tare_http::serve(listeners, router, stop.wait(|| rooms::reload(&rooms))).await;
+    tare_http::serve(listeners, router, tare_sys::heap::give_back, stop.wait(|| rooms::reload(&rooms))).await;
     rooms::close(rooms).await
 }
 

@@ -155,7 +155,13 @@ impl Serve {
                 "nothing to be read again: certificates count from the next start on, passwords at once"
             )
         };
-        tare_http::serve(vec![listener], tare_distribution::router(service), stop.wait(again)).await;
+        tare_http::serve(
+            vec![listener],
+            tare_distribution::router(service),
+            tare_sys::heap::give_back,
+            stop.wait(again),
+        )
+        .await;
         keeping.abort();
         Ok(())
     }

@@ -18,12 +18,13 @@ const GRACE: Duration = Duration::from_secs(2);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves clients on all listeners until `shutdown` resolves; then takes no new ones, lets those at work finish for two
-/// seconds and cuts the rest (followers of logs and events would never end).
-pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Future<Output = ()>) {
+/// seconds and cuts the rest (followers of logs and events would never end). `idle` is called when a listener's last client
+/// has gone.
+pub async fn serve(listeners: Vec<Listener>, router: Router, idle: fn(), shutdown: impl Future<Output = ()>) {
     let router = Arc::new(router);
     let (announce, stop) = watch::channel(false);
     let loops = join_all(
-        listeners.into_iter().map(|listener| accept_loop(listener, Arc::clone(&router), stop.clone())),
+        listeners.into_iter().map(|listener| accept_loop(listener, Arc::clone(&router), idle, stop.clone())),
     );
     let announced = async {
         shutdown.await;
@@ -32,14 +33,18 @@ pub async fn serve(listeners: Vec<Listener>, router: Router, shutdown: impl Futu
     futures_util::future::join(loops, announced).await;
 }
 
-async fn accept_loop(listener: Listener, router: Arc<Router>, stop: watch::Receiver<bool>) {
+async fn accept_loop(listener: Listener, router: Arc<Router>, idle: fn(), stop: watch::Receiver<bool>) {
     let mut announced = stop.clone();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut announced) => break,
-            Some(_) = connections.join_next() => {}
+            Some(_) = connections.join_next() => {
+                if connections.is_empty() {
+                    idle();
+                }
+            }
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok(stream) => {
                     connections.spawn(connection::serve(stream, Arc::clone(&router), stop.clone()));

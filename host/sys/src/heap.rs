@@ -9,6 +9,24 @@ pub fn trim() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// What an idle process may keep for its next work, bytes.
+#[cfg(target_env = "gnu")]
+const SPARE: usize = 6 << 20;
+
+/// [`trim`] and [`drop_code`], if there is so much to give back that the next work should rather pay for it than the
+/// machine: large work leaves the heap of every thread as large as it was at its largest.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: mallinfo2 reads the allocator's books, with its locks held, and may be called at any time.
+        let free = unsafe { libc::mallinfo2() }.fordblks;
+        if free > SPARE {
+            trim();
+            drop_code();
+        }
+    }
+}
+
 /// Unmaps the pages of the program's own code and constants; those that are needed again come back from the page cache,
 /// one small fault each. After a start that went through the whole program once, what stays mapped is the little that
 /// runs from then on.
@@ -35,4 +53,27 @@ extern "C" fn drop_segments(info: *mut libc::dl_phdr_info, _size: usize, _data: 
         }
     }
     1
+}
+
+#[cfg(test)]
+mod tests {
+    /// Pages in memory that belong to no file.
+    fn anonymous() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
+    #[test]
+    fn what_a_burst_of_work_has_freed_goes_back() {
+        // Each too small for a mapping of its own, and the last one kept, so that free alone gives nothing back.
+        let mut pieces: Vec<Box<[u8]>> = (0..4096).map(|_| vec![1; 16 << 10].into_boxed_slice()).collect();
+        let full = anonymous();
+        let last = pieces.pop();
+        drop(pieces);
+        super::give_back();
+        let after = anonymous();
+        assert!(after + (48 << 20) < full, "{full} bytes before, {after} after");
+        drop(last);
+    }
 }

@@ -84,7 +84,7 @@ impl Server {
         let listener = Listener::public("127.0.0.1:0".parse().unwrap(), None).unwrap();
         let url = listener.address().replace("tcp://", "http://");
         let service = Service { depot: Arc::clone(&depot), gate, read_only, tls: false };
-        let served = tare_http::serve(vec![listener], router(service), std::future::pending());
+        let served = tare_http::serve(vec![listener], router(service), || (), std::future::pending());
         let ends = Ends::Task(tokio::spawn(served));
         Self { name: "ours", url, http: http(), depot: Some(depot), _root: root, _ends: ends }
     }

@@ -158,7 +158,7 @@ mod tests {
             async move { hijack(&request, "application/x-raw", session, program) }
         });
         let listener = Listener::unix(&socket, None).unwrap();
-        tokio::spawn(tare_http::serve(vec![listener], router, std::future::pending()));
+        tokio::spawn(tare_http::serve(vec![listener], router, || (), std::future::pending()));
         let mut client = UnixStream::connect(&socket).await.unwrap();
         client
             .write_all(b"POST /attach HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")

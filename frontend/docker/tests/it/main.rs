@@ -33,7 +33,7 @@ impl Api {
         let socket = directory.path().join("api.sock");
         let router = tare_docker::router(rooms(directory.path()).await);
         let listener = Listener::unix(&socket, None).unwrap();
-        tokio::spawn(tare_http::serve(vec![listener], router, std::future::pending()));
+        tokio::spawn(tare_http::serve(vec![listener], router, || (), std::future::pending()));
         Self { socket, _directory: directory }
     }
 

@@ -58,7 +58,7 @@ async fn pages_in_browsers_reach_nothing_over_tcp() {
     let address = tcp.local_addr().unwrap();
     let listener = Listener::inherited(tcp.into()).unwrap();
     let router = crate::routes(&std::sync::Arc::default());
-    tokio::spawn(tare_http::serve(vec![listener], router, std::future::pending()));
+    tokio::spawn(tare_http::serve(vec![listener], router, || (), std::future::pending()));
     for (headers, status) in [
         (format!("Host: {address}\r\n"), "200"),
         ("Host: page.example\r\n".to_owned(), "403"),

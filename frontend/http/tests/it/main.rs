@@ -34,7 +34,7 @@ impl Server {
         let listener = Listener::unix(&socket, None).unwrap();
         let (stop, stopped) = oneshot::channel();
         let router = routes(&dropped);
-        let task = tokio::spawn(serve(vec![listener], router, async move {
+        let task = tokio::spawn(serve(vec![listener], router, || (), async move {
             let _ = stopped.await;
         }));
         Self { socket, dropped, stop: Some(stop), task, _directory: directory }
