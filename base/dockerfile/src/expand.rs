@@ -18,8 +18,8 @@ pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The deepest nesting of `${a:-${b:-…}}`.
 const DEEPEST: usize = 64;
-/// The longest text that a word may become: `${a//x/$a}` doubles with every line.
-const LONGEST: usize = 8 << 20;
+/// The longest text that the words of one instruction may become together: `${a//x/$a}` doubles with every line.
+pub(crate) const LONGEST: usize = 8 << 20;
 
 /// The final text of a word.
 pub(crate) fn expand(text: &str, reading: Reading, variables: Lookup<'_>) -> Result<String> {

@@ -1,8 +1,9 @@
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
 use tare_model::Platform;
 
-use crate::expand::{Lookup, Reading, expand, expand_words};
+use crate::expand::{LONGEST, Lookup, Reading, expand, expand_words};
 use crate::{
     AddFiles, Argument, BindMount, CacheMount, CopyFiles, Dockerfile, Error, Heredoc, Instruction, Mount,
     Result, Run, SecretMount, Source, Span, SshMount, Step, Word,
@@ -11,6 +12,10 @@ use crate::{
 /// Variables that reach every RUN without an ARG when they are given from outside, and that neither the cache nor the history
 /// sees (Dockerfile reference, "predefined ARGs"). Each also in lower case.
 const PROXIES: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
+
+/// Bytes of all variables of a scope together. execve(2) passes no more on to a program, and a file of a few lines could make
+/// gigabytes of them.
+const VARIABLES: usize = 2 << 20;
 
 /// What a build is given from outside.
 #[derive(Clone, Debug)]
@@ -34,7 +39,7 @@ pub struct Globals {
 }
 
 impl Globals {
-    /// Evaluates the ARGs before the first FROM, each with those before it.
+    /// Evaluates the ARGs before the first FROM, each with those before it. All of them have 2 MiB at most.
     pub fn new(file: &Dockerfile, given: &Given) -> Result<Self> {
         let mut globals =
             Self { given: given.args.clone(), values: platforms(given), escape: file.directives.escape };
@@ -43,6 +48,8 @@ impl Globals {
             let standing = argument.value.as_ref().map(|value| globals.expand(value)).transpose()?;
             if let Some(value) = globals.given.get(&name).cloned().or(standing) {
                 globals.values.insert(name, value);
+                let bytes = globals.values.iter().map(|(name, value)| name.len() + value.len()).sum();
+                within(bytes, argument.name.span)?;
             }
         }
         Ok(globals)
@@ -70,6 +77,15 @@ impl Globals {
 
 fn reading(escape: char, span: Span) -> Reading {
     Reading { escape, quotes: true, span }
+}
+
+/// Refuses variables that no program could be given.
+fn within(bytes: usize, span: Span) -> Result<()> {
+    if bytes <= VARIABLES {
+        return Ok(());
+    }
+    let message = format!("all variables together grow beyond {VARIABLES} bytes: keep large texts in files");
+    Err(Error::at(span, message))
 }
 
 fn is_proxy(name: &str) -> bool {
@@ -121,6 +137,10 @@ impl Variables {
         self.places.get(name).map(|at| self.list[*at].1.as_str())
     }
 
+    fn bytes(&self) -> usize {
+        self.list.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     fn set(&mut self, name: &str, value: String) {
         match self.places.get(name) {
             Some(at) => self.list[*at].1 = value,
@@ -163,11 +183,19 @@ impl<'g> Scope<'g> {
     }
 
     /// Replaces variables in the words of an instruction that the reference says are replaced; the others stay as they are.
+    /// An error where that makes more of it, or of all variables, than any use has: 8 MiB and 2 MiB.
     pub fn expand(&self, step: &Step) -> Result<Instruction<String>> {
         let escape = self.globals.escape;
         let variables: Lookup<'_> = &|name| self.get(name);
-        let words = Words { escape, variables, span: step.span };
-        words.instruction(&step.instruction)
+        let words = Words { escape, variables, span: step.span, left: Cell::new(LONGEST) };
+        let expanded = words.instruction(&step.instruction)?;
+        let defined: usize = match &expanded {
+            Instruction::Env(pairs) => pairs.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Instruction::Arg(arguments) => arguments.iter().map(|argument| self.length(argument)).sum(),
+            _ => return Ok(expanded),
+        };
+        within(self.env.bytes() + self.args.bytes() + defined, step.span)?;
+        Ok(expanded)
     }
 
     /// Takes in what an expanded ENV or ARG defines; other instructions change nothing here.
@@ -181,12 +209,20 @@ impl<'g> Scope<'g> {
         }
     }
 
-    /// What is given from outside counts most, then the default here, then the global argument of the same name.
     fn declare(&mut self, argument: &Argument<String>) {
-        let given = self.globals.given.get(&argument.name).or(argument.value.as_ref());
-        if let Some(value) = given.or_else(|| self.globals.values.get(&argument.name)) {
-            self.args.set(&argument.name, value.clone());
+        if let Some(value) = self.value(argument).cloned() {
+            self.args.set(&argument.name, value);
         }
+    }
+
+    /// What is given from outside counts most, then the default here, then the global argument of the same name.
+    fn value<'a>(&'a self, argument: &'a Argument<String>) -> Option<&'a String> {
+        let given = self.globals.given.get(&argument.name).or(argument.value.as_ref());
+        given.or_else(|| self.globals.values.get(&argument.name))
+    }
+
+    fn length(&self, argument: &Argument<String>) -> usize {
+        argument.name.len() + self.value(argument).map_or(0, String::len)
     }
 }
 
@@ -194,12 +230,26 @@ struct Words<'a> {
     escape: char,
     variables: Lookup<'a>,
     span: Span,
+    /// How many bytes the instruction may still grow to.
+    left: Cell<usize>,
 }
 
 impl Words<'_> {
     fn word(&self, word: &Word) -> Result<String> {
         let span = if word.span == Span::default() { self.span } else { word.span };
-        expand(&word.text, reading(self.escape, span), self.variables)
+        let text = expand(&word.text, reading(self.escape, span), self.variables)?;
+        self.spend(text.len(), span)?;
+        Ok(text)
+    }
+
+    fn spend(&self, bytes: usize, span: Span) -> Result<()> {
+        let left = self.left.get().checked_sub(bytes).ok_or_else(|| {
+            let message =
+                format!("the instruction grows beyond {LONGEST} bytes when its variables are replaced");
+            Error::at(span, message)
+        })?;
+        self.left.set(left);
+        Ok(())
     }
 
     fn list(&self, words: &[Word]) -> Result<Vec<String>> {
@@ -248,10 +298,13 @@ impl Words<'_> {
 
     /// EXPOSE alone takes variables that hold several words.
     fn split(&self, words: &[Word]) -> Result<Vec<String>> {
-        let each = words
-            .iter()
-            .map(|word| expand_words(&word.text, reading(self.escape, word.span), self.variables));
-        Ok(each.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+        let mut all = Vec::new();
+        for word in words {
+            let split = expand_words(&word.text, reading(self.escape, word.span), self.variables)?;
+            self.spend(split.iter().map(String::len).sum(), word.span)?;
+            all.extend(split);
+        }
+        Ok(all)
     }
 
     fn arguments(&self, arguments: &[Argument]) -> Result<Vec<Argument<String>>> {
@@ -277,6 +330,9 @@ impl Words<'_> {
             true => expand(&heredoc.body, reading, self.variables)?,
             false => heredoc.body.clone(),
         };
+        if heredoc.expand {
+            self.spend(body.len(), self.span)?;
+        }
         Ok(Heredoc { body, ..heredoc.clone() })
     }
 

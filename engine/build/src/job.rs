@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tare_dockerfile::{Dockerfile, Globals, Origin, Span, Stages, Word, excerpt};
 use tare_image::{Image, PullRequest};
@@ -49,6 +50,8 @@ pub(crate) struct Rest {
     /// The number of each stage's first step, and how many steps there are.
     pub first: BTreeMap<usize, usize>,
     pub total: usize,
+    /// Bytes that describe the stages so far.
+    pub described: AtomicUsize,
 }
 
 /// Files that COPY or a mount takes from.
@@ -109,7 +112,8 @@ impl Job {
         let (first, total) = numbers(&file, &stages, target);
         let finished = (0..stages.count()).map(|_| watch::Sender::new(None)).collect();
         let (credentials, contexts) = (request.credentials, request.contexts);
-        let rest = Rest { platform, credentials, contexts, finished, first, total };
+        let described = AtomicUsize::new(0);
+        let rest = Rest { platform, credentials, contexts, finished, first, total, described };
         let (run, reuse) = (request.run, request.reuse);
         let lenders = OnceCell::new();
         let job = Self {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tare_dockerfile::{
     AddFiles, CopyFiles, Ignore, Instruction, Run, Scope, Source, Step, Word, parse_trigger,
@@ -22,6 +23,10 @@ use crate::{Error, Progress, Result, fetch, git, now};
 /// The most bytes of a user or group list that are read for `--chown`.
 const LISTS: u64 = 4 << 20;
 
+/// Bytes that describe all stages of a build, their environments, labels and histories: a file of some kilobytes could make
+/// gigabytes of them.
+const DESCRIBED: usize = 64 << 20;
+
 /// A stage under way.
 struct Work<'g> {
     job: Arc<Job>,
@@ -29,6 +34,8 @@ struct Work<'g> {
     scope: Scope<'g>,
     /// The step that is being done.
     step: usize,
+    /// How much of the state is counted in the job's [`DESCRIBED`].
+    counted: usize,
 }
 
 /// Builds a stage and tells those that wait for it.
@@ -41,7 +48,7 @@ pub(crate) async fn build(job: Arc<Job>, at: usize) -> Result<()> {
     job.tell(Progress::Done(step, state.position));
     let triggers = state.config.on_build.take().unwrap_or_default();
     let scope = Scope::new(&job.globals, state.env());
-    let mut work = Work { job: job.clone(), state, scope, step };
+    let mut work = Work { job: job.clone(), state, scope, step, counted: 0 };
     if !triggers.is_empty() {
         job.tell(Progress::Triggers(step, triggers.len()));
     }
@@ -105,7 +112,18 @@ impl Work<'_> {
                 self.note(self.state.told(other, &step.text)).await?;
             }
         }
-        Ok(())
+        self.count()
+    }
+
+    /// Counts what the state has grown by.
+    fn count(&mut self) -> Result<()> {
+        let grown = self.state.weight.saturating_sub(std::mem::replace(&mut self.counted, self.state.weight));
+        if self.job.rest.described.fetch_add(grown, Ordering::Relaxed) + grown <= DESCRIBED {
+            return Ok(());
+        }
+        Err(Error::Limit(format!(
+            "environment, labels and history of the stages grow beyond {DESCRIBED} bytes: keep large texts in files"
+        )))
     }
 
     /// An instruction that makes no layer. That it was met before gives it its time, so that the same file gives the same

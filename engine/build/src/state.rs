@@ -26,6 +26,10 @@ pub(crate) struct State {
     pub position: Digest,
     /// Whether CMD was given in this stage: ENTRYPOINT drops one that was inherited.
     pub own_command: bool,
+    /// Bytes of the history's instructions.
+    pub told: usize,
+    /// Bytes that describe it, configuration and history.
+    pub weight: usize,
 }
 
 impl State {
@@ -35,7 +39,7 @@ impl State {
             ExecutionConfig { env: Some(vec![DEFAULT_PATH.to_owned()]), ..ExecutionConfig::default() };
         let position = Key::new("scratch").add(platform.to_string()).finish();
         let (layers, history, author) = (Vec::new(), Vec::new(), String::new());
-        Self { layers, config, history, platform, author, position, own_command: false }
+        Self { layers, config, history, platform, author, position, own_command: false, told: 0, weight: 0 }
     }
 
     /// An image with its layers.
@@ -53,6 +57,8 @@ impl State {
             author: image.config.author.clone(),
             position: Key::new("image").add(image.id.to_string()).finish(),
             own_command: false,
+            told: image.config.history.iter().map(|step| step.created_by.len()).sum(),
+            weight: 0,
         }
     }
 
@@ -89,7 +95,10 @@ impl State {
     pub(crate) fn passed(&mut self, created_by: String, created: Timestamp, layer: Option<LayerUse>) {
         let mut position = Key::new("position");
         position.add(self.position.to_string()).add(&created_by);
-        position.add(serde_json::to_vec(&self.config).unwrap_or_default());
+        let config = serde_json::to_vec(&self.config).unwrap_or_default();
+        self.told += created_by.len();
+        self.weight = self.told + config.len();
+        position.add(config);
         position.maybe(layer.as_ref().map(|layer| layer.chain.to_string()));
         self.position = position.finish();
         let empty_layer = layer.is_none();

@@ -99,10 +99,31 @@ fn words_that_grow_without_end_and_slow_patterns_are_refused() {
     source.push_str(&"ENV a=$a$a$a$a$a$a$a$a\n".repeat(12));
     let file = read(&source);
     let globals = Globals::new(&file, &given(&[])).unwrap();
-    assert!(run(&file.stages[0], &globals).unwrap_err().message.contains("grows beyond"));
+    assert!(run(&file.stages[0], &globals).unwrap_err().message.contains("grow beyond"));
     let slow = format!("FROM a\nENV a={}\nENV b=${{a//*a*a*a*b/}}\n", "a".repeat(100_000));
     let file = read(&slow);
     assert!(run(&file.stages[0], &globals).unwrap_err().message.contains("takes too long"));
+}
+
+#[test]
+fn instructions_and_scopes_have_an_end() {
+    let text = |lines: &str| format!("FROM a\nENV a={}\n{lines}", "x".repeat(1 << 20));
+    for (lines, part) in [
+        ("LABEL a=$a b=$a c=$a d=$a e=$a f=$a g=$a h=$a i=$a\n", "the instruction grows beyond"),
+        ("EXPOSE $a$a$a $a$a$a $a$a$a\n", "the instruction grows beyond"),
+        ("COPY <<A <<B <<C /x/\n$a$a$a\nA\n$a$a$a\nB\n$a$a$a\nC\n", "the instruction grows beyond"),
+        ("USER $a$a$a$a$a$a$a$a$a\n", "a word grows beyond"),
+        ("ENV b=$a\n", "all variables together grow beyond"),
+        ("ARG b=$a\n", "all variables together grow beyond"),
+    ] {
+        let file = read(&text(lines));
+        let globals = Globals::new(&file, &given(&[])).unwrap();
+        let error = run(&file.stages[0], &globals).unwrap_err();
+        assert!(error.message.contains(part), "{lines}: {}", error.message);
+    }
+    let globals = format!("ARG a={}\nARG b=$a\nARG c=$a\nFROM a\n", "x".repeat(1 << 20));
+    let error = Globals::new(&read(&globals), &given(&[])).unwrap_err();
+    assert!(error.message.contains("all variables together grow beyond"), "{}", error.message);
 }
 
 #[test]
