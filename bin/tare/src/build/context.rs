@@ -1,7 +1,10 @@
 //! Where the files of a build come from.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use crate::failure::{Failure, Result};
 
@@ -89,7 +92,7 @@ pub(crate) fn dockerfile(directory: &Path, file: Option<&str>) -> Result<Dockerf
         }
     };
     let path = path.unwrap_or_else(|| directory.join("Dockerfile"));
-    let bytes = read_file(&path)?;
+    let bytes = read_file(&path, file.is_some())?;
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     // The name counts, not what a symlink leads to.
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -101,7 +104,23 @@ pub(crate) fn dockerfile(directory: &Path, file: Option<&str>) -> Result<Dockerf
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>> {
+/// Reads a file that nobody has named, which a context could make anything of: a pipe would be waited for for ever.
+pub(crate) fn read_regular(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::other(format!("it has more than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// What a person has named may be a pipe, as in `-f <(make-dockerfile)`.
+fn read_file(path: &Path, named: bool) -> Result<Vec<u8>> {
     let failure = |error: &io::Error| {
         let failure = Failure::new(format!("failed to read dockerfile: {}: {error}", path.display()));
         match error.kind() {
@@ -109,10 +128,15 @@ fn read_file(path: &Path) -> Result<Vec<u8>> {
             _ => failure,
         }
     };
-    let file = std::fs::File::open(path).map_err(|error| failure(&error))?;
-    let mut bytes = Vec::new();
-    file.take(DOCKERFILE_MOST + 1).read_to_end(&mut bytes).map_err(|error| failure(&error))?;
-    Ok(bytes)
+    let read = || match named {
+        false => read_regular(path, DOCKERFILE_MOST),
+        true => {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(DOCKERFILE_MOST + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }
+    };
+    read().map_err(|error| failure(&error))
 }
 
 #[cfg(test)]
@@ -156,6 +180,10 @@ mod tests {
         let outside = directory.path().join("sub/App");
         let found = dockerfile(&directory.path().join("sub/.."), outside.to_str()).unwrap();
         assert_eq!((found.name.as_str(), found.inside), ("sub/App", true));
+        let pipe = tempfile::tempdir().unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe.path().join("Dockerfile"), Mode::RWXU).unwrap();
+        let refused = dockerfile(pipe.path(), None).err().unwrap();
+        assert!(refused.message.ends_with("it is no file"), "{}", refused.message);
         let other = tempfile::tempdir().unwrap();
         let found = dockerfile(other.path(), outside.to_str()).unwrap();
         assert_eq!((found.name.as_str(), found.inside, &found.bytes[..]), ("App", false, &b"FROM a"[..]));

@@ -153,12 +153,13 @@ fn drain(mut bytes: Bytes, mut to: impl Write) -> io::Result<()> {
     to.flush()
 }
 
-/// Unpacks the files of an image into a directory. Nothing leaves it, whatever the names and links in it say; owners are kept where
-/// the user may set them.
+/// Unpacks the files of an image into a directory. Nothing leaves it, whatever the names and links in it say. All of it belongs to
+/// the user, so no program in it may run as its owner (set-user-ID).
 fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(bytes);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
+    archive.set_mask(0o7000);
     archive.set_overwrite(true);
     // Directories come last, since one that may not be written would refuse its own files.
     let mut directories = Vec::new();
@@ -185,6 +186,7 @@ fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn outputs_have_a_short_and_a_long_form() {
@@ -224,7 +226,7 @@ mod tests {
             // The crate would refuse such names itself.
             header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
             header.set_size(text.len() as u64);
-            header.set_mode(0o640);
+            header.set_mode(0o4640);
             header.set_cksum();
             builder.append(&header, text.as_bytes()).unwrap();
         }
@@ -239,6 +241,7 @@ mod tests {
         let large = "x".repeat(5000);
         send(&to, &archive(&[("a/b", &large), ("c", "2")])).unwrap();
         assert_eq!(fs::read_to_string(target.join("a/b")).unwrap(), large);
+        assert_eq!(fs::metadata(target.join("c")).unwrap().permissions().mode() & 0o7777, 0o640);
         assert!(send(&to, &archive(&[("../evil", "1")])).unwrap_err().message.contains("leads out"));
         assert!(!directory.path().join("evil").exists());
         std::os::unix::fs::symlink(directory.path(), target.join("link")).unwrap();

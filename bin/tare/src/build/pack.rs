@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use rustix::fs::{Mode, OFlags};
 use tare_dockerfile::{Ignore, Verdict};
 use tokio::sync::mpsc::Sender;
 
@@ -145,8 +146,14 @@ fn append(archive: &mut tar::Builder<impl Write>, tree: &Tree<'_>, entry: &Entry
     let name = Path::new(std::ffi::OsStr::from_bytes(&name));
     let mut header = header(entry.metadata.mode() & 0o7777, entry.metadata.mtime());
     if kind.is_file() {
-        let file = File::open(full(tree, &entry.path))?;
-        let size = entry.metadata.len();
+        // What has become a link or a pipe since it was listed is not followed, and not waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(full(tree, &entry.path), flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it changed while it was read: build again"));
+        }
+        let size = metadata.len();
         header.set_entry_type(tar::EntryType::Regular);
         header.set_size(size);
         return archive.append_data(&mut header, name, Exactly { file, left: size });

@@ -15,6 +15,8 @@ use super::secrets::{self, Secret};
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 
+/// The largest `.dockerignore`, in bytes; the language refuses smaller ones already.
+const IGNORE_MOST: u64 = 2 << 20;
 /// How many pieces wait for the connection.
 const AHEAD: usize = 8;
 
@@ -109,7 +111,7 @@ fn local(prepared: &mut Prepared, directory: &Path, file: Option<&str>) -> Resul
 /// The first of the files that is there; no rules where none is.
 fn read_ignore(places: &[PathBuf]) -> Result<Ignore> {
     for place in places {
-        match std::fs::read(place) {
+        match context::read_regular(place, IGNORE_MOST) {
             Ok(bytes) => {
                 let source = String::from_utf8_lossy(&bytes);
                 let shown = place.display().to_string();
