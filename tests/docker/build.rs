@@ -1,6 +1,7 @@
 //! Images built from Dockerfiles by the unmodified docker command line, through the classic builder's protocol.
 
 mod attack;
+mod bounds;
 mod cache;
 mod files;
 mod git;

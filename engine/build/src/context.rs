@@ -244,7 +244,7 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     let decoder = Bounded { decoder: decoder(input)?, taken, bytes: 0 };
     let reader = BufReader::with_capacity(BUFFER, decoder);
     let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
-    let contexts = unpacked.split_off(CONTEXTS)?;
+    let contexts = unpacked.split_off(CONTEXTS).map_err(refused)?;
     Ok(Context { held: Some(Held::Archive(unpacked)), contexts, secrets, dockerfile: None, beside: None })
 }
 

@@ -225,7 +225,7 @@ impl Job {
         })
     }
 
-    /// An image that is here, or is fetched.
+    /// An image that is here, or is fetched; one that may not be run may not be built upon either.
     pub(crate) async fn image(&self, name: &str, step: usize, platform: &Platform) -> Result<(Image, State)> {
         let images = self.builder.engine.images();
         let here = images.resolve(name).ok().filter(|image| image.platform().satisfies(platform));
@@ -242,6 +242,7 @@ impl Job {
                 images.resolve(&pulled.id.to_string())?
             }
         };
+        images.permit(name, &image)?;
         let layers = images.layers_of(&image).await?;
         let state = State::image(&image, layers);
         Ok((image, state))

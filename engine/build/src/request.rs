@@ -85,6 +85,8 @@ pub struct Reuse {
 pub struct RunSettings {
     /// The network of steps that do not say otherwise.
     pub network: NetworkMode,
+    /// Whether a step may ask for the host's network by itself (BuildKit's entitlement `network.host`).
+    pub host_network: bool,
     /// `host:ip` for /etc/hosts.
     pub extra_hosts: Vec<String>,
     /// What each step may use.
@@ -96,7 +98,7 @@ pub struct RunSettings {
 impl Default for RunSettings {
     fn default() -> Self {
         let (extra_hosts, limits, ssh) = (Vec::new(), Limits::default(), BTreeMap::new());
-        Self { network: NetworkMode::Bridge, extra_hosts, limits, ssh }
+        Self { network: NetworkMode::Bridge, host_network: false, extra_hosts, limits, ssh }
     }
 }
 

@@ -68,6 +68,13 @@ impl RunStep<'_> {
                 "--security=insecure is not allowed by this daemon: leave it out, every RUN is confined";
             return Err(Error::Request(message.to_owned()));
         }
+        if self.network() == NetworkMode::Host
+            && self.job.run.network != NetworkMode::Host
+            && !self.job.run.host_network
+        {
+            let message = "--network=host needs the consent of who builds: add --allow network.host";
+            return Err(Error::Request(message.to_owned()));
+        }
         let (state, config) = (self.state, &self.state.config);
         let mut key = Key::new("run");
         key.maybe(state.top().map(|top| top.to_string()));

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Stat, fstat, ftruncate};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, ftruncate};
 use rustix::io::{Errno, pwrite};
 use tare_sys::disk::begin_writing;
 
@@ -61,9 +61,13 @@ impl Unpacked {
     }
 
     /// Takes the directory `name` out of the top of the tree and answers where it stands now, for as long as this value lives;
-    /// `None` where there is none.
+    /// `None` where there is none. Anything else of that name is refused: the path would lead where a link says.
     pub fn split_off(&mut self, name: &str) -> Result<Option<PathBuf>> {
         let place = self.directory().join("split");
+        let found = rustix::fs::statat(&*self.tree.root, name, AtFlags::SYMLINK_NOFOLLOW);
+        if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory) {
+            return Err(refused(name.as_bytes(), "must be a directory"));
+        }
         match rustix::fs::renameat(&*self.tree.root, name, rustix::fs::CWD, &place) {
             Ok(()) => Ok(Some(place)),
             Err(Errno::NOENT) => Ok(None),

@@ -105,8 +105,10 @@ fn run(query: &Query) -> Result<RunSettings> {
     let network = parameter::text(query, "networkmode").unwrap_or("default");
     let network = network.parse::<NetworkMode>().map_err(|why| Error::invalid(why.to_string()))?;
     let ssh: Vec<BuildSsh> = json(query, "ssh")?;
+    let allowed: Vec<String> = json(query, "allow")?;
     Ok(RunSettings {
         network,
+        host_network: allowed.iter().any(|one| one == "network.host"),
         extra_hosts: query.all("extrahosts").filter(|host| !host.is_empty()).map(str::to_owned).collect(),
         limits: limits(query)?,
         ssh: ssh.into_iter().map(|agent| (agent.id, PathBuf::from(agent.socket))).collect(),
