@@ -19,7 +19,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves clients on all listeners until `shutdown` resolves; then takes no new ones, lets those at work finish for two
 /// seconds and cuts the rest (followers of logs and events would never end). `idle` is called when a listener's last client
-/// has gone.
+/// has gone, where it may block.
 pub async fn serve(listeners: Vec<Listener>, router: Router, idle: fn(), shutdown: impl Future<Output = ()>) {
     let router = Arc::new(router);
     let (announce, stop) = watch::channel(false);
@@ -42,7 +42,8 @@ async fn accept_loop(listener: Listener, router: Arc<Router>, idle: fn(), stop: 
             () = stopped(&mut announced) => break,
             Some(_) = connections.join_next() => {
                 if connections.is_empty() {
-                    idle();
+                    // Clients are not kept waiting for it.
+                    drop(tokio::task::spawn_blocking(idle));
                 }
             }
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
