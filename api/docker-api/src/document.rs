@@ -5,9 +5,9 @@ use crate::{
     AuthConfig, AuthResponse, BuildMessage, BuildPrune, ContainerConfig, ContainerCreateRequest,
     ContainerCreateResponse, ContainerInspect, ContainerPrune, ContainerSummary, ContainerTop, ContainerWait,
     DiskUsage, Event, ExecCreateRequest, ExecInspect, ExecStartRequest, FileChange, IdResponse, ImageDeleted,
-    ImageHistoryItem, ImageLayer, ImagePrune, ImageSummary, Network, NetworkPrune, ProgressMessage,
-    SearchResult, SystemInfo, SystemVersion, TreeDifference, Verdict, Volume, VolumeCreateRequest,
-    VolumeList, VolumePrune,
+    ImageHistoryItem, ImageLayer, ImagePrune, ImageSummary, IndexMade, Network, NetworkPrune,
+    ProgressMessage, SearchResult, SystemInfo, SystemVersion, TreeDifference, Verdict, Volume,
+    VolumeCreateRequest, VolumeList, VolumePrune,
 };
 
 /// A document that somebody reads whole.
@@ -66,6 +66,7 @@ documents! {
     ExecInspect,
     ExecStartRequest,
     IdResponse,
+    IndexMade,
     ImagePrune,
     NetworkPrune,
     ProgressMessage,

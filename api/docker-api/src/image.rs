@@ -23,7 +23,7 @@ wire! {
         pub manifests: Option<Vec<ImageManifest>>,
     }
 
-    /// One of the platforms that an image is for; listed where `manifests` is asked for.
+    /// One of the manifests that an image's name stands for; listed where `manifests` is asked for.
     pub struct ImageManifest {
         #[serde(rename = "ID")]
         pub id: String,
@@ -31,7 +31,16 @@ wire! {
         pub available: bool,
         pub size: ImageManifestSize,
         pub kind: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
         pub image_data: Option<PlatformImage>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub attestation_data: Option<Attestation>,
+    }
+
+    /// What a manifest of the kind `attestation` tells: the digest of the manifest that it is about.
+    pub struct Attestation {
+        #[serde(rename = "For")]
+        pub about: String,
     }
 
     /// Bytes of the compressed layers and documents, and these with the unpacked layers.
@@ -178,11 +187,20 @@ wire! {
         pub aux: Option<PushResult>,
     }
 
-    /// What a push has come to, for programs.
+    /// What a push has come to, for programs; in a line of its own, that an image was pushed in place of an index.
     pub struct PushResult {
+        #[serde(skip_serializing_if = "is_empty")]
         pub tag: String,
+        #[serde(skip_serializing_if = "is_empty")]
         pub digest: String,
+        #[serde(skip_serializing_if = "is_empty")]
         pub size: u64,
+        #[serde(rename = "manifestPushedInsteadOfIndex", skip_serializing_if = "is_empty")]
+        pub instead: bool,
+        #[serde(rename = "originalIndex", skip_serializing_if = "Option::is_none")]
+        pub index: Option<OciDescriptor>,
+        #[serde(rename = "selectedManifest", skip_serializing_if = "Option::is_none")]
+        pub manifest: Option<OciDescriptor>,
     }
 
     /// Why a stream of progress ended early.

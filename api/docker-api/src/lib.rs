@@ -41,7 +41,7 @@ pub use host::{
     PortBinding, PortMap, RestartPolicy, ThrottleDevice, TmpfsOptions, Ulimit, VolumeOptions, WeightDevice,
 };
 pub use image::{
-    DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
+    Attestation, DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
     ImageManifest, ImageManifestSize, ImageMetadata, ImageSummary, ImageUnpackedSize, OciDescriptor,
     OciPlatform, PlatformImage, ProgressDetail, ProgressMessage, PushResult, RootFs, SearchResult,
 };
@@ -49,7 +49,7 @@ pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,
     NetworkingConfig,
 };
-pub use own::{ImageLayer, TreeDifference, Verdict};
+pub use own::{ImageLayer, IndexMade, TreeDifference, Verdict};
 pub use system::{
     AuthConfig, AuthResponse, Commit, Component, ErrorMessage, IdResponse, IndexInfo, PlatformName,
     PluginsInfo, RegistryServiceConfig, Runtime, SwarmInfo, SystemInfo, SystemVersion,

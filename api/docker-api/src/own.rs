@@ -4,10 +4,13 @@
 //! |---|---|
 //! | `GET /tare/images/{name}/layers` | a list of [`ImageLayer`], the lowest first |
 //! | `GET /tare/images/{name}/manifest` | what the name stands for in a registry, byte for byte |
+//! | `POST /tare/manifests/create?name=NAME&image=A&image=B` | makes an index of images that are here; an [`IndexMade`] |
 //! | `GET /tare/diff?from=A&to=B` | a list of [`TreeDifference`] between two images |
 //! | `POST /tare/images/{name}/hold?by=NAME` | keeps the image for who mounts it |
 //! | `DELETE /tare/hold?by=NAME` | ends that |
 //! | `POST /tare/verify?repair=1` | one [`Verdict`] a line |
+//!
+//! `POST /images/create` takes `allplatforms=1`: the images of all platforms that the name has in the registry.
 
 use crate::wire::is_empty;
 
@@ -29,6 +32,13 @@ wire! {
         pub path: String,
         /// Ids or names of the other images that have it.
         pub shared: Vec<String>,
+    }
+
+    /// An index that was made.
+    pub struct IndexMade {
+        pub digest: String,
+        /// Bytes of the document.
+        pub size: u64,
     }
 
     /// One path that two images do not have alike.

@@ -16,7 +16,7 @@ use crate::pull::{Shown, show};
 
 pub(crate) const SAVE: &[Flag] = &[
     text("output", "string", "Write to a file, instead of STDOUT").short('o'),
-    text("platform", "string", "Save only if the image is one for this platform (os[/arch[/variant]])"),
+    text("platform", "string", "Save only the image for this platform (os[/arch[/variant]])"),
 ];
 
 pub(crate) const LOAD: &[Flag] = &[

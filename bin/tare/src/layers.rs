@@ -1,4 +1,4 @@
-//! `image diff`, `image log`, `manifest inspect`: an image as what it is made of.
+//! `image diff`, `image log`: an image as what it is made of.
 
 use serde_json::json;
 use tare_docker_api::{ImageHistoryItem, ImageLayer, TreeDifference};
@@ -95,15 +95,6 @@ fn tree(name: &str, steps: &[ImageHistoryItem], layers: &[ImageLayer], full: boo
         }
     }
     lines
-}
-
-/// `tare manifest inspect`
-pub(crate) async fn manifest(call: Call) -> Result<u8> {
-    let text = call.client.image_manifest(&call.given.operands[0]).await?;
-    let pretty = serde_json::from_str::<serde_json::Value>(&text)
-        .and_then(|document| serde_json::to_string_pretty(&document));
-    line(pretty.unwrap_or(text))?;
-    Ok(0)
 }
 
 #[cfg(test)]

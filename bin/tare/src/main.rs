@@ -21,6 +21,7 @@ mod lifecycle;
 mod listing;
 mod login;
 mod logs;
+mod manifest;
 mod manual;
 mod mount;
 mod nearest;

@@ -13,7 +13,7 @@ use crate::pull::{Shown, show};
 pub(crate) const PUSH: &[Flag] = &[
     switch("all-tags", "Push all tags of an image to the repository").short('a'),
     switch_on("disable-content-trust", "Skip image signing").hidden(),
-    text("platform", "string", "Push only if the image is one for this platform (os[/arch[/variant]])"),
+    text("platform", "string", "Push only the image for this platform (os[/arch[/variant]])"),
     switch("quiet", "Suppress verbose output").short('q'),
 ];
 

@@ -11,7 +11,7 @@ use crate::create::{self, Creation, Pull};
 use crate::failure::{Failure, Result};
 use crate::flags::Given;
 use crate::output::{line, say};
-use crate::pull::{self, Shown};
+use crate::pull::{self, Shown, Wanted};
 use crate::session::{self, DetachKeys, Ended, Forwarded, Process, Session, check_terminal, size};
 
 /// The daemon's refusals of `run` and `create` have an exit code that no program in a container has.
@@ -120,8 +120,8 @@ async fn send(
 
 async fn fetch(call: &Call, creation: &Creation) -> Result<()> {
     let shown = if call.given.on("quiet") { Shown::Nothing } else { Shown::OnStderr };
-    let platform = creation.platform.as_deref();
-    pull::fetch(call, &creation.request.config.image, platform, shown)
+    let wanted = Wanted::One(creation.platform.as_deref());
+    pull::fetch(call, &creation.request.config.image, wanted, shown)
         .await
         .map(drop)
         .map_err(|f| f.code(REFUSED))

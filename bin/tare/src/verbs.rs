@@ -4,7 +4,7 @@ use crate::call::{Call, Carried};
 use crate::flags::Flag;
 use crate::{
     archive, attach, build, create, daemon, difference, events, images, inspect, layers, lifecycle, login,
-    logs, manual, mount, port, ps, pull, push, run, search, system, usage, verify, volume,
+    logs, manifest, manual, mount, port, ps, pull, push, run, search, system, usage, verify, volume,
 };
 
 /// One verb.
@@ -116,7 +116,8 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["log"], "", "Show how an image came to be, what each layer costs and who shares it", [layers::LOG], "IMAGE", (1, 1), false, layers::log),
     verb!("image" ["mount"], "", "Mount an image's files, read-only", [], "IMAGE DIRECTORY", (2, 2), false, mount::mount),
     verb!("image" ["unmount"], "", "End such a mount", [], "DIRECTORY", (1, 1), false, mount::unmount),
-    verb!("manifest" ["inspect"], "", "Show the manifest or index of an image that is here", [], "IMAGE", (1, 1), false, layers::manifest),
+    verb!("manifest" ["create"], "", "Let a name stand for images of several platforms; push sends all of them", [manifest::CREATE], "NAME[:TAG] IMAGE [IMAGE...]", (2, ANY), false, manifest::create),
+    verb!("manifest" ["inspect"], "", "Show the manifest or index of an image that is here", [], "IMAGE", (1, 1), false, manifest::inspect),
     verb!("system" ["verify"], "", "Reread every blob and layer and report damage", [verify::VERIFY], "", (0, 0), false, verify::verify),
     verb!("" [], "completion", "Print the completions of a shell (bash, zsh, fish, elvish, powershell)", [], "SHELL", (1, 1), false, manual::completion),
     verb!("" [], "man", "Write the manual pages into a directory", [], "DIRECTORY", (1, 1), false, manual::man),

@@ -20,6 +20,8 @@ pub struct PullOptions {
     pub tag: String,
     /// `os/architecture[/variant]`
     pub platform: Option<String>,
+    /// Instead of one platform all that there are; an extension of Tare's daemon.
+    pub all_platforms: bool,
     /// For the registry; absent for anonymous pulls.
     pub credentials: Option<AuthConfig>,
 }
@@ -54,7 +56,8 @@ impl Client {
             .word("create")
             .query("fromImage", &options.image)
             .query("tag", &options.tag)
-            .query_some("platform", options.platform.as_deref());
+            .query_some("platform", options.platform.as_deref())
+            .flag("allplatforms", options.all_platforms);
         let headers = options.credentials.as_ref().map(registry_auth).transpose()?;
         let headers: Vec<_> = headers.into_iter().map(|value| (REGISTRY_AUTH, value)).collect();
         Ok(self.send_with(Method::POST, &address, &headers).await?.messages())

@@ -1,5 +1,5 @@
 use http::Method;
-use tare_docker_api::{ImageLayer, TreeDifference};
+use tare_docker_api::{ImageLayer, IndexMade, TreeDifference};
 
 use crate::address::Address;
 use crate::error::Result;
@@ -15,6 +15,13 @@ impl Client {
     /// The index or manifest that an image's name stands for, as it is kept.
     pub async fn image_manifest(&self, name: &str) -> Result<String> {
         self.text(&Address::new("tare").word("images").name(name).word("manifest")).await
+    }
+
+    /// Makes an index of images that are here, under a name.
+    pub async fn create_index(&self, name: &str, images: &[String]) -> Result<IndexMade> {
+        let address = Address::new("tare").word("manifests").word("create").query("name", name);
+        let address = images.iter().fold(address, |address, image| address.query("image", image));
+        self.send(Method::POST, &address).await?.json().await
     }
 
     /// What becomes of one image's files to be the other's.

@@ -228,7 +228,7 @@ impl Job {
     /// An image that is here, or is fetched; one that may not be run may not be built upon either.
     pub(crate) async fn image(&self, name: &str, step: usize, platform: &Platform) -> Result<(Image, State)> {
         let images = self.builder.engine.images();
-        let here = images.resolve(name).ok().filter(|image| image.platform().satisfies(platform));
+        let here = images.resolve_for(name, Some(platform)).ok();
         let image = match here.filter(|_| !self.reuse.pull || name.parse::<Digest>().is_ok()) {
             Some(image) => image,
             None => {
@@ -236,7 +236,7 @@ impl Job {
                     name.parse().map_err(|why| Error::Request(format!("FROM {name}: {why}")))?;
                 let credentials = self.rest.credentials.get(reference.domain()).cloned();
                 let (listener, platform) = (self.listener.clone(), Some(platform.clone()));
-                let request = PullRequest { reference, platform, credentials };
+                let request = PullRequest { reference, platform, all_platforms: false, credentials };
                 let pulled =
                     images.pull(request, move |progress| listener(Progress::Pull(step, progress))).await?;
                 images.resolve(&pulled.id.to_string())?

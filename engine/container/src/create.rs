@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_image::Image;
-use tare_model::{Digest, Id, Name};
+use tare_model::{Digest, Id, Name, Platform};
 use tare_store::Batch;
 use tare_volume::Volume;
 
@@ -29,10 +29,16 @@ struct Undo {
 }
 
 impl Engine {
-    /// Makes a container; it is durable when this returns. Without a name it gets one.
-    pub async fn create(self: &Arc<Self>, name: Option<Name>, spec: ContainerSpec) -> Result<Created> {
+    /// Makes a container; it is durable when this returns. Without a name it gets one. Of an image's platforms the wanted one
+    /// is taken, where one is named.
+    pub async fn create(
+        self: &Arc<Self>,
+        name: Option<Name>,
+        spec: ContainerSpec,
+        platform: Option<&Platform>,
+    ) -> Result<Created> {
         let warnings = spec.check(crate::host::cpus())?;
-        let image = self.rooms.images.resolve(&spec.image)?;
+        let image = self.rooms.images.resolve_for(&spec.image, platform)?;
         self.rooms.images.permit(&spec.image, &image)?;
         if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty)
         {

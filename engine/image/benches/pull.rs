@@ -40,7 +40,12 @@ async fn pull(reference: &str, root: &Path) -> Result<Duration> {
     let snapshots = Snapshots::open(&root.join("snapshots"), store.clone())?;
     let registry = Registry::new(Config::default())?;
     let images = Images::open(&root.join("content"), store, snapshots, registry).await?;
-    let request = PullRequest { reference: reference.parse()?, platform: None, credentials: None };
+    let request = PullRequest {
+        reference: reference.parse()?,
+        platform: None,
+        all_platforms: false,
+        credentials: None,
+    };
     let begin = Instant::now();
     images.pull(request, |_| {}).await?;
     Ok(begin.elapsed())

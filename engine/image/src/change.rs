@@ -7,7 +7,7 @@ use tare_store::Batch;
 
 use crate::image::{Record, Target, resource};
 use crate::index::{IMAGES, Index, REFERENCES};
-use crate::{Error, Images, Result};
+use crate::{Error, Images, Result, garbage};
 
 /// What becomes of images and names, all of it or nothing.
 #[derive(Debug, Default)]
@@ -54,19 +54,87 @@ pub(crate) async fn change<T: Send + 'static>(
     images: &Arc<Images>,
     plan: impl FnOnce(&Images, &Index) -> Result<(Change, T)> + Send + 'static,
 ) -> Result<T> {
-    let images = Arc::clone(images);
-    let work = move || change_blocking(&images, plan);
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+    let shared = Arc::clone(images);
+    let work = move || change_blocking(&shared, plan);
+    let (answer, left) = tokio::task::spawn_blocking(work).await.map_err(|_| Error::Cancelled)??;
+    if left && let Err(error) = garbage::collect(images, Vec::new()).await {
+        tracing::warn!("cannot clean up after images that went with a name: {error}");
+    }
+    Ok(answer)
 }
 
-/// [`change`] for threads that may block.
+/// [`change`] for threads that may block; also whether images went with a name that means something else now.
 pub(crate) fn change_blocking<T>(
     images: &Images,
     plan: impl FnOnce(&Images, &Index) -> Result<(Change, T)>,
-) -> Result<T> {
+) -> Result<(T, bool)> {
     let _alone = images.writing.lock().unwrap_or_else(PoisonError::into_inner);
-    let (change, answer) = plan(images, &images.index())?;
-    images.store.commit_blocking(change.batch())?;
+    let (mut change, answer) = plan(images, &images.index())?;
+    let planned = change.delete.len();
+    for id in left_over(&change, &images.index()) {
+        if images.store.holders(&resource(&id))?.is_empty() {
+            change.delete.push(id);
+        }
+    }
+    match images.store.commit_blocking(change.batch()) {
+        // One of those was leased between the look and the commit: then they stay.
+        Err(tare_store::Error::Leased { .. }) if change.delete.len() > planned => {
+            change.delete.truncate(planned);
+            images.store.commit_blocking(change.batch())?;
+        }
+        committed => committed?,
+    };
+    let left = change.delete.len() > planned;
     change.apply(&mut images.index.write().unwrap_or_else(PoisonError::into_inner));
-    Ok(answer)
+    Ok((answer, left))
+}
+
+/// The images for other platforms that have no name any more because theirs is given to something else: unlike the one that
+/// the name meant, nobody sees them.
+fn left_over(change: &Change, index: &Index) -> Vec<Digest> {
+    let moved = change
+        .name
+        .iter()
+        .filter(|(reference, target)| index.references.get(reference).is_some_and(|old| old != target));
+    let moved: Vec<Reference> = moved.map(|(reference, _)| reference.clone()).collect();
+    let stays = |id: &Digest| {
+        let part = |target: &Target| {
+            let document = target.document();
+            target.image == *id
+                || document.is_some_and(|d| index.records.get(id).is_some_and(|r| r.is_part_of(&d)))
+        };
+        moved.iter().any(|reference| index.references[reference].image == *id)
+            || change.name.iter().any(|(_, target)| part(target))
+            || change.put.iter().any(|(put, _)| put == id)
+            || change.delete.contains(id)
+            || index.has_children(id)
+    };
+    index.nameless_without(&moved).into_iter().filter(|id| !stays(id)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Source;
+    use crate::index::tests::{digest, index};
+
+    #[test]
+    fn images_for_other_platforms_go_with_a_name_that_is_given_away() {
+        let mut index = index(&[("web:1", 1), ("", 2), ("new:1", 3)]);
+        for id in [1, 2] {
+            let source = Source { top: digest(9), manifest: digest(id + 10), blobs: Vec::new() };
+            index.records.get_mut(&digest(id)).unwrap().sources = vec![source];
+        }
+        let name: Reference = "web:1".parse().unwrap();
+        index.references.get_mut(&name).unwrap().index = Some(digest(9));
+        let given = |target| Change { name: vec![(name.clone(), target)], ..Change::default() };
+        let other = Target::of(digest(3));
+        assert_eq!(left_over(&given(other), &index), [digest(2)]);
+        // To another platform of the same index, or to the image itself.
+        let same = Target { index: Some(digest(9)), ..Target::of(digest(2)) };
+        assert_eq!(left_over(&given(same), &index), []);
+        assert_eq!(left_over(&given(Target::of(digest(2))), &index), []);
+        index.references.insert("kept:1".parse().unwrap(), same);
+        assert_eq!(left_over(&given(other), &index), []);
+    }
 }

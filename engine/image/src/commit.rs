@@ -174,12 +174,12 @@ pub(crate) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Resu
         let blobs = request.layers.iter().map(|layer| layer.blob.digest);
         let blobs = [made.manifest_digest, made.id].into_iter().chain(blobs).collect();
         let source = Source { top: made.manifest_digest, manifest: made.manifest_digest, blobs };
-        let mut record = arrived(index.records.get(&made.id), made.config, layers, source);
+        let mut record = arrived(index.records.get(&made.id), &made.config, layers, source);
         record.parent = record.parent.or(request.parent.filter(|parent| *parent != made.id));
         if !request.names.is_empty() {
             record.tagged = Some(SystemTime::now().into());
         }
-        let target = Target { image: made.id, top: None };
+        let target = Target::of(made.id);
         let name = request.names.iter().map(|name| (name.clone().or_latest(), target)).collect();
         Ok((Change { put: vec![(made.id, record)], name, ..Change::default() }, ()))
     })

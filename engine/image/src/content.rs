@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
 
@@ -123,6 +125,35 @@ impl Content {
     pub(crate) fn adopt(&self, path: &Path, digest: &Digest) -> Result<()> {
         let file = File::open(path).map_err(Error::io("open", path))?;
         self.finish(&file, path, digest)
+    }
+
+    /// Keeps what arrives, which must be what its digest says.
+    pub(crate) async fn receive(
+        &self,
+        digest: &Digest,
+        mut bytes: impl Stream<Item = Result<Bytes>> + Unpin,
+    ) -> Result<()> {
+        let (path, mut file) = self.scratch()?;
+        let mut hash = Context::new(&SHA256);
+        let mut received = Ok(());
+        while let (Ok(()), Some(chunk)) = (&received, bytes.next().await) {
+            received = chunk.and_then(|chunk| {
+                hash.update(&chunk);
+                file.write_all(&chunk).map_err(Error::io("write", &path))
+            });
+        }
+        let found = from_hash(&hash.finish());
+        let received = received.and_then(|()| match found == *digest {
+            true => self.finish(&file, &path, digest),
+            false => {
+                let what = format!("blob {}", digest.short());
+                Err(Error::Digest { what, found, expected: *digest })
+            }
+        });
+        if received.is_err() {
+            discard(&path);
+        }
+        received
     }
 
     /// Drops what was downloaded of a blob.

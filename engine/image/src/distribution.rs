@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use tare_model::{Platform, Reference};
-use tare_oci::image::{Descriptor, ImageConfig};
+use tare_oci::image::Descriptor;
 use tare_registry::Credentials;
 
 use crate::document::{self, Document};
+use crate::fetch::Found;
 use crate::pull::PullRequest;
 use crate::{Images, Result, fetch, platform};
 
@@ -33,16 +34,12 @@ pub(crate) async fn distribution(
             images.filter_map(|entry| entry.platform).collect()
         }
         Document::Manifest(manifest) if document::is_image(&manifest) => {
-            let request = PullRequest { reference, platform: None, credentials };
-            let (config, _) = fetch::config(images, &request, &manifest).await?;
-            vec![of(config)]
+            let request = PullRequest { reference, platform: None, all_platforms: false, credentials };
+            let found = Found::alone(fetched.descriptor.digest, *manifest, fetched.bytes);
+            let (config, _) = fetch::config(images, &request, &found).await?;
+            vec![platform::of(&config)]
         }
         Document::Manifest(_) => Vec::new(),
     };
     Ok(Distribution { descriptor: fetched.descriptor, platforms })
-}
-
-fn of(config: ImageConfig) -> Platform {
-    let ImageConfig { os, architecture, variant, .. } = config;
-    Platform { os, architecture, variant }
 }

@@ -50,6 +50,9 @@ pub enum Error {
     /// A name that cannot be one.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// Images that cannot stand under one name.
+    #[error("cannot make an index: {0}")]
+    Index(String),
     /// A digest where only a tag makes sense.
     #[error("refusing to create a tag with a digest reference: {0}")]
     TagWithDigest(String),
@@ -209,7 +212,7 @@ impl HasKind for Error {
             Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) => Kind::InvalidInput,
             Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
             Self::Refused { .. } => Kind::Forbidden,
-            Self::Policy(_) => Kind::InvalidInput,
+            Self::Policy(_) | Self::Index(_) => Kind::InvalidInput,
             Self::Registry(e) => e.kind(),
             Self::Store(e) => e.kind(),
             Self::Layer { source: e, .. } | Self::Snapshot(e) => e.kind(),

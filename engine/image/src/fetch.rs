@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tare_model::{Digest, Platform, Reference};
-use tare_oci::image::{Descriptor, ImageConfig, Manifest};
+use tare_model::{Digest, Platform};
+use tare_oci::image::{Descriptor, ImageConfig, Index as OciIndex, Manifest};
 use tare_registry::FetchedManifest;
 
 use crate::config::CONFIG_LIMIT;
 use crate::content::sha256;
 use crate::document::{self, Document};
+use crate::parts::attested;
 use crate::pull::PullRequest;
 use crate::{Error, Images, Result, platform};
 
-/// The manifest of the wanted platform, and the documents that led to it.
+/// A manifest, and the documents that led to it.
 #[derive(Debug)]
 pub(crate) struct Found {
     /// What the name stands for in the registry.
@@ -23,39 +24,100 @@ pub(crate) struct Found {
     pub(crate) manifest: Manifest,
     /// Index and manifest as they came, to be kept.
     pub(crate) documents: Vec<(Digest, Bytes)>,
+    /// What it is for, where an index says so.
+    pub(crate) platform: Option<Platform>,
 }
 
-/// Asks the registry for the manifest that suits the platform.
-pub(crate) async fn manifest(images: &Arc<Images>, request: &PullRequest) -> Result<Found> {
+impl Found {
+    /// Where there is no index.
+    pub(crate) fn alone(digest: Digest, manifest: Manifest, bytes: Bytes) -> Self {
+        let documents = vec![(digest, bytes)];
+        Self { top: digest, manifest_digest: digest, manifest, documents, platform: None }
+    }
+
+    /// The manifest that an entry of an index names.
+    pub(crate) fn inside(
+        (top, index): (Digest, Bytes),
+        entry: &Descriptor,
+        (manifest, bytes): (Manifest, Bytes),
+    ) -> Self {
+        let documents = vec![(top, index), (entry.digest, bytes)];
+        Self { top, manifest_digest: entry.digest, manifest, documents, platform: entry.platform.clone() }
+    }
+
+    /// The index that led to it, if one did.
+    pub(crate) fn index(&self) -> Option<Digest> {
+        (self.manifest_digest != self.top).then_some(self.top)
+    }
+
+    /// Everything that it counts on.
+    pub(crate) fn blobs(&self) -> Vec<Digest> {
+        let named = self.manifest.layers.iter().chain([&self.manifest.config]).map(|blob| blob.digest);
+        self.documents.iter().map(|(digest, _)| *digest).chain(named).collect()
+    }
+}
+
+/// What a name offers of what was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Offered {
+    pub(crate) images: Vec<Found>,
+    /// What says how images were made, each with the digest of the manifest that it is about where it tells.
+    pub(crate) attestations: Vec<(Option<Digest>, Found)>,
+    /// Entries of an index that are for no platform of ours.
+    pub(crate) passed: Vec<String>,
+}
+
+/// Asks the registry for the manifests that suit the request.
+pub(crate) async fn manifests(images: &Arc<Images>, request: &PullRequest) -> Result<Offered> {
     let reference = &request.reference;
     let name = reference.familiar();
     let fetched = images.registry.manifest(reference, request.credentials.as_ref()).await?;
     let top = fetched.descriptor.digest;
     match parse(&name, &fetched)? {
-        Document::Manifest(manifest) => Ok(Found {
-            top,
-            manifest_digest: top,
-            manifest: *manifest,
-            documents: vec![(top, fetched.bytes)],
-        }),
+        Document::Manifest(manifest) => {
+            let found = Found::alone(top, *manifest, fetched.bytes);
+            Ok(Offered { images: vec![found], ..Offered::default() })
+        }
+        Document::Index(index) if request.all_platforms => {
+            all(images, request, (top, fetched.bytes), &index).await
+        }
         Document::Index(index) => {
             let wanted = request.platform.clone().unwrap_or_else(Platform::host);
             let entry = platform::choose(&name, &index, &wanted)?;
-            let (manifest, bytes) = inner(images, reference, entry, request).await?;
-            let documents = vec![(top, fetched.bytes), (entry.digest, bytes)];
-            Ok(Found { top, manifest_digest: entry.digest, manifest, documents })
+            let found = Found::inside((top, fetched.bytes), entry, inner(images, entry, request).await?);
+            Ok(Offered { images: vec![found], ..Offered::default() })
         }
     }
 }
 
-/// The manifest that an entry of an index names.
-async fn inner(
+/// Everything that an index names, but for images of other operating systems.
+async fn all(
     images: &Arc<Images>,
-    reference: &Reference,
-    entry: &Descriptor,
     request: &PullRequest,
-) -> Result<(Manifest, Bytes)> {
-    let reference = reference.with_digest(entry.digest);
+    index: (Digest, Bytes),
+    entries: &OciIndex,
+) -> Result<Offered> {
+    let name = request.reference.familiar();
+    let mut offered = Offered::default();
+    for entry in platform::each(&name, entries)? {
+        let attestation = platform::is_attestation(entry);
+        let other = entry.platform.as_ref().filter(|platform| platform.os != "linux" && !attestation);
+        if let Some(other) = other {
+            offered.passed.push(other.to_string());
+            continue;
+        }
+        let found = Found::inside(index.clone(), entry, inner(images, entry, request).await?);
+        match attestation {
+            true => offered.attestations.push((attested(entry), found)),
+            false => offered.images.push(found),
+        }
+    }
+    if offered.images.is_empty() { Err(Error::NoMatch("linux".to_owned())) } else { Ok(offered) }
+}
+
+/// The manifest that an entry of an index names.
+async fn inner(images: &Arc<Images>, entry: &Descriptor, request: &PullRequest) -> Result<(Manifest, Bytes)> {
+    let reference = request.reference.with_digest(entry.digest);
     let fetched = images.registry.manifest(&reference, request.credentials.as_ref()).await?;
     let (found, expected) = (fetched.descriptor.size, entry.size);
     if found != expected {
@@ -75,9 +137,9 @@ fn parse(name: &str, fetched: &FetchedManifest) -> Result<Document> {
 pub(crate) async fn config(
     images: &Arc<Images>,
     request: &PullRequest,
-    manifest: &Manifest,
+    found: &Found,
 ) -> Result<(ImageConfig, Bytes)> {
-    let name = request.reference.familiar();
+    let (name, manifest) = (request.reference.familiar(), &found.manifest);
     let what = format!("configuration of {name}");
     if manifest.config.size > CONFIG_LIMIT {
         let cause = format!("it has {} bytes, more than {CONFIG_LIMIT}", manifest.config.size);
@@ -88,8 +150,19 @@ pub(crate) async fn config(
         None => blob(images, request, &manifest.config, &what).await?,
     };
     let config = document::config(&what, &bytes, manifest.layers.len())?;
-    fits(request, &name, &config)?;
+    // Of several platforms each must be what the index says, as they are told apart by it.
+    let promised = found.platform.as_ref().filter(|_| request.all_platforms);
+    fits(request.platform.as_ref().or(promised), &name, &config)?;
     Ok((config, bytes))
+}
+
+/// Keeps a blob that is no layer of ours, of any length.
+pub(crate) async fn keep(images: &Arc<Images>, request: &PullRequest, blob: &Descriptor) -> Result<()> {
+    if images.content.has(&blob.digest) {
+        return Ok(());
+    }
+    let stream = images.registry.blob(&request.reference, blob, request.credentials.as_ref(), 0).await?;
+    images.content.receive(&blob.digest, stream.map(|chunk| chunk.map_err(Error::from))).await
 }
 
 /// A small blob as a whole.
@@ -108,13 +181,9 @@ async fn blob(images: &Arc<Images>, request: &PullRequest, blob: &Descriptor, wh
 }
 
 /// Whether the image is for the platform that was asked for in so many words.
-fn fits(request: &PullRequest, name: &str, config: &ImageConfig) -> Result<()> {
-    let Some(wanted) = &request.platform else { return Ok(()) };
-    let actual = Platform {
-        os: if config.os.is_empty() { "linux".to_owned() } else { config.os.clone() },
-        architecture: config.architecture.clone(),
-        variant: config.variant.clone(),
-    };
+fn fits(wanted: Option<&Platform>, name: &str, config: &ImageConfig) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let actual = platform::of(config);
     if actual.satisfies(wanted) {
         return Ok(());
     }

@@ -58,7 +58,8 @@ fn drop_unleased(images: &Images) -> Result<()> {
     };
     for id in dropped {
         if images.store.holders(&resource(&id))?.is_empty() {
-            change_blocking(images, |_, _| Ok((Change { delete: vec![id], ..Change::default() }, ())))?;
+            let _ =
+                change_blocking(images, |_, _| Ok((Change { delete: vec![id], ..Change::default() }, ())))?;
         }
     }
     Ok(())

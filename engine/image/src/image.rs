@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use tare_model::{Digest, Platform, Reference, Timestamp};
 use tare_oci::image::ImageConfig;
 
+use crate::platform;
 use crate::signature::Verified;
 
 /// An image that is complete on this machine.
@@ -13,7 +14,7 @@ pub struct Image {
     pub id: Digest,
     /// How it was made and how to run it.
     pub config: Arc<ImageConfig>,
-    /// Its names with tags, in order.
+    /// Its names with tags, in order. An image that is one of several platforms has the name of all of them.
     pub tags: Vec<Reference>,
     /// Its names with digests (`repository@sha256:…`), in order.
     pub digests: Vec<Reference>,
@@ -36,12 +37,7 @@ pub struct Image {
 impl Image {
     /// What it runs on.
     pub fn platform(&self) -> Platform {
-        let config = &self.config;
-        Platform {
-            os: config.os.clone(),
-            architecture: config.architecture.clone(),
-            variant: config.variant.clone(),
-        }
+        platform::of(&self.config)
     }
 
     /// All its names.
@@ -108,6 +104,29 @@ pub(crate) struct Target {
     /// The digest that the registry has under this name; `None` for names given here.
     #[serde(default)]
     pub(crate) top: Option<Digest>,
+    /// The index that the name stands for, of which `image` is what is meant where no platform is named. `None` where that
+    /// is `top`, or where the name stands for the one image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) index: Option<Digest>,
+}
+
+impl Target {
+    /// A name given here to one image.
+    pub(crate) fn of(image: Digest) -> Self {
+        Self { image, top: None, index: None }
+    }
+
+    /// The document that the name stands for, where it is known.
+    pub(crate) fn document(&self) -> Option<Digest> {
+        self.index.or(self.top)
+    }
+}
+
+impl Record {
+    /// Whether a manifest of this index led to the image.
+    pub(crate) fn is_part_of(&self, index: &Digest) -> bool {
+        !self.dropped && self.sources.iter().any(|source| source.top == *index && source.manifest != *index)
+    }
 }
 
 mod shared {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tare_model::{Digest, Reference};
+use tare_model::{Digest, Platform, Reference};
 use tare_store::Store;
 
 use crate::image::{Image, Record, Target};
-use crate::{Error, Result};
+use crate::{Error, Result, platform};
 
 /// The table of image records, by id.
 pub(crate) const IMAGES: &str = "images";
@@ -52,13 +52,55 @@ impl Index {
         }
     }
 
+    /// [`Index::find`] of the image for a platform, where one is wanted, among those that a name stands for. An id stands for
+    /// what the image's own names stand for.
+    pub(crate) fn find_for(&self, text: &str, wanted: Option<&Platform>) -> Result<Digest> {
+        let id = self.find(text)?;
+        let Some(wanted) = wanted else { return Ok(id) };
+        let behind = self.target(text, &id).map_or_else(|| vec![id], |target| self.behind(target));
+        self.best(&behind, wanted).ok_or_else(|| {
+            let of = |id| self.records.get(id).map(|record| platform::of(&record.config).to_string());
+            let actual: Vec<String> = behind.iter().filter_map(of).collect();
+            Error::Platform {
+                reference: text.to_owned(),
+                wanted: wanted.to_string(),
+                actual: actual.join(", "),
+            }
+        })
+    }
+
+    /// The one of these images that suits a platform best.
+    pub(crate) fn best(&self, ids: &[Digest], wanted: &Platform) -> Option<Digest> {
+        let of = |id: &Digest| Some((platform::of(&self.records.get(id)?.config), *id));
+        platform::best(ids.iter().filter_map(of), wanted)
+    }
+
     /// The image behind a name. With a digest the tag does not matter, as in a registry.
     fn lookup(&self, reference: &Reference) -> Option<Digest> {
-        let key = match reference.digest() {
-            Some(digest) => reference.with_digest(digest),
-            None => reference.clone().or_latest(),
-        };
-        self.references.get(&key).map(|target| target.image)
+        self.references.get(&key(reference)).map(|target| target.image)
+    }
+
+    /// What the text of [`Index::find`] stands for: a name for what it has, an id for what its first name has.
+    pub(crate) fn target(&self, text: &str, id: &Digest) -> Option<&Target> {
+        let named = text.parse().ok().and_then(|reference| self.references.get(&key(&reference)));
+        named.filter(|target| target.image == *id).or_else(|| {
+            let mut own = self.references.values().filter(|target| target.image == *id);
+            own.find(|target| self.index_of(target).is_some())
+        })
+    }
+
+    /// The index that a name stands for, where it stands for one.
+    pub(crate) fn index_of(&self, target: &Target) -> Option<Digest> {
+        let document = target.document()?;
+        self.records.get(&target.image)?.is_part_of(&document).then_some(document)
+    }
+
+    /// The images that a name stands for: the one that is meant where no platform is named, then those for others.
+    pub(crate) fn behind(&self, target: &Target) -> Vec<Digest> {
+        let others = target.document().into_iter().flat_map(|document| {
+            self.records.iter().filter(move |(_, record)| record.is_part_of(&document)).map(|(id, _)| *id)
+        });
+        std::iter::once(target.image).chain(others.filter(|id| *id != target.image)).collect()
     }
 
     fn by_prefix(&self, text: &str) -> Result<Option<Digest>> {
@@ -73,12 +115,41 @@ impl Index {
         }
     }
 
-    /// The names of an image, in order, those with tags first.
+    /// An image and those for other platforms that stand under its own names.
+    pub(crate) fn family(&self, id: &Digest) -> BTreeSet<Digest> {
+        let own = self.references.values().filter(|target| target.image == *id);
+        own.flat_map(|target| self.behind(target)).chain([*id]).collect()
+    }
+
+    /// The names that stand for an image, alone or among those of other platforms, in order, those with tags first.
     pub(crate) fn names(&self, id: &Digest) -> Vec<Reference> {
-        let own = self.references.iter().filter(|(_, target)| target.image == *id);
-        let mut names: Vec<Reference> = own.map(|(reference, _)| reference.clone()).collect();
+        let Some(record) = self.records.get(id) else { return Vec::new() };
+        let part = |target: &Target| target.document().is_some_and(|document| record.is_part_of(&document));
+        self.named(|target| target.image == *id || part(target))
+    }
+
+    /// The names that mean an image where no platform is named.
+    pub(crate) fn own_names(&self, id: &Digest) -> Vec<Reference> {
+        self.named(|target| target.image == *id)
+    }
+
+    fn named(&self, fits: impl Fn(&Target) -> bool) -> Vec<Reference> {
+        let fitting = self.references.iter().filter(|(_, target)| fits(target));
+        let mut names: Vec<Reference> = fitting.map(|(reference, _)| reference.clone()).collect();
         names.sort_by_key(|name| name.digest().is_some());
         names
+    }
+
+    /// The images that have no name any more once these are gone; others that have none are not meant.
+    pub(crate) fn nameless_without(&self, gone: &[Reference]) -> Vec<Digest> {
+        let targets = gone.iter().filter_map(|reference| self.references.get(reference));
+        let mut behind: Vec<Digest> = Vec::new();
+        for id in targets.flat_map(|target| self.behind(target)) {
+            if !behind.contains(&id) && self.names(&id).iter().all(|name| gone.contains(name)) {
+                behind.push(id);
+            }
+        }
+        behind
     }
 
     pub(crate) fn image(&self, id: &Digest) -> Option<Image> {
@@ -106,6 +177,14 @@ impl Index {
         images
     }
 
+    /// [`Index::images`] without those that only have a name together with one for another platform.
+    pub(crate) fn heads(&self) -> Vec<Image> {
+        let meant: BTreeSet<Digest> = self.references.values().map(|target| target.image).collect();
+        let mut images = self.images();
+        images.retain(|image| meant.contains(&image.id) || image.names().next().is_none());
+        images
+    }
+
     fn visible(&self) -> impl Iterator<Item = (&Digest, &Record)> {
         self.records.iter().filter(|(_, record)| !record.dropped)
     }
@@ -124,6 +203,14 @@ impl Index {
     pub(crate) fn blobs(&self) -> BTreeSet<Digest> {
         let sources = self.records.values().flat_map(|record| &record.sources);
         sources.flat_map(|source| &source.blobs).copied().collect()
+    }
+}
+
+/// Under which name a reference is kept: with a digest the tag does not matter, without either `latest` is meant.
+pub(crate) fn key(reference: &Reference) -> Reference {
+    match reference.digest() {
+        Some(digest) => reference.with_digest(digest),
+        None => reference.clone().or_latest(),
     }
 }
 
@@ -170,10 +257,20 @@ pub(crate) mod tests {
         for (name, id) in names {
             index.records.entry(digest(*id)).or_insert_with(record);
             if !name.is_empty() {
-                index.references.insert(name.parse().unwrap(), Target { image: digest(*id), top: None });
+                index.references.insert(name.parse().unwrap(), Target::of(digest(*id)));
             }
         }
         index
+    }
+
+    /// As they were written before a name could stand for an index in so many words.
+    #[test]
+    fn older_names_are_read() {
+        let text = format!(r#"{{"image":"{}","top":"{}"}}"#, digest(1), digest(2));
+        let target: Target = serde_json::from_str(&text).unwrap();
+        assert_eq!(target, Target { top: Some(digest(2)), ..Target::of(digest(1)) });
+        assert_eq!(target.document(), Some(digest(2)));
+        assert_eq!(serde_json::to_string(&target).unwrap(), text);
     }
 
     #[test]

@@ -30,6 +30,7 @@ mod import;
 mod index;
 mod inflate;
 mod intake;
+mod join;
 mod key;
 mod layer;
 mod layers;
@@ -37,8 +38,10 @@ mod layout;
 mod load;
 mod offer;
 mod package;
+mod parts;
 mod pin;
 mod platform;
+mod platforms;
 mod policy;
 mod progress;
 mod proof;
@@ -80,7 +83,9 @@ pub use error::{Error, Result};
 pub use history::HistoryEntry;
 pub use image::Image;
 pub use import::ImportRequest;
+pub use join::IndexRequest;
 pub use load::Loaded;
+pub use platforms::{ManifestKind, ManifestUse};
 pub use policy::Policy;
 pub use progress::{LayerState, Progress};
 pub use prune::Pruned;
@@ -270,21 +275,45 @@ impl Images {
         commit::commit(self, request).await
     }
 
+    /// Makes an OCI index of images that are here, each for another platform, and gives it its names; its descriptor. It is
+    /// there whole when this returns; before, the names mean what they meant.
+    pub async fn make_index(self: &Arc<Self>, request: IndexRequest) -> Result<Descriptor> {
+        join::make_index(self, request).await
+    }
+
     /// The image with this name, `repository@digest`, id or beginning of an id.
     pub fn resolve(&self, name_or_id: &str) -> Result<Image> {
+        self.resolve_for(name_or_id, None)
+    }
+
+    /// [`Images::resolve`] for a platform, where one is wanted, of those that the name stands for; [`Error::Platform`] where
+    /// none of them is for it.
+    pub fn resolve_for(&self, name_or_id: &str, platform: Option<&Platform>) -> Result<Image> {
         let index = self.index();
-        let id = index.find(name_or_id)?;
+        let id = index.find_for(name_or_id, platform)?;
         index.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))
     }
 
-    /// Every image, the newest first.
+    /// The ids of the images that a name stands for: one, or one for each platform that is here.
+    pub fn platforms(&self, name_or_id: &str) -> Result<Vec<Digest>> {
+        let index = self.index();
+        let id = index.find(name_or_id)?;
+        Ok(index.target(name_or_id, &id).map_or_else(|| vec![id], |target| index.behind(target)))
+    }
+
+    /// Whether a name or an id means this image, alone or with those for other platforms.
+    pub fn stands_for(&self, name_or_id: &str, image: &Digest) -> bool {
+        self.platforms(name_or_id).is_ok_and(|images| images.contains(image))
+    }
+
+    /// Every image, the newest first; not those that only have a name together with one for another platform.
     pub fn list(&self) -> Result<Vec<Image>> {
-        Ok(self.index().images())
+        Ok(self.index().heads())
     }
 
     /// How an image came to be, the last step first.
-    pub fn history(&self, name_or_id: &str) -> Result<Vec<HistoryEntry>> {
-        Ok(history::of(&self.resolve(name_or_id)?))
+    pub fn history(&self, image: &Image) -> Vec<HistoryEntry> {
+        history::of(image)
     }
 
     /// Gives an image another name; the name is taken from the image that had it.
@@ -328,19 +357,19 @@ impl Images {
         stack::of(self, image)
     }
 
-    /// What the image's name stands for in a registry: an index or a manifest, byte for byte.
-    pub fn document(&self, image: &Image) -> Result<(Descriptor, Vec<u8>)> {
-        stack::document(self, image)
+    /// What a name or an id stands for in a registry: an index or a manifest, byte for byte.
+    pub fn document(&self, name_or_id: &str) -> Result<(Descriptor, Vec<u8>)> {
+        stack::document(self, name_or_id)
     }
 
     /// The descriptor of [`Images::document`]; `None` where the document is gone.
-    pub fn descriptor(&self, image: &Image) -> Option<Descriptor> {
-        stack::descriptor(self, image)
+    pub fn descriptor(&self, name_or_id: &str) -> Option<Descriptor> {
+        stack::descriptor(self, name_or_id)
     }
 
-    /// The descriptor of the manifest of the platform that is here; `None` where it is gone.
-    pub fn own_descriptor(&self, image: &Image) -> Option<Descriptor> {
-        stack::own_descriptor(self, image)
+    /// The manifests that a name or an id stands for: one for each platform, and what says how they were made.
+    pub fn manifests(&self, name_or_id: &str) -> Result<Vec<ManifestUse>> {
+        platforms::of(self, name_or_id)
     }
 
     /// What becomes of one image's files to be the other's.

@@ -16,13 +16,12 @@ use tokio::task::spawn_blocking;
 
 use crate::ahead::Ahead;
 use crate::change::{Change, change};
-use crate::image::{Layer, Source as Origin, Target};
 use crate::layer::Planned;
 use crate::offer::{Offer, Source};
 use crate::pin::Pinned;
 use crate::progress::Listener;
 use crate::proof::prove;
-use crate::pull::{PullRequest, arrived, plan};
+use crate::pull::{Part, PullRequest, records, target};
 use crate::shelf::{Bench, Shelf};
 use crate::{Error, Images, Result, garbage, layers};
 
@@ -106,12 +105,10 @@ async fn offers(images: &Arc<Images>, shelf: Arc<Shelf>, platform: Option<Platfo
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
 
-/// Takes one image in. Of one that is no good nothing stays.
+/// Takes one image in, for all its platforms. Of one that is no good nothing stays.
 async fn take(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Offer) -> Result<Loaded> {
-    let planned = plan(&offer.found.manifest.layers, &offer.config);
-    let pinned = pin(images, &offer, &planned).await;
-    let offer = Arc::new(offer);
-    let result = bring(images, shelf, &offer, planned).await;
+    let pinned = pin(images, &offer).await;
+    let result = bring(images, shelf, Arc::new(offer)).await;
     drop(pinned);
     if result.is_err()
         && let Err(error) = garbage::collect(images, Vec::new()).await
@@ -121,27 +118,23 @@ async fn take(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Offer) -> Result<
     result
 }
 
-/// Keeps everything that the image needs until its record is written.
-async fn pin(images: &Arc<Images>, offer: &Offer, planned: &[Planned]) -> Pinned {
+/// Keeps everything that the image needs until its records are written.
+async fn pin(images: &Arc<Images>, offer: &Offer) -> Pinned {
     let _quiet = images.sweep.read().await;
-    let documents = offer.found.documents.iter().map(|(digest, _)| *digest);
-    let layers = planned.iter().flat_map(|layer| [layer.chain, layer.blob.digest]);
-    images.pins.pin(documents.chain([offer.found.manifest.config.digest]).chain(layers).collect())
+    let attested = offer.attestations.iter().flat_map(|(_, found)| found.blobs());
+    images.pins.pin(offer.parts.iter().flat_map(Part::needs).chain(attested).collect())
 }
 
-async fn bring(
-    images: &Arc<Images>,
-    shelf: &Arc<Shelf>,
-    offer: &Arc<Offer>,
-    planned: Vec<Planned>,
-) -> Result<Loaded> {
-    keep(images, shelf, offer, planned.clone()).await?;
+async fn bring(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Arc<Offer>) -> Result<Loaded> {
+    keep(images, shelf, &offer).await?;
     let reference = offer.names.first().cloned().map_or_else(nameless, Ok)?;
     // Every blob is here by now, so that the registry of this name is not asked.
-    let request = PullRequest { reference, platform: None, credentials: None };
+    let request = PullRequest { reference, platform: None, all_platforms: false, credentials: None };
     let listener = Arc::new(|_| {}) as Listener;
-    layers::bring(images, &request, &planned, Some(shelf), &listener).await?;
-    record(images, offer.clone(), planned).await
+    for part in &offer.parts {
+        layers::bring(images, &request, &part.layers, Some(shelf), &listener).await?;
+    }
+    record(images, offer).await
 }
 
 /// Stands where a name is wanted and there is none: it is never shown and never asked for.
@@ -150,58 +143,59 @@ fn nameless() -> Result<Reference> {
 }
 
 /// Gives the image's blobs their place among the others.
-async fn keep(
-    images: &Arc<Images>,
-    shelf: &Arc<Shelf>,
-    offer: &Arc<Offer>,
-    planned: Vec<Planned>,
-) -> Result<()> {
+async fn keep(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: &Arc<Offer>) -> Result<()> {
     let (images, shelf, offer) = (images.clone(), shelf.clone(), offer.clone());
     let work = move || {
         let content = &images.content;
-        for layer in planned.iter().filter(|layer| !content.has(&layer.blob.digest)) {
-            let digest = &layer.blob.digest;
+        let adopt = |digest: &Digest, layer: Option<&Planned>| {
             let missing = || Error::Archive(format!("blob {digest} is not in it"));
             let file = shelf.with_digest(digest).ok_or_else(missing)?;
-            if images.snapshots.has(&layer.chain) {
+            if let Some(layer) = layer.filter(|layer| images.snapshots.has(&layer.chain)) {
                 prove(&file.path, &file.magic, layer, images.settings.limits)?;
             }
-            content.adopt(&file.path, digest)?;
-        }
-        let config = (offer.found.manifest.config.digest, offer.config_bytes.clone());
-        for (digest, bytes) in offer.found.documents.iter().chain([&config]) {
-            if !content.has(digest) {
-                content.write(digest, bytes)?;
+            content.adopt(&file.path, digest)
+        };
+        let write = |digest: &Digest, bytes: &[u8]| match content.has(digest) {
+            true => Ok(()),
+            false => content.write(digest, bytes),
+        };
+        for part in &offer.parts {
+            for layer in part.layers.iter().filter(|layer| !content.has(&layer.blob.digest)) {
+                adopt(&layer.blob.digest, Some(layer))?;
             }
+            write(&part.id(), &part.config_bytes)?;
+        }
+        for (_, found) in &offer.attestations {
+            let named = found.manifest.layers.iter().chain([&found.manifest.config]);
+            for blob in named.filter(|blob| !content.has(&blob.digest)) {
+                adopt(&blob.digest, None)?;
+            }
+        }
+        let found = offer.parts.iter().map(|part| &part.found);
+        let found = found.chain(offer.attestations.iter().map(|(_, found)| found));
+        for (digest, bytes) in found.flat_map(|found| &found.documents) {
+            write(digest, bytes)?;
         }
         Ok(())
     };
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
 
-/// Writes the image's record and names, after everything they speak of is on the disk.
-async fn record(images: &Arc<Images>, offer: Arc<Offer>, planned: Vec<Planned>) -> Result<Loaded> {
+/// Writes records and names, after everything they speak of is on the disk.
+async fn record(images: &Arc<Images>, offer: Arc<Offer>) -> Result<Loaded> {
     change(images, move |images, index| {
         images.content.sync()?;
-        let Offer { names, found, config, .. } = &*offer;
-        let id = found.manifest.config.digest;
-        let layer = |layer: &Planned| {
-            let size = images.snapshots.layer_size(&layer.chain)?;
-            Ok(Layer { chain: layer.chain, size })
-        };
-        let layers = planned.iter().map(layer).collect::<Result<_>>()?;
-        let documents = found.documents.iter().map(|(digest, _)| *digest);
-        let blobs = documents.chain([id]).chain(planned.iter().map(|layer| layer.blob.digest)).collect();
-        let origin = Origin { top: found.top, manifest: found.manifest_digest, blobs };
-        let mut record = arrived(index.records.get(&id), config.clone(), layers, origin);
+        let Offer { names, parts, attestations } = &*offer;
+        let mut change = Change { put: records(images, index, parts, attestations)?, ..Change::default() };
         if !names.is_empty() {
-            record.tagged = Some(SystemTime::now().into());
+            change.put.iter_mut().for_each(|(_, record)| record.tagged = Some(SystemTime::now().into()));
         }
-        let name = names.iter().map(|name| (name.clone(), Target { image: id, top: None })).collect();
-        Ok((
-            Change { put: vec![(id, record)], name, ..Change::default() },
-            Loaded { id, names: names.clone() },
-        ))
+        for name in names {
+            change.name.push((name.clone(), target(index, name, parts).ok_or(Error::Cancelled)?));
+        }
+        let first = parts.first().ok_or(Error::Cancelled)?.id();
+        let id = change.name.first().map_or(first, |(_, target)| target.image);
+        Ok((change, Loaded { id, names: names.clone() }))
     })
     .await
 }

@@ -1,19 +1,22 @@
 //! What an archive offers: its images, each with documents that fit each other and layers that are there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tare_model::{Digest, Platform, Reference};
-use tare_oci::image::{Descriptor, ImageConfig, Index as OciIndex, Manifest, media_type};
+use tare_oci::image::{Descriptor, Index as OciIndex, Manifest, media_type};
 use tare_registry::MANIFEST_LIMIT;
 
 use crate::config::{CONFIG_LIMIT, Limits};
 use crate::content::{Content, sha256};
 use crate::document::{self, Document};
-use crate::fetch::Found;
+use crate::fetch::{Found, Offered};
 use crate::inflate::Compression;
 use crate::layout::{self, DockerImage};
+use crate::parts::attested;
+use crate::pull::{Part, plan};
 use crate::shelf::{Shelf, Shelved};
 use crate::shipment::descriptor;
 use crate::{Error, Result, platform};
@@ -21,12 +24,12 @@ use crate::{Error, Result, platform};
 /// Images of an archive.
 const MOST_IMAGES: usize = 1000;
 
-/// An image that an archive holds, under these names.
+/// An image, or one for each of several platforms, that an archive holds under these names.
 pub(crate) struct Offer {
     pub(crate) names: BTreeSet<Reference>,
-    pub(crate) found: Found,
-    pub(crate) config: ImageConfig,
-    pub(crate) config_bytes: Bytes,
+    /// One at least.
+    pub(crate) parts: Vec<Part>,
+    pub(crate) attestations: Vec<(Option<Digest>, Found)>,
 }
 
 /// Where an archive's files are looked for.
@@ -78,42 +81,35 @@ impl Source<'_> {
         crowded(index.manifests.len())?;
         let mut offers: BTreeMap<Digest, Offer> = BTreeMap::new();
         for entry in &index.manifests {
-            let Some(found) = self.found(entry)? else { continue };
+            let Some(offered) = self.offered(entry)? else { continue };
             let names = annotated(entry)?;
             // As for everybody who takes the entries in their order: a name means what it meant last.
             offers.values_mut().for_each(|offer| offer.names.retain(|name| !names.contains(name)));
-            let known = offers.entry(found.top);
-            match known {
-                std::collections::btree_map::Entry::Occupied(mut offer) => {
-                    offer.get_mut().names.extend(names)
-                }
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    let bytes = self.blob(&found.manifest.config, CONFIG_LIMIT)?;
-                    place.insert(self.offer(found, bytes, names)?);
-                }
+            match offers.entry(entry.digest) {
+                Entry::Occupied(mut offer) => offer.get_mut().names.extend(names),
+                Entry::Vacant(place) => drop(place.insert(self.offer(offered, names)?)),
             }
         }
         for image in docker {
             let config = self.shelf.find(&image.config)?.map(|file| file.digest);
-            let named =
-                offers.values_mut().filter(|offer| Some(offer.found.manifest.config.digest) == config);
-            for offer in named.take(1) {
+            let has = |offer: &&mut Offer| offer.parts.iter().any(|part| Some(part.id()) == config);
+            for offer in offers.values_mut().filter(has).take(1) {
                 offer.names.extend(tags(image)?);
             }
         }
         Ok(offers.into_values().collect())
     }
 
-    /// The manifest that an entry of the layout's index leads to; `None` where it is no image for us.
-    fn found(&self, entry: &Descriptor) -> Result<Option<Found>> {
+    /// The manifests that an entry of the layout's index leads to; `None` where it is no image for us.
+    fn offered(&self, entry: &Descriptor) -> Result<Option<Offered>> {
         let name = entry.digest.short();
         if platform::is_attestation(entry) {
             return Ok(None);
         }
         if document::is_manifest(&entry.media_type) {
             let (manifest, bytes) = self.manifest(entry)?;
-            let documents = vec![(entry.digest, bytes)];
-            return Ok(Some(Found { top: entry.digest, manifest_digest: entry.digest, manifest, documents }));
+            let images = vec![Found::alone(entry.digest, manifest, bytes)];
+            return Ok(Some(Offered { images, ..Offered::default() }));
         }
         if !document::is_index(&entry.media_type) {
             return Ok(None);
@@ -124,11 +120,30 @@ impl Source<'_> {
         };
         // A part of a multi-platform image is an image too.
         index.manifests.retain(|inner| self.is_here(inner));
-        let wanted = self.platform.cloned().unwrap_or_else(Platform::host);
-        let inner = platform::choose(&name, &index, &wanted)?;
-        let (manifest, inner_bytes) = self.manifest(inner)?;
-        let documents = vec![(entry.digest, bytes), (inner.digest, inner_bytes)];
-        Ok(Some(Found { top: entry.digest, manifest_digest: inner.digest, manifest, documents }))
+        self.inside(&(entry.digest, bytes), &index).map(Some)
+    }
+
+    /// The manifests of an index: the one of the wanted platform, else all that are for Linux.
+    fn inside(&self, top: &(Digest, Bytes), index: &OciIndex) -> Result<Offered> {
+        let name = top.0.short();
+        let mut offered = Offered::default();
+        let found = |inner| Ok::<_, Error>(Found::inside(top.clone(), inner, self.manifest(inner)?));
+        if let Some(wanted) = self.platform {
+            offered.images.push(found(platform::choose(&name, index, wanted)?)?);
+            return Ok(offered);
+        }
+        for inner in platform::each(&name, index)? {
+            if platform::is_attestation(inner) {
+                offered.attestations.push((attested(inner), found(inner)?));
+            } else if inner.platform.as_ref().is_none_or(|platform| platform.os == "linux") {
+                offered.images.push(found(inner)?);
+            }
+        }
+        if offered.images.is_empty() {
+            Err(Error::NoMatch(Platform::host().to_string()))
+        } else {
+            Ok(offered)
+        }
     }
 
     fn is_here(&self, blob: &Descriptor) -> bool {
@@ -156,31 +171,65 @@ impl Source<'_> {
         }
     }
 
-    fn offer(&self, found: Found, config: Bytes, names: BTreeSet<Reference>) -> Result<Offer> {
-        let name = names.first().map_or_else(|| found.top.short(), Reference::familiar);
-        document::check(&name, &found.manifest, self.limits)?;
-        let what = format!("configuration of {name}");
-        let read = document::config(&what, &config, found.manifest.layers.len())?;
-        for layer in &found.manifest.layers {
-            match self.shelf.find(&layout::blob(&layer.digest))? {
-                Some(file) => agrees(file, layer)?,
-                None if self.content.has(&layer.digest)
-                    || self.shelf.with_digest(&layer.digest).is_some() => {}
-                None => return Err(missing(layer)),
+    /// Reads what was found. An archive may hold only some of the platforms whole, and attestations only in part.
+    fn offer(&self, offered: Offered, names: BTreeSet<Reference>) -> Result<Offer> {
+        let (mut parts, mut lacking) = (Vec::new(), None);
+        for found in offered.images {
+            let name = names.first().map_or_else(|| found.top.short(), Reference::familiar);
+            document::check(&name, &found.manifest, self.limits)?;
+            match self.lacks(&found)? {
+                Some(blob) => lacking = lacking.or(Some(missing(blob))),
+                None => parts.push(self.part(&name, found)?),
             }
         }
-        let actual = Platform {
-            os: read.os.clone(),
-            architecture: read.architecture.clone(),
-            variant: read.variant.clone(),
-        };
-        match self.platform.filter(|wanted| !actual.satisfies(wanted)) {
-            Some(wanted) => Err(Error::Platform {
-                reference: name,
-                wanted: wanted.to_string(),
-                actual: actual.to_string(),
-            }),
-            None => Ok(Offer { names, found, config: read, config_bytes: config }),
+        if let Some(error) = lacking.filter(|_| parts.is_empty()) {
+            return Err(error);
+        }
+        let mut attestations = Vec::new();
+        for (about, found) in offered.attestations {
+            if self.lacks(&found)?.is_none() {
+                attestations.push((about, found));
+            }
+        }
+        Ok(Offer { names, parts, attestations })
+    }
+
+    /// A blob that a manifest names and that is neither in the archive nor here.
+    fn lacks<'f>(&self, found: &'f Found) -> Result<Option<&'f Descriptor>> {
+        for blob in found.manifest.layers.iter().chain([&found.manifest.config]) {
+            match self.shelf.find(&layout::blob(&blob.digest))? {
+                Some(file) => agrees(file, blob)?,
+                None if self.content.has(&blob.digest) || self.shelf.with_digest(&blob.digest).is_some() => {}
+                None => return Ok(Some(blob)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn part(&self, name: &str, found: Found) -> Result<Part> {
+        let bytes = self.config(&found.manifest.config)?;
+        let what = format!("configuration of {name}");
+        let config = document::config(&what, &bytes, found.manifest.layers.len())?;
+        let actual = platform::of(&config);
+        // Of several platforms each must be what the index says, as they are told apart by it.
+        if let Some(wanted) =
+            self.platform.or(found.platform.as_ref()).filter(|wanted| !actual.satisfies(wanted))
+        {
+            let (wanted, actual) = (wanted.to_string(), actual.to_string());
+            return Err(Error::Platform { reference: name.to_owned(), wanted, actual });
+        }
+        let layers = plan(&found.manifest.layers, &config);
+        Ok(Part { found, config, config_bytes: bytes, layers, verified: None })
+    }
+
+    /// A configuration, under whatever name the archive has it.
+    fn config(&self, config: &Descriptor) -> Result<Bytes> {
+        match self.shelf.with_digest(&config.digest) {
+            Some(file) if file.size <= CONFIG_LIMIT => {
+                agrees(file, config)?;
+                std::fs::read(&file.path).map(Bytes::from).map_err(Error::io("read", &file.path))
+            }
+            _ => self.blob(config, CONFIG_LIMIT),
         }
     }
 
@@ -196,7 +245,6 @@ impl Source<'_> {
         named_after(&image.config, file)?;
         let config =
             Descriptor { digest: file.digest, size: file.size, ..descriptor(media_type::OCI_CONFIG, b"") };
-        let bytes = self.shelf.read(&image.config, CONFIG_LIMIT)?.unwrap_or_default();
         let paths = image.layers.as_deref().unwrap_or_default();
         let layer = |path: &String| Ok(layer(self.shelf.find(path)?.ok_or_else(|| absent(path))?));
         let manifest = Manifest {
@@ -209,8 +257,8 @@ impl Source<'_> {
         };
         let document: Bytes = serde_json::to_vec(&manifest).unwrap_or_default().into();
         let top = sha256(&document);
-        let found = Found { top, manifest_digest: top, manifest, documents: vec![(top, document)] };
-        self.offer(found, bytes.into(), tags(image)?)
+        let images = vec![Found::alone(top, manifest, document)];
+        self.offer(Offered { images, ..Offered::default() }, tags(image)?)
     }
 }
 

@@ -1,7 +1,9 @@
-//! Which entry of an index is taken. Pure.
+//! Which platform an image is for, and which entry of an index is taken. Pure.
+
+use std::collections::BTreeSet;
 
 use tare_model::Platform;
-use tare_oci::image::{Descriptor, Index};
+use tare_oci::image::{Descriptor, ImageConfig, Index};
 
 use crate::document::{is_index, is_manifest};
 use crate::{Error, Result};
@@ -26,10 +28,46 @@ pub(crate) fn choose<'a>(reference: &str, index: &'a Index, wanted: &Platform) -
     }
 }
 
+/// Manifests of one index that are taken together.
+const MOST: usize = 200;
+
+/// Every manifest that an index names, each once; attestations too.
+pub(crate) fn each<'a>(reference: &str, index: &'a Index) -> Result<Vec<&'a Descriptor>> {
+    let mut seen = BTreeSet::new();
+    let entries: Vec<_> = index.manifests.iter().filter(|entry| seen.insert(entry.digest)).collect();
+    if entries.len() > MOST {
+        let cause = format!("it names {} manifests, more than {MOST} that are taken together", entries.len());
+        return Err(Error::Document { what: format!("manifest list of {reference}"), cause });
+    }
+    match entries.iter().find(|entry| !is_manifest(&entry.media_type)) {
+        Some(entry) if is_index(&entry.media_type) => Err(Error::NestedIndex(reference.to_owned())),
+        Some(entry) => {
+            Err(Error::NotAnImage { reference: reference.to_owned(), media_type: entry.media_type.clone() })
+        }
+        None => Ok(entries),
+    }
+}
+
 /// What builders attach to say how an image was made: it has a platform nobody has.
 pub(crate) fn is_attestation(entry: &Descriptor) -> bool {
     entry.platform.as_ref().is_some_and(|p| p.os == "unknown" || p.architecture == "unknown")
         || entry.annotations.contains_key("vnd.docker.reference.type")
+}
+
+/// What an image runs on, as its configuration says; one that names no operating system is for Linux.
+pub(crate) fn of(config: &ImageConfig) -> Platform {
+    Platform {
+        os: if config.os.is_empty() { "linux".to_owned() } else { config.os.clone() },
+        architecture: config.architecture.clone(),
+        variant: config.variant.clone(),
+    }
+}
+
+/// Of images that are here the one that suits `wanted` best; of two that are as good the first.
+pub(crate) fn best<T>(offers: impl IntoIterator<Item = (Platform, T)>, wanted: &Platform) -> Option<T> {
+    let fitting = offers.into_iter().filter(|(offered, _)| offered.satisfies(wanted));
+    let ranked = fitting.map(|(offered, item)| (rank(&offered, wanted).unwrap_or(u32::MAX), item));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, item)| item)
 }
 
 /// How well an image for `offered` suits `wanted`: 0 is best, `None` not at all. A variant above the wanted one does

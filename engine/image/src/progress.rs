@@ -1,3 +1,5 @@
+use tare_oci::image::Descriptor;
+
 use crate::push::Pushed;
 
 /// What a pull, a push or a load tells while it works.
@@ -19,6 +21,13 @@ pub enum Progress {
     },
     /// What a push has brought to the registry, for programs.
     Pushed(Pushed),
+    /// Of an index that is not here with everything it names, this image was pushed in its place.
+    PushedOneOf {
+        /// The index.
+        index: Box<Descriptor>,
+        /// What the registry has instead.
+        manifest: Box<Descriptor>,
+    },
 }
 
 /// The stations of a layer.

@@ -26,16 +26,20 @@ pub(crate) async fn prune(
 ) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let mut candidates: Vec<Image> = images.list()?.into_iter().filter(|image| doomed(image)).collect();
-    // What was made from others goes before them, which were kept for it.
-    while !candidates.is_empty() {
-        let parents = parents(images);
-        let (waiting, free): (Vec<_>, Vec<_>) =
-            candidates.into_iter().partition(|image| parents.contains(&image.id));
-        if free.is_empty() {
-            break;
+    // What was made from others, or has a name together with others, goes before them, which were kept for it.
+    loop {
+        let (parents, before) = (parents(images), pruned.removed.len());
+        let mut waiting = Vec::new();
+        for image in candidates {
+            let removed =
+                if parents.contains(&image.id) { Vec::new() } else { one(images, image.clone()).await? };
+            if removed.is_empty() {
+                waiting.push(image);
+            }
+            pruned.removed.extend(removed);
         }
-        for image in free {
-            pruned.removed.extend(one(images, image).await?);
+        if pruned.removed.len() == before {
+            break;
         }
         candidates = waiting;
     }
@@ -50,18 +54,23 @@ fn parents(images: &Images) -> BTreeSet<Digest> {
     images.index().images().iter().filter_map(|image| image.parent).collect()
 }
 
-/// Removes one image with its names, unless it is in use or has other names than when it was picked.
+/// Removes one image with its names and those for other platforms that have no other, unless one of them is in use or it has
+/// other names than when it was picked.
 async fn one(images: &Arc<Images>, picked: Image) -> Result<Vec<Removed>> {
     let removed = change(images, move |images, index| {
-        let names = index.names(&picked.id);
-        let same = names.iter().filter(|name| name.digest().is_none()).eq(picked.tags.iter());
-        if !same || index.has_children(&picked.id) || !images.store.holders(&resource(&picked.id))?.is_empty()
-        {
+        let names = index.own_names(&picked.id);
+        let same = index.image(&picked.id).is_some_and(|image| image.tags == picked.tags);
+        let doomed = if names.is_empty() { vec![picked.id] } else { index.nameless_without(&names) };
+        let mut kept = !same || !doomed.contains(&picked.id);
+        for id in &doomed {
+            kept |= index.has_children(id) || !images.store.holders(&resource(id))?.is_empty();
+        }
+        if kept {
             return Ok((Change::default(), Vec::new()));
         }
         let untagged = names.iter().map(|name| Removed::Untagged(name.familiar()));
-        let words = untagged.chain([Removed::Deleted(picked.id.to_string())]).collect();
-        Ok((Change { delete: vec![picked.id], unname: names, ..Change::default() }, words))
+        let words = untagged.chain(doomed.iter().map(|id| Removed::Deleted(id.to_string()))).collect();
+        Ok((Change { delete: doomed, unname: names, ..Change::default() }, words))
     });
     match removed.await {
         // Leased between the look and the commit.

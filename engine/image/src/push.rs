@@ -1,4 +1,5 @@
-//! Pushing: layers side by side, then the configuration, at last the manifest under its name.
+//! Pushing: layers side by side, then the configuration, at last the manifest under its name; of an index everything that it
+//! names before it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use futures_util::StreamExt;
 use tare_model::{Digest, Platform, Reference};
-use tare_oci::image::Descriptor;
+use tare_oci::image::{Descriptor, Manifest};
 use tare_registry::{BlobSource, Credentials, Upload, Uploaded};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -15,7 +16,7 @@ use crate::change::{Change, change};
 use crate::image::Target;
 use crate::index::Index;
 use crate::progress::{LayerState, Listener, Progress, Reporter};
-use crate::shipment::{Shipment, pack};
+use crate::shipment::{Shipment, Whole, pack, pack_index};
 use crate::{Error, Images, Result, reading};
 
 /// What to push.
@@ -23,20 +24,20 @@ use crate::{Error, Images, Result, reading};
 pub struct PushRequest {
     /// With neither tag nor digest, all tags of the repository are meant.
     pub reference: Reference,
-    /// Refuses an image of another platform.
+    /// The one platform that is pushed of a name that stands for several; refuses an image of another one.
     pub platform: Option<Platform>,
     /// For the registry.
     pub credentials: Option<Credentials>,
 }
 
-/// A manifest that the registry has now.
+/// A manifest or an index that the registry has now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pushed {
     /// Its tag, or its digest where it was pushed without one.
     pub tag: String,
-    /// Of the manifest.
+    /// Of the manifest or index.
     pub digest: Digest,
-    /// Bytes of the manifest.
+    /// Bytes of it.
     pub size: u64,
 }
 
@@ -48,10 +49,47 @@ pub(crate) async fn push(
     let wanted = wanted(&images.index(), &request.reference)?;
     let mut pushed = Vec::new();
     for (reference, target) in wanted {
-        fits(images, &request, &target)?;
-        pushed.push(push_one(images, &request, &reference, target, &listener).await?);
+        let cargo = cargo(images, &request, &reference, &target).await?;
+        pushed.push(push_one(images, &request, &reference, (target, cargo), &listener).await?);
     }
     Ok(pushed)
+}
+
+/// What is sent under one name.
+enum Cargo {
+    /// One image.
+    Image(Digest, Shipment),
+    /// One image of an index that is not here with everything that it names.
+    Part(Digest, Shipment, Descriptor),
+    /// Everything that an index names.
+    Index(Whole),
+}
+
+/// Decides. An index that is here whole is sent as it came; of another one the image is sent that the name means.
+async fn cargo(
+    images: &Arc<Images>,
+    request: &PushRequest,
+    reference: &Reference,
+    target: &Target,
+) -> Result<Cargo> {
+    let (id, index) = {
+        let index = images.index();
+        (index.find_for(&reference.familiar(), request.platform.as_ref())?, index.index_of(target))
+    };
+    let parts = match (index, &request.platform) {
+        (Some(top), None) => pack_index(images, top).await?,
+        _ => None,
+    };
+    match parts {
+        Some(whole) if whole.parts.is_whole() => Ok(Cargo::Index(whole)),
+        parts => {
+            let shipment = pack(images, id, target.document()).await?;
+            Ok(match parts {
+                Some(whole) => Cargo::Part(id, shipment, whole.parts.descriptor.clone()),
+                None => Cargo::Image(id, shipment),
+            })
+        }
+    }
 }
 
 /// The names that are meant, and what they stand for.
@@ -68,26 +106,14 @@ fn wanted(index: &Index, reference: &Reference) -> Result<Vec<(Reference, Target
     Ok(found.into_iter().map(|(reference, target)| (reference.clone(), *target)).collect())
 }
 
-fn fits(images: &Images, request: &PushRequest, target: &Target) -> Result<()> {
-    let Some(wanted) = &request.platform else { return Ok(()) };
-    let image =
-        images.index().image(&target.image).ok_or_else(|| Error::NotFound(target.image.to_string()))?;
-    if image.platform().satisfies(wanted) {
-        return Ok(());
-    }
-    let reference = request.reference.familiar();
-    Err(Error::Platform { reference, wanted: wanted.to_string(), actual: image.platform().to_string() })
-}
-
 async fn push_one(
     images: &Arc<Images>,
     request: &PushRequest,
     reference: &Reference,
-    target: Target,
+    (target, cargo): (Target, Cargo),
     listener: &Listener,
 ) -> Result<Pushed> {
     let status = |text: String| listener(Progress::Status { id: None, text });
-    let shipment = pack(images, target.image, target.top).await?;
     status(format!("The push refers to repository [{}]", full_name(reference)));
     let work = Work {
         images: images.clone(),
@@ -95,17 +121,32 @@ async fn push_one(
         credentials: request.credentials.clone(),
         permits: Arc::new(Semaphore::new(images.lanes.uploads.load(Ordering::Relaxed))),
     };
-    layers(&work, &shipment, listener).await?;
-    let config = &shipment.manifest.config;
-    work.bring(config, &Reporter::new(config.digest.short(), config.size, Arc::new(|_| {}))).await?;
-    let (kind, bytes) = (&shipment.descriptor.media_type, shipment.bytes.clone());
+    let document = match &cargo {
+        Cargo::Image(_, shipment) | Cargo::Part(_, shipment, _) => {
+            work.blobs(&[&shipment.manifest], listener).await?;
+            (&shipment.descriptor, shipment.bytes.clone())
+        }
+        Cargo::Index(whole) => {
+            work.children(whole, listener).await?;
+            (&whole.parts.descriptor, whole.parts.bytes.clone())
+        }
+    };
+    let (Descriptor { media_type, size, .. }, bytes) = document;
     let credentials = request.credentials.as_ref();
-    let digest = images.registry.put_manifest(reference, kind, bytes, credentials).await?;
-    name(images, reference.clone(), target.image, digest).await?;
-    let (tag, size) = (reference.identifier(), shipment.descriptor.size);
+    let digest = images.registry.put_manifest(reference, media_type, bytes, credentials).await?;
+    let image = match &cargo {
+        Cargo::Image(id, _) | Cargo::Part(id, ..) => *id,
+        Cargo::Index(_) => target.image,
+    };
+    name(images, reference.clone(), (target, image), digest).await?;
+    let tag = reference.identifier();
     status(format!("{tag}: digest: {digest} size: {size}"));
-    let pushed = Pushed { tag, digest, size };
+    let pushed = Pushed { tag, digest, size: *size };
     listener(Progress::Pushed(pushed.clone()));
+    if let Cargo::Part(_, shipment, index) = cargo {
+        let (index, manifest) = (Box::new(index), Box::new(shipment.descriptor.clone()));
+        listener(Progress::PushedOneOf { index, manifest });
+    }
     Ok(pushed)
 }
 
@@ -123,32 +164,50 @@ struct Work {
     permits: Arc<Semaphore>,
 }
 
-/// Brings all layers to the registry, each once. The first error stops the others.
-async fn layers(work: &Work, shipment: &Shipment, listener: &Listener) -> Result<()> {
-    let mut seen = BTreeSet::new();
-    let mut tasks = JoinSet::new();
-    for layer in shipment.manifest.layers.iter().filter(|layer| seen.insert(layer.digest)) {
-        let reporter = Reporter::new(layer.digest.short(), layer.size, listener.clone());
-        reporter.tell(LayerState::Preparing);
-        let (work, layer) = (work.clone(), layer.clone());
-        tasks.spawn(async move {
-            if work.permits.available_permits() == 0 {
-                reporter.tell(LayerState::Waiting);
-            }
-            let _permit = work.permits.acquire().await.map_err(|_| Error::Cancelled)?;
-            work.bring(&layer, &reporter).await
-        });
-    }
-    while let Some(result) = tasks.join_next().await {
-        if let Err(error) = result.unwrap_or(Err(Error::Cancelled)) {
-            tasks.shutdown().await;
-            return Err(error);
-        }
-    }
-    Ok(())
-}
-
 impl Work {
+    /// Brings everything that an index names to the registry.
+    async fn children(&self, whole: &Whole, listener: &Listener) -> Result<()> {
+        let manifests: Vec<_> = whole.parts.parts.iter().filter_map(|part| part.manifest.as_ref()).collect();
+        self.blobs(&manifests.iter().map(|(manifest, _)| manifest).collect::<Vec<_>>(), listener).await?;
+        for part in &whole.parts.parts {
+            let Some((_, bytes)) = &part.manifest else { continue };
+            let (name, kind) = (self.reference.with_digest(part.entry.digest), &part.entry.media_type);
+            let credentials = self.credentials.as_ref();
+            self.images.registry.put_manifest(&name, kind, bytes.clone(), credentials).await?;
+        }
+        Ok(())
+    }
+
+    /// Brings the layers of manifests to the registry, each once, then their configurations. The first error stops the others.
+    async fn blobs(&self, manifests: &[&Manifest], listener: &Listener) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        let mut tasks = JoinSet::new();
+        let layers = manifests.iter().flat_map(|manifest| &manifest.layers);
+        for layer in layers.filter(|layer| seen.insert(layer.digest)) {
+            let reporter = Reporter::new(layer.digest.short(), layer.size, listener.clone());
+            reporter.tell(LayerState::Preparing);
+            let (work, layer) = (self.clone(), layer.clone());
+            tasks.spawn(async move {
+                if work.permits.available_permits() == 0 {
+                    reporter.tell(LayerState::Waiting);
+                }
+                let _permit = work.permits.acquire().await.map_err(|_| Error::Cancelled)?;
+                work.bring(&layer, &reporter).await
+            });
+        }
+        while let Some(result) = tasks.join_next().await {
+            if let Err(error) = result.unwrap_or(Err(Error::Cancelled)) {
+                tasks.shutdown().await;
+                return Err(error);
+            }
+        }
+        for config in manifests.iter().map(|manifest| &manifest.config) {
+            let quiet = Reporter::new(config.digest.short(), config.size, Arc::new(|_| {}));
+            self.bring(config, &quiet).await?;
+        }
+        Ok(())
+    }
+
     /// Brings one blob to the registry, unless it is there.
     async fn bring(&self, blob: &Descriptor, reporter: &Reporter) -> Result<()> {
         let registry = &self.images.registry;
@@ -199,13 +258,20 @@ fn other_home(index: &Index, reference: &Reference, blob: &Digest) -> Option<Ref
     known.find(|(_, target)| has(target)).map(|(other, _)| other.repository())
 }
 
-/// Remembers under which digest the registry has it, unless the name means another image by now.
-async fn name(images: &Arc<Images>, reference: Reference, image: Digest, digest: Digest) -> Result<()> {
+/// Remembers under which digest the registry has it, unless the name means something else by now. What it stands for here
+/// stays, also where only a part of that was sent.
+async fn name(
+    images: &Arc<Images>,
+    reference: Reference,
+    (target, image): (Target, Digest),
+    digest: Digest,
+) -> Result<()> {
     change(images, move |_, index| {
-        let target = Target { image, top: Some(digest) };
-        let mut name = vec![(reference.with_digest(digest), target)];
-        if index.references.get(&reference).is_some_and(|known| known.image == image) {
-            name.push((reference, target));
+        let stands_for = index.index_of(&target);
+        let sent = Target { image, top: Some(digest), index: stands_for.filter(|top| *top == digest) };
+        let mut name = vec![(reference.with_digest(digest), sent)];
+        if index.references.get(&reference).is_some_and(|known| *known == target) {
+            name.push((reference, Target { top: Some(digest), index: stands_for, ..target }));
         }
         let name = if index.records.contains_key(&image) { name } else { Vec::new() };
         Ok((Change { name, ..Change::default() }, ()))

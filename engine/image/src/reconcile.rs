@@ -8,6 +8,7 @@ use tare_model::Digest;
 
 use crate::change::{Change, change};
 use crate::content::{Leftover, discard};
+use crate::image::Target;
 use crate::{Error, Images, Result, garbage};
 
 /// What [`Images::reconcile`] did.
@@ -49,9 +50,14 @@ async fn forget_incomplete(images: &Arc<Images>) -> Result<usize> {
             let record = index.records.get(id);
             record.is_none_or(|r| r.layers.iter().any(|layer| !images.snapshots.has(&layer.chain)))
         };
-        let unname = index.references.iter().filter(|(_, target)| broken(&target.image));
-        let unname = unname.map(|(reference, _)| reference.clone()).collect();
-        let mut forgotten = Change { unname, ..Change::default() };
+        let mut forgotten = Change::default();
+        for (reference, target) in index.references.iter().filter(|(_, target)| broken(&target.image)) {
+            match index.behind(target).into_iter().find(|id| !broken(id)) {
+                // It stands for another platform as well.
+                Some(image) => forgotten.name.push((reference.clone(), Target { image, ..*target })),
+                None => forgotten.unname.push(reference.clone()),
+            }
+        }
         for (id, record) in index.records.iter().filter(|(id, _)| broken(id)) {
             tracing::warn!("image {} has lost a layer and is forgotten", id.short());
             if images.store.holders(&crate::image::resource(id))?.is_empty() {

@@ -1,12 +1,13 @@
 //! Taking names away, and images with their last one: Docker's rules, planned without touching anything.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tare_model::{Digest, Reference};
 
 use crate::change::{Change, change};
 use crate::image::{Record, resource};
-use crate::index::Index;
+use crate::index::{Index, key};
 use crate::{Error, Images, Result, garbage};
 
 /// One thing that `rmi` did.
@@ -27,18 +28,26 @@ pub(crate) async fn remove(
 ) -> Result<Vec<Removed>> {
     let (mut removed, deleted) = change(images, move |images, index| {
         let id = index.find(&name)?;
-        let holders = images.store.holders(&resource(&id))?;
-        let holders: Vec<_> =
-            holders.iter().map(|holder| Holder { running: running(holder), name: holder }).collect();
-        let plan = plan(index, &Request { name: &name, id, force }, &holders)?;
-        let deleted = plan.delete.map(|id| index.records.get(&id).and_then(|record| record.parent));
+        let request = Request { name: &name, id, force };
+        let doomed = Doomed::of(index, &request);
+        let mut holders = Holders::new();
+        for id in doomed.images.iter().chain([&id]) {
+            let all = images.store.holders(&resource(id))?.into_iter();
+            let all = all.map(|name| Holder { running: running(&name), name });
+            holders.insert(*id, all.collect());
+        }
+        let plan = plan(index, &request, doomed, &holders)?;
+        let parents = plan.delete.iter().filter_map(|id| index.records.get(id)?.parent).collect::<Vec<_>>();
+        let deleted = (!plan.delete.is_empty()).then_some(parents);
         Ok((plan.change(index), (plan.words(), deleted)))
     })
     .await?;
-    if let Some(parent) = deleted {
-        let mut next = parent.filter(|_| prune_parents);
-        while let Some(parent) = next {
-            next = prune_parent(images, parent, &mut removed).await?;
+    if let Some(parents) = deleted {
+        for parent in parents.into_iter().filter(|_| prune_parents) {
+            let mut next = Some(parent);
+            while let Some(parent) = next {
+                next = prune_parent(images, parent, &mut removed).await?;
+            }
         }
         let collected = garbage::collect(images, Vec::new()).await?;
         removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
@@ -71,19 +80,21 @@ async fn prune_parent(
 }
 
 /// Who keeps an image.
-#[derive(Clone, Copy, Debug)]
-struct Holder<'a> {
-    name: &'a str,
+#[derive(Clone, Debug)]
+struct Holder {
+    name: String,
     running: bool,
 }
 
-impl Holder<'_> {
+impl Holder {
     /// `container/<id>` as messages name it.
     fn short(&self) -> &str {
-        let name = self.name.rsplit('/').next().unwrap_or(self.name);
+        let name = self.name.rsplit('/').next().unwrap_or(&self.name);
         name.get(..12).unwrap_or(name)
     }
 }
+
+type Holders = BTreeMap<Digest, Vec<Holder>>;
 
 struct Request<'a> {
     name: &'a str,
@@ -91,13 +102,38 @@ struct Request<'a> {
     force: bool,
 }
 
+/// What goes where nothing stands in the way.
+struct Doomed {
+    /// Whether a name was asked for, and no id.
+    by_name: bool,
+    untag: Vec<Reference>,
+    /// The images that have no name then, those for other platforms included.
+    images: Vec<Digest>,
+}
+
+impl Doomed {
+    /// Asked for by name, that name goes, and the image when it was the last; asked for by id, all its names go with it. One
+    /// that only has a name together with another platform's is taken out from under that name.
+    fn of(index: &Index, request: &Request<'_>) -> Self {
+        let named = named(request, &index.own_names(&request.id));
+        let by_name = named.is_some();
+        let untag = match named {
+            Some(reference) => with_digests_of_repository(reference, &index.own_names(&request.id)),
+            None => index.own_names(&request.id),
+        };
+        let images = if untag.is_empty() { vec![request.id] } else { index.nameless_without(&untag) };
+        let images = images.into_iter().filter(|id| !index.has_children(id)).collect();
+        Self { by_name, untag, images }
+    }
+}
+
 /// What a removal comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Plan {
     untag: Vec<Reference>,
-    delete: Option<Digest>,
-    /// The image goes, when its last lease ends.
-    drop: Option<Digest>,
+    delete: Vec<Digest>,
+    /// Images that go when their last lease ends.
+    drop: Vec<Digest>,
 }
 
 impl Plan {
@@ -108,7 +144,7 @@ impl Plan {
         };
         Change {
             unname: self.untag.clone(),
-            delete: self.delete.into_iter().collect(),
+            delete: self.delete.clone(),
             put: self.drop.iter().filter_map(dropped).collect(),
             ..Change::default()
         }
@@ -116,54 +152,55 @@ impl Plan {
 
     fn words(&self) -> Vec<Removed> {
         let untagged = self.untag.iter().map(|reference| Removed::Untagged(reference.familiar()));
-        let gone = self.delete.or(self.drop).map(|id| Removed::Deleted(id.to_string()));
+        let gone = self.delete.iter().chain(&self.drop).map(|id| Removed::Deleted(id.to_string()));
         untagged.chain(gone).collect()
     }
 }
 
-/// Decides. Asked for by name, that name goes, and the image when it was the last; asked for by id, all names of one
-/// repository go with it. Leases stand in the way of the last name, and only force gets past those of what is not running.
-/// An image that others were made from only loses its names, and stays until the last of those is gone.
-fn plan(index: &Index, request: &Request<'_>, holders: &[Holder<'_>]) -> Result<Plan> {
-    let names = index.names(&request.id);
-    let untag = match named(request, &names) {
-        Some(reference) => {
-            if let (false, true, Some(holder)) = (request.force, is_single(&names), holders.first()) {
-                return Err(Error::NameInUse {
-                    name: request.name.to_owned(),
-                    holder: holder.short().to_owned(),
-                    image: request.id.short(),
-                });
-            }
-            with_digests_of_repository(reference, &names)
+/// Decides. Leases stand in the way of the last name, and only force gets past those of what is not running. An image that
+/// others were made from only loses its names, and stays until the last of those is gone.
+fn plan(index: &Index, request: &Request<'_>, doomed: Doomed, holders: &Holders) -> Result<Plan> {
+    let of = |id: &Digest| holders.get(id).map(Vec::as_slice).unwrap_or_default();
+    check(
+        index,
+        request,
+        &doomed,
+        &doomed.images.iter().chain([&request.id]).flat_map(of).collect::<Vec<_>>(),
+    )?;
+    let mut plan = Plan { untag: doomed.untag, ..Plan::default() };
+    for id in doomed.images {
+        match of(&id) {
+            [] => plan.delete.push(id),
+            // Without its name, and still listed as dangling.
+            holders if holders.iter().any(|holder| holder.running) => {}
+            _ => plan.drop.push(id),
         }
-        None => {
-            if index.has_children(&request.id) {
-                let why = "image has dependent child images".to_owned();
-                return Err(Error::InUse { image: request.id.short(), force: "cannot be forced", why });
-            }
-            check_by_id(request, &names, holders)?;
-            names.clone()
+    }
+    Ok(plan)
+}
+
+fn check(index: &Index, request: &Request<'_>, doomed: &Doomed, holders: &[&Holder]) -> Result<()> {
+    if !doomed.by_name {
+        if index.has_children(&request.id) {
+            let why = "image has dependent child images".to_owned();
+            return Err(Error::InUse { image: request.id.short(), force: "cannot be forced", why });
         }
-    };
-    let last = untag.len() == names.len() && !index.has_children(&request.id);
-    let running = holders.iter().any(|holder| holder.running);
-    match (last, holders.is_empty()) {
-        (false, _) => Ok(Plan { untag, ..Plan::default() }),
-        (true, true) => Ok(Plan { untag, delete: Some(request.id), drop: None }),
-        // Without its name, and still listed as dangling.
-        (true, false) if running => Ok(Plan { untag, ..Plan::default() }),
-        (true, false) => Ok(Plan { untag, delete: None, drop: Some(request.id) }),
+        return check_by_id(request, &doomed.untag, holders);
+    }
+    match holders.first().filter(|_| !request.force && is_single(&index.names(&request.id))) {
+        None => Ok(()),
+        Some(holder) => Err(Error::NameInUse {
+            name: request.name.to_owned(),
+            holder: holder.short().to_owned(),
+            image: request.id.short(),
+        }),
     }
 }
 
 /// The name that was asked for; `None` when it was an id.
 fn named(request: &Request<'_>, names: &[Reference]) -> Option<Reference> {
     let reference = request.name.parse::<Reference>().ok()?;
-    let wanted = match reference.digest() {
-        Some(digest) => reference.with_digest(digest),
-        None => reference.or_latest(),
-    };
+    let wanted = key(&reference);
     names.contains(&wanted).then_some(wanted)
 }
 
@@ -176,7 +213,7 @@ fn with_digests_of_repository(reference: Reference, names: &[Reference]) -> Vec<
     std::iter::once(reference).chain(digests).collect()
 }
 
-fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[Holder<'_>]) -> Result<()> {
+fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[&Holder]) -> Result<()> {
     let refuse = |force, why| Err(Error::InUse { image: request.id.short(), force, why });
     if let Some(holder) = holders.iter().find(|holder| holder.running) {
         return refuse(
@@ -208,16 +245,26 @@ fn is_single(names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::{Source, Target};
     use crate::index::tests::{digest, index};
 
-    const STOPPED: Holder<'static> = Holder { name: "container/0123456789abcdef", running: false };
-    const RUNNING: Holder<'static> = Holder { name: "container/fedcba9876543210", running: true };
+    const STOPPED: (&str, bool) = ("container/0123456789abcdef", false);
+    const RUNNING: (&str, bool) = ("container/fedcba9876543210", true);
 
-    fn planned(names: &[&str], name: &str, force: bool, holders: &[Holder<'static>]) -> Result<Vec<Removed>> {
+    fn of(index: &Index, name: &str, force: bool, held: &[(u8, (&str, bool))]) -> Result<Vec<Removed>> {
+        let mut holders = Holders::new();
+        for (id, (name, running)) in held {
+            let holder = Holder { name: (*name).to_owned(), running: *running };
+            holders.entry(digest(*id)).or_default().push(holder);
+        }
+        let request = Request { name, id: index.find(name).unwrap(), force };
+        plan(index, &request, Doomed::of(index, &request), &holders).map(|plan| plan.words())
+    }
+
+    fn planned(names: &[&str], name: &str, force: bool, holders: &[(&str, bool)]) -> Result<Vec<Removed>> {
         let names: Vec<_> = names.iter().map(|name| (*name, 0xab)).collect();
-        let index = index(&names);
-        let id = index.find(name).unwrap();
-        plan(&index, &Request { name, id, force }, holders).map(|plan| plan.words())
+        let holders: Vec<_> = holders.iter().map(|holder| (0xab, *holder)).collect();
+        of(&index(&names), name, force, &holders)
     }
 
     fn at(repository: &str) -> String {
@@ -271,10 +318,7 @@ mod tests {
     fn an_image_that_another_was_made_from_stays_without_its_name() {
         let mut index = index(&[("base:1", 0xab), ("made:1", 0xcd)]);
         index.records.get_mut(&digest(0xcd)).unwrap().parent = Some(digest(0xab));
-        let planned = |index: &Index, name: &str, force| {
-            let id = index.find(name).unwrap();
-            plan(index, &Request { name, id, force }, &[]).map(|plan| plan.words())
-        };
+        let planned = |index: &Index, name: &str, force| of(index, name, force, &[]);
         let words =
             "conflict: unable to delete abababababab (cannot be forced) - image has dependent child images";
         for force in [false, true] {
@@ -283,6 +327,46 @@ mod tests {
         }
         index.records.get_mut(&digest(0xcd)).unwrap().dropped = true;
         assert_eq!(planned(&index, "abab", false).unwrap(), [untagged("base:1"), deleted()]);
+    }
+
+    /// `web:1` stands for an index, of which two images are here; the first has a name of its own as well where `own` says so.
+    fn two_platforms(own: bool) -> Index {
+        let mut index = index(&[("web:1", 0xab), ("", 0xcd)]);
+        if own {
+            index.references.insert("own:1".parse().unwrap(), Target::of(digest(0xab)));
+        }
+        for id in [0xab, 0xcd] {
+            let source = Source { top: digest(9), manifest: digest(id - 1), blobs: Vec::new() };
+            index.records.get_mut(&digest(id)).unwrap().sources = vec![source];
+        }
+        index.references.values_mut().next_back().unwrap().index = Some(digest(9));
+        index
+    }
+
+    #[test]
+    fn the_images_of_other_platforms_go_with_the_last_name() {
+        let gone = |id: u8| Removed::Deleted(digest(id).to_string());
+        let whole = [untagged("web:1"), gone(0xab), gone(0xcd)];
+        for name in ["web:1", "abab"] {
+            assert_eq!(of(&two_platforms(false), name, false, &[]).unwrap(), whole, "{name}");
+        }
+        // The one that has another name stays, and what is in use stays where nobody forces it.
+        let index = two_platforms(true);
+        assert_eq!(of(&index, "web:1", false, &[]).unwrap(), [untagged("web:1"), gone(0xcd)]);
+        assert_eq!(of(&index, "own:1", false, &[]).unwrap(), [untagged("own:1")]);
+        let index = two_platforms(false);
+        let error = of(&index, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
+        assert!(matches!(error, Error::NameInUse { .. }), "{error}");
+        assert_eq!(of(&index, "web:1", true, &[(0xcd, STOPPED)]).unwrap(), whole);
+        let kept = [untagged("web:1"), gone(0xab)];
+        assert_eq!(of(&index, "web:1", true, &[(0xcd, RUNNING)]).unwrap(), kept);
+    }
+
+    #[test]
+    fn by_its_id_the_image_of_another_platform_goes_alone() {
+        let index = two_platforms(false);
+        assert_eq!(of(&index, "cdcd", false, &[]).unwrap(), [Removed::Deleted(digest(0xcd).to_string())]);
+        assert!(of(&index, "cdcd", false, &[(0xcd, STOPPED)]).is_err());
     }
 
     #[test]

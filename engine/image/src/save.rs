@@ -9,14 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tare_model::{Digest, Platform, Reference};
-use tare_oci::image::{Descriptor, Index as OciIndex, media_type};
+use tare_oci::image::{Descriptor, Index as OciIndex, Manifest, media_type};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use crate::image::Target;
 use crate::index::Index;
 use crate::layout::{self, DockerImage};
 use crate::reading;
-use crate::shipment::{Shipment, pack};
+use crate::shipment::{Shipment, Whole, pack, pack_index};
 use crate::{Error, Images, Result};
 
 const CHUNK: usize = 256 << 10;
@@ -29,6 +30,8 @@ struct Chosen {
     shipment: Shipment,
     platform: Platform,
     names: BTreeSet<Reference>,
+    /// Where the names stand for several platforms, of which these and this one are here.
+    index: Option<Whole>,
 }
 
 /// A file of the archive.
@@ -44,9 +47,9 @@ pub(crate) async fn save(
     platform: Option<&Platform>,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
     let mut chosen = Vec::new();
-    let meant = meant(&images.index(), names)?;
-    for (id, names) in meant {
-        chosen.push(choose(images, id, names, platform).await?);
+    let meant = meant(&images.index(), names, platform)?;
+    for (key, meant) in meant {
+        chosen.push(choose(images, key, meant).await?);
     }
     let parts = parts(images, &chosen)?;
     let (to, from) = mpsc::channel(AHEAD);
@@ -60,45 +63,61 @@ pub(crate) async fn save(
     Ok(reading::received(from))
 }
 
-/// Which images the names mean, and the tags among the names: a repository stands for all its tags.
-fn meant(index: &Index, names: &[String]) -> Result<BTreeMap<Digest, BTreeSet<Reference>>> {
-    let mut meant: BTreeMap<Digest, BTreeSet<Reference>> = BTreeMap::new();
+/// The image that names mean, and the index that they stand for where all of that is meant.
+type Key = (Digest, Option<Digest>);
+
+/// The names that mean the same.
+#[derive(Default)]
+struct Meant {
+    tags: BTreeSet<Reference>,
+    /// In which form the image came under the first of them.
+    document: Option<Digest>,
+}
+
+/// What the names mean, and the tags among the names: a repository stands for all its tags. Of several platforms all are
+/// meant where none is wanted.
+fn meant(index: &Index, names: &[String], wanted: Option<&Platform>) -> Result<BTreeMap<Key, Meant>> {
+    let mut meant: BTreeMap<Key, Meant> = BTreeMap::new();
+    let mut put = |text: &str, tag: Option<Reference>| {
+        let id = index.find_for(text, wanted)?;
+        let target = index.target(text, &index.find(text)?);
+        let whole = target.filter(|_| wanted.is_none()).and_then(|target| index.index_of(target));
+        let entry = meant.entry((id, whole)).or_default();
+        entry.document = entry.document.or(target.and_then(Target::document));
+        entry.tags.extend(tag);
+        Ok::<_, Error>(())
+    };
     for name in names {
         let reference = name.parse::<Reference>().ok();
         let repository = reference.as_ref().filter(|r| r.tag().is_none() && r.digest().is_none());
         let tags = |wanted: &Reference| {
-            let known = index.references.iter();
-            let known = known.filter(|(r, _)| r.tag().is_some() && r.repository() == *wanted);
-            known.map(|(reference, target)| (reference.clone(), target.image)).collect::<Vec<_>>()
+            let known = index.references.keys();
+            known.filter(|r| r.tag().is_some() && r.repository() == *wanted).cloned().collect::<Vec<_>>()
         };
         let all = repository.map(tags).unwrap_or_default();
         if all.is_empty() {
-            let id = index.find(name)?;
-            let entry = meant.entry(id).or_default();
-            entry.extend(reference.filter(|r| r.tag().is_some() && index.references.contains_key(r)));
+            put(name, reference.filter(|r| r.tag().is_some() && index.references.contains_key(r)))?;
         }
-        for (reference, id) in all {
-            meant.entry(id).or_default().insert(reference);
+        for tag in all {
+            put(&tag.familiar(), Some(tag.clone()))?;
         }
     }
     Ok(meant)
 }
 
-async fn choose(
-    images: &Arc<Images>,
-    id: Digest,
-    names: BTreeSet<Reference>,
-    wanted: Option<&Platform>,
-) -> Result<Chosen> {
+async fn choose(images: &Arc<Images>, (id, index): Key, meant: Meant) -> Result<Chosen> {
     let image = images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
-    let platform = image.platform();
-    if let Some(wanted) = wanted.filter(|wanted| !platform.satisfies(wanted)) {
-        let reference = names.first().map_or_else(|| id.to_string(), Reference::familiar);
-        return Err(Error::Platform { reference, wanted: wanted.to_string(), actual: platform.to_string() });
-    }
-    let top = names.first().and_then(|name| images.index().references.get(name)?.top);
-    let shipment = pack(images, id, top).await?;
-    Ok(Chosen { shipment, platform, names })
+    let shipment = pack(images, id, meant.document).await?;
+    let index = match index {
+        Some(index) => pack_index(images, index).await?,
+        None => None,
+    };
+    // Where the image is only here in another form than the index names, it goes alone.
+    let own = |whole: &Whole| {
+        whole.parts.parts.iter().any(|p| p.whole && p.entry.digest == shipment.descriptor.digest)
+    };
+    let index = index.filter(own);
+    Ok(Chosen { shipment, platform: image.platform(), names: meant.tags, index })
 }
 
 /// Everything in the archive, by path, which puts every directory before what is in it.
@@ -110,12 +129,23 @@ fn parts(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Part>> {
         (layout::INDEX.to_owned(), Part::Bytes(json(&oci_index(chosen))?)),
         (layout::DOCKER.to_owned(), Part::Bytes(json(&docker_images(chosen))?)),
     ]);
-    for Chosen { shipment, .. } in chosen {
-        let document = Part::Bytes(shipment.bytes.to_vec());
-        parts.insert(layout::blob(&shipment.descriptor.digest), document);
-        for blob in shipment.manifest.layers.iter().chain([&shipment.manifest.config]) {
+    let mut put = |document: &Descriptor, bytes: &Bytes, manifest: Option<&Manifest>| {
+        parts.insert(layout::blob(&document.digest), Part::Bytes(bytes.to_vec()));
+        let named =
+            manifest.into_iter().flat_map(|manifest| manifest.layers.iter().chain([&manifest.config]));
+        for blob in named {
             let path = images.content.path(&blob.digest);
             parts.insert(layout::blob(&blob.digest), Part::Blob { path, size: blob.size });
+        }
+    };
+    for Chosen { shipment, index, .. } in chosen {
+        put(&shipment.descriptor, &shipment.bytes, Some(&shipment.manifest));
+        let Some(Whole { parts, .. }) = index else { continue };
+        put(&parts.descriptor, &parts.bytes, None);
+        for part in parts.parts.iter().filter(|part| part.whole) {
+            if let Some((manifest, bytes)) = &part.manifest {
+                put(&part.entry, bytes, Some(manifest));
+            }
         }
     }
     Ok(parts)
@@ -137,7 +167,10 @@ fn oci_index(chosen: &[Chosen]) -> OciIndex {
 
 /// One for every name, and one for an image without any.
 fn entries(chosen: &Chosen) -> Vec<Descriptor> {
-    let plain = Descriptor { platform: Some(chosen.platform.clone()), ..chosen.shipment.descriptor.clone() };
+    let plain = match &chosen.index {
+        Some(whole) => whole.parts.descriptor.clone(),
+        None => Descriptor { platform: Some(chosen.platform.clone()), ..chosen.shipment.descriptor.clone() },
+    };
     if chosen.names.is_empty() {
         return vec![plain];
     }

@@ -12,6 +12,7 @@ use crate::content::{Content, sha256};
 use crate::document::{self, Document};
 use crate::image::{Record, Source};
 use crate::index::Index;
+use crate::parts::{Part, Parts};
 use crate::pin::Pinned;
 use crate::{Error, Images, Result};
 
@@ -38,6 +39,26 @@ pub(crate) async fn pack(images: &Arc<Images>, id: Digest, top: Option<Digest>) 
         Ok(Shipment { manifest, descriptor, bytes, _pinned: pinned })
     };
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
+}
+
+/// An index that is sent with everything that it names. Nothing of it is removed while it lives.
+pub(crate) struct Whole {
+    pub(crate) parts: Parts,
+    _pinned: Pinned,
+}
+
+/// Looks at an index that is here, whether or not all it names is here as well.
+pub(crate) async fn pack_index(images: &Arc<Images>, index: Digest) -> Result<Option<Whole>> {
+    let quiet = images.sweep.clone().read_owned().await;
+    let images = images.clone();
+    let work = move || {
+        let parts = Parts::of(&images.content, &index)?;
+        let needed = parts.parts.iter().flat_map(Part::blobs).chain([index]).collect();
+        let pinned = images.pins.pin(needed);
+        drop(quiet);
+        Some(Whole { parts, _pinned: pinned })
+    };
+    spawn_blocking(work).await.map_err(|_| Error::Cancelled)
 }
 
 /// The descriptor of a small document.

@@ -14,7 +14,8 @@ use tare_oci::image::Descriptor;
 use crate::content::sha256;
 use crate::document::{self, Document};
 use crate::fetch::Found;
-use crate::image::{Image, Record};
+use crate::image::{Image, Record, Target};
+use crate::index::key;
 use crate::policy::{Signed, Verdict};
 use crate::pull::PullRequest;
 use crate::{Error, Images, Result};
@@ -188,12 +189,9 @@ pub(crate) fn permit(images: &Images, given: &str, image: &Image) -> Result<()> 
     let policy = images.policy();
     let index = images.index();
     let Some(record) = index.records.get(&image.id) else { return Ok(()) };
-    let by_name = given.parse::<Reference>().ok().map(|reference| match reference.digest() {
-        Some(digest) => reference.with_digest(digest),
-        None => reference.or_latest(),
-    });
-    let named =
-        by_name.filter(|name| index.references.get(name).is_some_and(|target| target.image == image.id));
+    let by_name = given.parse::<Reference>().ok().map(|reference| key(&reference));
+    let means = |target: &Target| index.behind(target).contains(&image.id);
+    let named = by_name.filter(|name| index.references.get(name).is_some_and(means));
     let names: Vec<Reference> = match named {
         Some(name) => vec![name],
         // By its id it is what all of its names are.

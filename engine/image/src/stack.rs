@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
 
+use crate::image::Target;
 use crate::shipment::{known_descriptor, known_manifest};
 use crate::{Error, Image, Images, Result};
 
@@ -28,7 +29,7 @@ pub struct StackedLayer {
 /// The layers of an image, the lowest first.
 pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
     let manifest = known_manifest(&images.content, &images.index(), &image.id);
-    let all = images.list()?;
+    let all = images.index().images();
     let stacked = images.snapshots.driver().stacks();
     let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
     let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {
@@ -47,24 +48,20 @@ pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
     layers.enumerate().map(one).collect()
 }
 
-/// The bytes of what the image's name stands for in its registry, an index or a manifest, and what they are.
-pub(crate) fn document(images: &Images, image: &Image) -> Result<(Descriptor, Vec<u8>)> {
-    let missing = || Error::Incomplete { image: image.id.short(), layer: "manifest".to_owned() };
-    let descriptor = descriptor(images, image).ok_or_else(missing)?;
+/// The bytes of what a name or an id stands for in a registry, an index or a manifest, and what they are.
+pub(crate) fn document(images: &Images, text: &str) -> Result<(Descriptor, Vec<u8>)> {
+    let id = images.index().find(text)?;
+    let missing = || Error::Incomplete { image: id.short(), layer: "manifest".to_owned() };
+    let descriptor = descriptor(images, text).ok_or_else(missing)?;
     let bytes = images.content.read(&descriptor).ok_or_else(missing)?;
     Ok((descriptor, bytes))
 }
 
-/// The manifest of the one platform that is here.
-pub(crate) fn own_descriptor(images: &Images, image: &Image) -> Option<Descriptor> {
-    known_descriptor(&images.content, &image.manifest)
-}
-
-/// What the image's name stands for.
-pub(crate) fn descriptor(images: &Images, image: &Image) -> Option<Descriptor> {
+/// What a name or an id stands for.
+pub(crate) fn descriptor(images: &Images, text: &str) -> Option<Descriptor> {
     let index = images.index();
-    let record = index.records.get(&image.id)?;
-    let named = image.tags.iter().find_map(|tag| index.references.get(tag)?.top);
-    let first = record.sources.first().map(|source| source.top);
-    known_descriptor(&images.content, &named.or(first)?)
+    let id = index.find(text).ok()?;
+    let named = index.target(text, &id).and_then(Target::document);
+    let first = || index.records.get(&id)?.sources.first().map(|source| source.top);
+    known_descriptor(&images.content, &named.or_else(first)?)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,7 +13,7 @@ use tare_model::{Digest, Reference};
 use tare_oci::image::Descriptor;
 use tokio::task::spawn_blocking;
 
-use crate::content::{discard, from_hash};
+use crate::content::from_hash;
 use crate::inflate::{Compression, Inflated};
 use crate::layer::bounds;
 use crate::shipment::known_manifest;
@@ -70,7 +70,8 @@ pub(crate) async fn verify(
 /// Layers that images need, those below first, and the blob of each where it is known.
 fn layers(images: &Images) -> Result<Vec<(Digest, Option<Descriptor>)>> {
     let mut found = BTreeMap::new();
-    for image in images.list()? {
+    let all = images.index().images();
+    for image in all {
         let manifest = known_manifest(&images.content, &images.index(), &image.id);
         for (depth, chain) in image.layers.iter().enumerate() {
             let blob = manifest.as_ref().and_then(|manifest| manifest.layers.get(depth).cloned());
@@ -136,35 +137,14 @@ async fn fetch(images: &Arc<Images>, digest: &Digest, wanted: bool) -> Result<()
     let (reference, descriptor) = origin(images, digest).ok_or_else(|| {
         Error::Archive("it did not come from a registry that could be asked for it".to_owned())
     })?;
-    let mut bytes = if document(images, digest) {
+    let bytes = if document(images, digest) {
         let found = images.registry.manifest(&reference.with_digest(*digest), None).await?;
         futures_util::stream::iter([Ok(found.bytes)]).boxed()
     } else {
-        images.registry.blob(&reference, &descriptor, None, 0).await?.boxed()
+        let stream = images.registry.blob(&reference, &descriptor, None, 0).await?;
+        stream.map(|chunk| chunk.map_err(Error::from)).boxed()
     };
-    let (path, mut file) = images.content.scratch()?;
-    let mut hash = Context::new(&SHA256);
-    let mut result = Ok(());
-    while let Some(chunk) = bytes.next().await {
-        let written = chunk.map_err(Error::from).and_then(|chunk| {
-            hash.update(&chunk);
-            file.write_all(&chunk).map_err(Error::io("write", &path))
-        });
-        if written.is_err() {
-            result = written;
-            break;
-        }
-    }
-    let found = from_hash(&hash.finish());
-    if result.is_ok() && found != *digest {
-        let what = format!("blob {}", digest.short());
-        result = Err(Error::Digest { what, found, expected: *digest });
-    }
-    let result = result.and_then(|()| images.content.adopt(&path, digest));
-    if result.is_err() {
-        discard(&path);
-    }
-    result
+    images.content.receive(digest, bytes).await
 }
 
 /// Whether the blob is a manifest or an index, which registries serve elsewhere.

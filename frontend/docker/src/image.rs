@@ -18,7 +18,7 @@ use tare_container::{Event, EventKind, Status};
 use tare_docker_api::{GraphDriver, ImageDeleted};
 use tare_http::{Reply, Request, StatusCode};
 use tare_image::Removed;
-use tare_model::{Platform, Reference};
+use tare_model::Reference;
 
 pub(crate) use archive::{load, save, save_one};
 pub(crate) use list::list;
@@ -34,39 +34,31 @@ use crate::{Error, Result, Rooms, parameter};
 /// `GET /images/{name}/json`.
 pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let name = request.parameter("name");
-    let image = rooms.images.resolve(name)?;
-    if let Some(wanted) = parameter::text(&request.query, "platform") {
-        check_platform(name, &image.platform(), wanted)?;
+    let (platform, manifests) =
+        (parameter::platform(&request.query)?, parameter::flag(&request.query, "manifests"));
+    if platform.is_some() && manifests {
+        return Err(Error::invalid("conflicting options: manifests and platform options cannot both be set"));
     }
+    let image = rooms.images.resolve_for(name, platform.as_ref())?;
     let mut answer = wire::inspect(&image, Version::of(&request));
-    answer.descriptor = manifests::descriptor(&rooms, &image);
-    let name = rooms.engine.snapshots().driver().name().to_owned();
-    answer.graph_driver = GraphDriver { data: manifests::places(&rooms, &image), name };
-    answer.manifests =
-        parameter::flag(&request.query, "manifests").then(|| manifests::manifests(&rooms, &image));
+    answer.descriptor = match platform {
+        None => manifests::descriptor(&rooms, name),
+        Some(_) => manifests::descriptor_of(&rooms, name, &image),
+    };
+    let driver = rooms.engine.snapshots().driver().name().to_owned();
+    answer.graph_driver = GraphDriver { data: manifests::places(&rooms, &image), name: driver };
+    answer.manifests = manifests.then(|| manifests::manifests(&rooms, name));
     // One that is gone is no image any more that could be looked at.
     let parent = image.parent.filter(|parent| rooms.images.resolve(&parent.to_string()).is_ok());
     answer.parent = parent.map(|parent| parent.to_string()).unwrap_or_default();
     Ok(Reply::json(StatusCode::OK, &answer))
 }
 
-/// The parameter is a JSON document here, `{"os":…,"architecture":…}`, and a text elsewhere.
-fn check_platform(name: &str, found: &Platform, wanted: &str) -> Result<()> {
-    let wanted: Platform = serde_json::from_str(wanted)
-        .or_else(|_| wanted.parse())
-        .map_err(|_| Error::invalid(format!("invalid platform: {wanted}")))?;
-    if found.satisfies(&wanted) {
-        return Ok(());
-    }
-    let message = format!(
-        "image with reference {name} was found but does not provide the specified platform ({wanted})"
-    );
-    Err(Error::Room { message, kind: tare_model::Kind::NotFound })
-}
-
 /// `GET /images/{name}/history`.
 pub(crate) async fn history(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
-    let steps = rooms.images.history(request.parameter("name"))?;
+    let platform = parameter::platform(&request.query)?;
+    let image = rooms.images.resolve_for(request.parameter("name"), platform.as_ref())?;
+    let steps = rooms.images.history(&image);
     Ok(Reply::json(StatusCode::OK, &steps.iter().map(wire::history).collect::<Vec<_>>()))
 }
 

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tare_docker_api::{ImageLayer, TreeDifference, Verdict};
+use tare_docker_api::{ImageLayer, IndexMade, TreeDifference, Verdict};
 use tare_http::{Reply, Request, StatusCode};
-use tare_image::{Verified, What};
-use tare_model::Digest;
+use tare_image::{IndexRequest, Verified, What};
+use tare_model::{Digest, Reference};
 use tokio::sync::mpsc;
 
-use crate::{Error, Result, Rooms, parameter};
+use crate::{Error, Result, Rooms, image, parameter};
 
 /// `GET /tare/images/{name}/layers`.
 pub(crate) async fn layers(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
@@ -35,9 +35,24 @@ pub(crate) async fn layers(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
 
 /// `GET /tare/images/{name}/manifest`.
 pub(crate) async fn manifest(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
-    let image = rooms.images.resolve(request.parameter("name"))?;
-    let (_, document) = rooms.images.document(&image)?;
+    let (_, document) = rooms.images.document(request.parameter("name"))?;
     Ok(Reply::bytes(StatusCode::OK, "application/json", document))
+}
+
+/// `POST /tare/manifests/create`: images that are here become one index.
+pub(crate) async fn index(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let name = parameter::text(&request.query, "name");
+    let name = name.ok_or_else(|| Error::invalid("the parameter name is missing"))?;
+    let name: Reference =
+        name.parse().map_err(|why: tare_model::ReferenceError| Error::invalid(why.to_string()))?;
+    let mut images = Vec::new();
+    for given in request.query.all("image") {
+        images.extend(rooms.images.platforms(given)?);
+    }
+    let name = name.or_latest();
+    let made = rooms.images.make_index(IndexRequest { images, names: vec![name.clone()] }).await?;
+    image::publish(&rooms, "create", &made.digest.to_string(), &name.familiar());
+    Ok(Reply::json(StatusCode::CREATED, &IndexMade { digest: made.digest.to_string(), size: made.size }))
 }
 
 /// `GET /tare/diff`.

@@ -23,6 +23,7 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
     table.get("/tare/images/{name...}/manifest", own::manifest);
     table.post("/tare/images/{name...}/hold", own::hold);
     table.delete("/tare/hold", own::release);
+    table.post("/tare/manifests/create", own::index);
     table.get("/tare/diff", own::difference);
     table.post("/tare/verify", own::verify);
     images(&mut table);

@@ -33,7 +33,7 @@ async fn an_image_is_pulled_unpacked_and_found_under_its_names() {
     assert_eq!(room.file(&image, "/srv/top").unwrap(), noise(1, 700_000));
     assert!(image.size >= 700_000, "{}", image.size);
     assert_eq!(image.config.config.cmd.as_deref(), Some(&["/bin/sh".to_owned()][..]));
-    let history = room.images.history(&name.to_string()).unwrap();
+    let history = room.images.history(&image);
     assert_eq!(
         (history.len(), &*history[0].created_by, history[0].size),
         (3, "step 2", image.layer_sizes[2])
@@ -122,6 +122,7 @@ async fn of_several_platforms_the_wanted_one_is_pulled() {
     let request = |platform: &str| PullRequest {
         reference: reference(&fake, "web:v1"),
         platform: Some(platform.parse().unwrap()),
+        all_platforms: false,
         credentials: None,
     };
     let pulled = room.request(request("linux/amd64")).await.unwrap();

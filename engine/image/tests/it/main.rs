@@ -12,6 +12,7 @@ mod life;
 mod making;
 mod real;
 mod sample;
+mod several;
 mod signed;
 
 use std::path::{Path, PathBuf};
@@ -68,7 +69,13 @@ impl Room {
     }
 
     async fn pull(&self, reference: &Reference) -> Result<Pulled> {
-        self.request(PullRequest { reference: reference.clone(), platform: None, credentials: None }).await
+        self.request(PullRequest {
+            reference: reference.clone(),
+            platform: None,
+            all_platforms: false,
+            credentials: None,
+        })
+        .await
     }
 
     async fn request(&self, request: PullRequest) -> Result<Pulled> {

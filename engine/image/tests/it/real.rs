@@ -6,12 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tare_image::{Progress, PullRequest, PushRequest, Pushed, Result};
-use tare_model::{HasKind, Kind, Reference};
+use tare_model::{HasKind, Kind, Platform, Reference};
 use tare_registry::Credentials;
 use tempfile::TempDir;
 
 use crate::Room;
 use crate::sample::{Layer, Sample, noise};
+use crate::several::{OTHERS, Several};
 
 /// A registry process; it ends with its value.
 struct Running {
@@ -65,8 +66,12 @@ impl Running {
     fn push(&self, sample: &Sample, name: &str, login: &str, format: &str) {
         let layout: PathBuf = self.directory.path().join("layout");
         sample.write_layout(&layout);
+        self.copy(&layout, name, login, &["--format", format]);
+    }
+
+    fn copy(&self, layout: &Path, name: &str, login: &str, options: &[&str]) {
         let mut command = Command::new("skopeo");
-        command.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false", "--format", format]);
+        command.args(["copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]).args(options);
         if !login.is_empty() {
             command.args(["--dest-creds", login]);
         }
@@ -149,8 +154,12 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pulled_from() 
     let login = |password: &str| {
         Some(Credentials { username: "ada".into(), password: password.into(), ..Credentials::default() })
     };
-    let request =
-        |credentials| PullRequest { reference: registry.name("web:v1"), platform: None, credentials };
+    let request = |credentials| PullRequest {
+        reference: registry.name("web:v1"),
+        platform: None,
+        all_platforms: false,
+        credentials,
+    };
     for refused in [None, login("wrong")] {
         let error = room.request(request(refused)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
@@ -250,4 +259,93 @@ async fn a_layer_that_was_here_in_another_form_is_pushed_in_that_form() {
     push(&room, &name, None).await.unwrap();
     let fresh = Room::open().await;
     assert_eq!(fresh.pull(&name).await.unwrap().id, zstd.id());
+}
+
+/// What skopeo says that a name stands for, byte for byte.
+fn raw(name: &Reference) -> Vec<u8> {
+    let output = Command::new("skopeo")
+        .args(["inspect", "--raw", "--tls-verify=false", &format!("docker://{name}")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_pushed_as_it_came_with_everything_that_it_names() {
+    let (Some(registry), Some(other)) = (Running::start("", ""), Running::start("", "")) else { return };
+    let (room, several) = (Room::open().await, Several::new());
+    let layout = registry.directory.path().join("several");
+    several.write_layout(&layout);
+    registry.copy(&layout, "web:v1", "", &["--all"]);
+    let request = |platform: Option<&str>| PullRequest {
+        reference: registry.name("web:v1"),
+        platform: platform.map(|platform| platform.parse().unwrap()),
+        all_platforms: platform.is_none(),
+        credentials: None,
+    };
+    assert_eq!(room.request(request(None)).await.unwrap().digest, several.digest());
+    for name in [other.name("moved/web:v1"), registry.name("copy:v1")] {
+        room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
+        let pushed = push(&room, &name, None).await.unwrap();
+        assert_eq!((pushed.len(), pushed[0].digest), (1, several.digest()));
+        assert_eq!(raw(&name), several.index.to_string().into_bytes());
+        // Everything is there: skopeo takes all of it, and a fresh store too.
+        let copied = TempDir::new().unwrap();
+        let to = format!("dir:{}", copied.path().display());
+        let from = format!("docker://{name}");
+        let copy = ["copy", "--quiet", "--all", "--insecure-policy", "--src-tls-verify=false", &from, &to];
+        assert!(Command::new("skopeo").args(copy).status().unwrap().success());
+        let fresh = Room::open().await;
+        let wanted = PullRequest { reference: name.clone(), ..request(None) };
+        assert_eq!(fresh.request(wanted).await.unwrap().digest, several.digest());
+        // The name still stands for all of it, also under the digest that the registry has.
+        let digest = name.with_digest(several.digest()).to_string();
+        for text in [name.to_string(), digest] {
+            let arch = format!("linux/{}", OTHERS[1]).parse().unwrap();
+            let found = room.images.resolve_for(&text, Some(&arch)).unwrap().id;
+            assert_eq!(found, several.id(OTHERS[1]), "{text}");
+        }
+    }
+
+    // One of them, where that is asked for.
+    let name = other.name("one/web:v1");
+    room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
+    let platform = Some(format!("linux/{}", OTHERS[0]).parse().unwrap());
+    let wanted = PushRequest { reference: name.clone(), platform, credentials: None };
+    let pushed = room.images.push(wanted, |_| {}).await.unwrap();
+    assert_eq!(pushed[0].digest, several.images[0].digest());
+    assert_eq!(raw(&name), several.images[0].manifest.to_string().into_bytes());
+    let whole = push(&room, &name, None).await.unwrap();
+    assert_eq!(whole[0].digest, several.digest(), "the name still stands for all of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_an_index_that_is_not_here_whole_the_image_is_pushed_and_that_is_said() {
+    let (Some(registry), Some(other)) = (Running::start("", ""), Running::start("", "")) else { return };
+    let (room, several) = (Room::open().await, Several::new());
+    let layout = registry.directory.path().join("several");
+    several.write_layout(&layout);
+    registry.copy(&layout, "web:v1", "", &["--all"]);
+    let host = Platform::host().architecture;
+    for architecture in [OTHERS[0], &*host, OTHERS[1]] {
+        let platform = Some(format!("linux/{architecture}").parse().unwrap());
+        let request = PullRequest {
+            reference: registry.name("web:v1"),
+            platform,
+            all_platforms: false,
+            credentials: None,
+        };
+        room.request(request).await.unwrap();
+        // Until the end the attestation is not here.
+        let name = other.name("web:v1");
+        room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
+        let pushed = push(&room, &name, None).await.unwrap();
+        let image = if architecture == OTHERS[0] { &several.images[0] } else { &several.images[1] };
+        assert_eq!(pushed[0].digest, image.digest());
+        assert_eq!(raw(&name), image.manifest.to_string().into_bytes());
+        let told = room.told.lock().unwrap().clone();
+        let Some(Progress::PushedOneOf { index, manifest }) = told.last() else { panic!("{told:?}") };
+        assert_eq!((index.digest, manifest.digest), (several.digest(), image.digest()));
+    }
 }

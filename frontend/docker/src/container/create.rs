@@ -14,10 +14,8 @@ pub(crate) async fn create(rooms: Arc<Rooms>, mut request: Request) -> Result<Re
     let wire: Option<ContainerCreateRequest> = body::optional_json(&mut request).await?;
     let wire = wire.ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
     let checked = check::container(&wire, &rooms.engine.config().defaults.log)?;
-    if let Some(wanted) = platform {
-        check_platform(&rooms, &checked.spec.image, &wanted)?;
-    }
-    let created = rooms.engine.create(name, checked.spec).await?;
+    // A missing image is what makes a client pull; one of another platform is missing to it.
+    let created = rooms.engine.create(name, checked.spec, platform.as_ref()).await?;
     let warnings = checked.warnings.into_iter().chain(created.warnings).collect();
     Ok(Reply::json(StatusCode::CREATED, &ContainerCreateResponse { id: created.id.to_string(), warnings }))
 }
@@ -28,20 +26,6 @@ pub(crate) fn container_name(text: &str) -> Result<Name> {
         Error::invalid(format!("Invalid container name ({text}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"))
     };
     text.strip_prefix('/').unwrap_or(text).parse().map_err(refused)
-}
-
-fn check_platform(rooms: &Rooms, image: &str, wanted: &Platform) -> Result<()> {
-    let found = rooms.images.resolve(image)?.platform();
-    if found.satisfies(wanted) {
-        return Ok(());
-    }
-    // A missing image is what makes a client pull; one of another platform is missing to it.
-    Err(Error::Room {
-        message: format!(
-            "image with reference {image} was found but does not provide the specified platform ({wanted}): it is for {found}"
-        ),
-        kind: tare_model::Kind::NotFound,
-    })
 }
 
 #[cfg(test)]

@@ -61,9 +61,9 @@ pub(crate) fn summary(rooms: &Rooms, container: &Container) -> ContainerSummary 
 
 /// The image's name as the user wrote it; its id once the name means another image.
 fn image_name(rooms: &Rooms, container: &Container) -> String {
-    match rooms.images.resolve(&container.spec.image) {
-        Ok(image) if image.id == container.image.id => container.spec.image.clone(),
-        _ => container.image.id.to_string(),
+    match rooms.images.stands_for(&container.spec.image, &container.image.id) {
+        true => container.spec.image.clone(),
+        false => container.image.id.to_string(),
     }
 }
 

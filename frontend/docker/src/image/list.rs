@@ -43,8 +43,8 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
             }
         }
         if parameter::flag(&request.query, "manifests") {
-            summary.descriptor = manifests::descriptor(&rooms, image);
-            summary.manifests = Some(manifests::manifests(&rooms, image));
+            summary.descriptor = manifests::descriptor(&rooms, &summary.id);
+            summary.manifests = Some(manifests::manifests(&rooms, &summary.id));
         }
         if shared {
             summary.shared_size = shared_size(image, &images);

@@ -3,35 +3,64 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, to_value};
-use tare_docker_api::{ImageManifest, ImageManifestSize, ImageUnpackedSize, PlatformImage};
-use tare_image::Image;
+use tare_docker_api::{Attestation, ImageManifest, ImageManifestSize, ImageUnpackedSize, PlatformImage};
+use tare_image::{Image, ManifestKind, ManifestUse};
 
 use crate::Rooms;
 
-/// The descriptor of what the image's name stands for in a registry.
-pub(super) fn descriptor(rooms: &Rooms, image: &Image) -> Option<Value> {
-    rooms.images.descriptor(image).and_then(|descriptor| to_value(descriptor).ok())
+/// The descriptor of what a name or an id stands for in a registry.
+pub(super) fn descriptor(rooms: &Rooms, name: &str) -> Option<Value> {
+    rooms.images.descriptor(name).and_then(|descriptor| to_value(descriptor).ok())
 }
 
-/// The one platform that an image has here.
-pub(super) fn manifests(rooms: &Rooms, image: &Image) -> Vec<ImageManifest> {
-    let Some(manifest) = rooms.images.own_descriptor(image) else { return Vec::new() };
-    let layers = rooms.images.stack(image).unwrap_or_default();
-    let blobs = layers.iter().filter_map(|layer| layer.blob.as_ref()).map(|blob| blob.size).sum::<u64>();
-    let (content, unpacked) = (signed(blobs + manifest.size), signed(image.size));
+/// The descriptor of one of the images that a name or an id stands for.
+pub(super) fn descriptor_of(rooms: &Rooms, name: &str, image: &Image) -> Option<Value> {
+    let manifests = rooms.images.manifests(name).ok()?;
+    let is = |manifest: &&ManifestUse| matches!(&manifest.kind, ManifestKind::Image(Some(one)) if one.id == image.id);
+    manifests.iter().find(is).and_then(|manifest| to_value(&manifest.descriptor).ok())
+}
+
+/// What a name or an id stands for: a manifest for each platform, those that are not here too, and attestations.
+pub(super) fn manifests(rooms: &Rooms, name: &str) -> Vec<ImageManifest> {
+    let manifests = rooms.images.manifests(name).unwrap_or_default();
+    manifests.into_iter().map(|manifest| wire(rooms, manifest)).collect()
+}
+
+fn wire(rooms: &Rooms, manifest: ManifestUse) -> ImageManifest {
+    let ManifestUse { descriptor, available, content, kind } = manifest;
+    let mut wire = ImageManifest {
+        id: descriptor.digest.to_string(),
+        descriptor: to_value(&descriptor).unwrap_or_default(),
+        available,
+        size: ImageManifestSize { total: signed(content), content: signed(content) },
+        ..ImageManifest::default()
+    };
+    match kind {
+        ManifestKind::Attestation(about) => {
+            "attestation".clone_into(&mut wire.kind);
+            let about = about.map(|about| about.to_string()).unwrap_or_default();
+            wire.attestation_data = Some(Attestation { about });
+        }
+        ManifestKind::Image(image) => {
+            "image".clone_into(&mut wire.kind);
+            let unpacked = image.as_ref().map_or(0, |image| signed(image.size));
+            let containers = image.as_ref().map(|image| containers(rooms, image)).unwrap_or_default();
+            // As the index says, and as the image says where there is none.
+            let platform = descriptor.platform.or_else(|| image.map(|image| image.platform()));
+            wire.size.total += unpacked;
+            wire.image_data = Some(PlatformImage {
+                platform: to_value(platform).unwrap_or_default(),
+                containers,
+                size: ImageUnpackedSize { unpacked },
+            });
+        }
+    }
+    wire
+}
+
+fn containers(rooms: &Rooms, image: &Image) -> Vec<String> {
     let used = rooms.engine.list().into_iter().filter(|container| container.image.id == image.id);
-    vec![ImageManifest {
-        id: manifest.digest.to_string(),
-        descriptor: to_value(&manifest).unwrap_or_default(),
-        available: true,
-        size: ImageManifestSize { total: content + unpacked, content },
-        kind: "image".to_owned(),
-        image_data: Some(PlatformImage {
-            platform: to_value(image.platform()).unwrap_or_default(),
-            containers: used.map(|container| container.id.to_string()).collect(),
-            size: ImageUnpackedSize { unpacked },
-        }),
-    }]
+    used.map(|container| container.id.to_string()).collect()
 }
 
 /// Where the layers lie, in the words of Docker's overlay2 driver: what tools read who look into images.

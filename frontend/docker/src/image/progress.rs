@@ -1,9 +1,12 @@
 //! The lines that pulling, pushing and loading print.
 
 use bytes::Bytes;
-use tare_docker_api::{BuildMessage, ErrorDetail, ProgressDetail, ProgressMessage, PushResult};
+use tare_docker_api::{
+    BuildMessage, ErrorDetail, OciDescriptor, ProgressDetail, ProgressMessage, PushResult,
+};
 use tare_image::Progress;
 use tare_model::format_bytes;
+use tare_oci::image::Descriptor;
 
 const BAR: usize = 50;
 
@@ -25,10 +28,30 @@ pub(super) fn message(progress: Progress) -> ProgressMessage {
         }
         Progress::Pushed(pushed) => ProgressMessage {
             progress_detail: Some(ProgressDetail::default()),
-            aux: Some(PushResult { tag: pushed.tag, digest: pushed.digest.to_string(), size: pushed.size }),
+            aux: Some(PushResult {
+                tag: pushed.tag,
+                digest: pushed.digest.to_string(),
+                size: pushed.size,
+                ..PushResult::default()
+            }),
+            ..ProgressMessage::default()
+        },
+        Progress::PushedOneOf { index, manifest } => ProgressMessage {
+            progress_detail: Some(ProgressDetail::default()),
+            aux: Some(PushResult {
+                instead: true,
+                index: Some(descriptor(*index)),
+                manifest: Some(descriptor(*manifest)),
+                ..PushResult::default()
+            }),
             ..ProgressMessage::default()
         },
     }
+}
+
+pub(super) fn descriptor(descriptor: Descriptor) -> OciDescriptor {
+    let Descriptor { media_type, digest, size, .. } = descriptor;
+    OciDescriptor { media_type, digest: digest.to_string(), size }
 }
 
 /// The same as a line of a build.

@@ -17,7 +17,8 @@ pub(crate) async fn pull(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let reference = reference(&request.query)?;
     let platform = parameter::text(&request.query, "platform").map(str::parse::<Platform>).transpose();
     let platform = platform.map_err(|why| Error::invalid(why.to_string()))?;
-    let wanted = PullRequest { reference, platform, credentials: auth::of_header(&request)? };
+    let all_platforms = parameter::flag(&request.query, "allplatforms");
+    let wanted = PullRequest { reference, platform, all_platforms, credentials: auth::of_header(&request)? };
     let images = Arc::clone(&rooms.images);
     let all = wanted.reference.tag().is_none() && wanted.reference.digest().is_none();
     let work = Work::begin(|listener| async move {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tare_docker_api::{DistributionInspect, OciDescriptor, OciPlatform, SearchResult};
+use tare_docker_api::{DistributionInspect, OciPlatform, SearchResult};
 use tare_http::{Reply, Request, StatusCode};
 use tare_model::{Platform, Reference};
 use tare_registry::SearchHit;
@@ -25,11 +25,7 @@ pub(crate) async fn distribution(rooms: Arc<Rooms>, request: Request) -> Result<
         architecture,
         variant: variant.unwrap_or_default(),
     };
-    let descriptor = OciDescriptor {
-        media_type: found.descriptor.media_type,
-        digest: found.descriptor.digest.to_string(),
-        size: found.descriptor.size,
-    };
+    let descriptor = super::progress::descriptor(found.descriptor);
     let platforms = found.platforms.into_iter().map(platform).collect();
     Ok(Reply::json(StatusCode::OK, &DistributionInspect { descriptor, platforms }))
 }
