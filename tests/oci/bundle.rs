@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -70,6 +70,17 @@ pub(crate) struct Bundle<'r> {
     dir: TempDir,
     pub(crate) id: String,
     pub(crate) config: Value,
+    host: Option<Host>,
+}
+
+/// A mount namespace in the place of the host's: what a runtime leaves there goes with the test.
+struct Host(Child);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl<'r> Bundle<'r> {
@@ -79,7 +90,7 @@ impl<'r> Bundle<'r> {
         let dir = tempfile::tempdir().unwrap();
         let id = format!("oci-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         fill(&dir.path().join("rootfs"));
-        Self { runtime, dir, id, config: config(&["/bin/sh", "-c", script]) }
+        Self { runtime, dir, id, config: config(&["/bin/sh", "-c", script]), host: None }
     }
 
     /// Below the bundle.
@@ -116,6 +127,18 @@ impl<'r> Bundle<'r> {
         self.linux()["namespaces"].as_array_mut().unwrap().retain(|entry| entry["type"] != kind);
     }
 
+    /// Without a mount namespace, nor what can only be kept in one.
+    pub(crate) fn share_mounts(&mut self) {
+        self.without_namespace("mount");
+        self.config["mounts"] = json!([]);
+        self.host = Some(Host(self.runtime.host()));
+    }
+
+    /// The process whose mount namespace the container shares.
+    pub(crate) fn host(&self) -> u32 {
+        self.host.as_ref().map_or_else(std::process::id, |host| host.0.id())
+    }
+
     /// Replaces a namespace's entry, or adds one.
     pub(crate) fn namespace(&mut self, kind: &str, path: Option<&str>) {
         self.without_namespace(kind);
@@ -145,7 +168,8 @@ impl<'r> Bundle<'r> {
 
     /// Words are to be added.
     pub(crate) fn command(&self) -> Command {
-        let mut command = self.runtime.command(&self.path("state"));
+        let host = self.host.as_ref().map(|host| host.0.id());
+        let mut command = self.runtime.command(&self.path("state"), host);
         command.current_dir(self.dir.path());
         command
     }

@@ -25,6 +25,8 @@ clauses! {
         cgroup_is_joined "A cgroup namespace is joined by path"
         user_is_joined "A user namespace is joined by path"
         mount_is_joined "A mount namespace is joined by path"
+        mount_is_shared "Without a mount namespace the program is in the runtime's, in the container's root, for run and exec"
+        nothing_is_mounted_on_the_host "Without a mount namespace nothing is mounted on the host: what only a mount can keep is an error"
         time_is_joined "A time namespace is joined by path"
         a_path_of_another_type_is_an_error "A path that is a namespace of another type is an error"
         a_path_that_is_no_namespace_is_an_error "A path that is no namespace, or is not there, is an error"
@@ -152,6 +154,43 @@ fn mount_is_joined(runtime: &Runtime) {
         guest.config["mounts"].as_array_mut().unwrap().truncate(1);
         guest.config["root"]["path"] = json!(guest.inside(""));
     });
+}
+
+fn mount_is_shared(runtime: &Runtime) {
+    let mut bundle = Bundle::of(runtime, "ls /; sleep 100");
+    bundle.share_mounts();
+    bundle.start();
+    bundle.hear("tmp\n");
+    let of = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/mnt")).unwrap();
+    assert_eq!(of(bundle.pid() as u32), of(bundle.host()));
+    let listed = bundle.cli(&["exec", &bundle.id, "/bin/ls", "/"]);
+    assert_eq!(listed.ok(), bundle.output().trim());
+    bundle.cli(&["delete", "--force", &bundle.id]).ok();
+}
+
+fn nothing_is_mounted_on_the_host(runtime: &Runtime) {
+    type Change = fn(&mut Bundle<'_>);
+    let refused: [(&str, Change); 4] = [
+        ("mounts", |bundle| bundle.mount("/tmp", "tmpfs", "tmpfs", &["nosuid"])),
+        ("a read-only root", |bundle| bundle.config["root"]["readonly"] = json!(true)),
+        ("masked paths", |bundle| bundle.linux()["maskedPaths"] = json!(["/etc"])),
+        ("read-only paths", |bundle| bundle.linux()["readonlyPaths"] = json!(["/etc"])),
+    ];
+    let mounts =
+        |bundle: &Bundle<'_>| fs::read_to_string(format!("/proc/{}/mountinfo", bundle.host())).unwrap();
+    let mut bundle = Bundle::of(runtime, "true");
+    bundle.share_mounts();
+    let before = mounts(&bundle);
+    bundle.run().ok();
+    assert_eq!(mounts(&bundle), before);
+    for (what, change) in refused {
+        let mut bundle = Bundle::of(runtime, "true");
+        bundle.share_mounts();
+        change(&mut bundle);
+        let before = mounts(&bundle);
+        bundle.refused();
+        assert_eq!(mounts(&bundle), before, "{what}");
+    }
 }
 
 fn time_is_joined(runtime: &Runtime) {

@@ -1,5 +1,6 @@
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use anyhow::Result;
 use tare_tests::{binaries, capture, unpacked_peers};
@@ -52,11 +53,25 @@ impl Runtime {
         (ran.code == 0).then(|| format!("{} {word}", self.name))
     }
 
+    /// A process that has a mount namespace for the runtime to run in.
+    pub(crate) fn host(&self) -> Child {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg(if self.hide_unified { HIDE } else { "exec \"$@\"" });
+        command.args(["sh", "sh", "-c", "echo up; exec sleep 1000"]);
+        let mut host = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut word = [0; 3];
+        host.stdout.as_mut().unwrap().read_exact(&mut word).unwrap();
+        host
+    }
+
     /// Words are to be added. Nothing here takes a minute, so what does is stuck.
-    pub(crate) fn command(&self, state: &Path) -> Command {
+    pub(crate) fn command(&self, state: &Path, host: Option<u32>) -> Command {
         let mut command = Command::new("timeout");
         command.args(["--foreground", "--kill-after=5", "60"]);
-        if self.hide_unified {
+        if let Some(host) = host {
+            command.args(["nsenter", "--mount", "--target"]).arg(host.to_string());
+        } else if self.hide_unified {
             command.args(["unshare", "--mount", "--propagation", "slave", "sh", "-c", HIDE, "sh"]);
         }
         command.arg(&self.program).arg("--root").arg(state);

@@ -27,7 +27,7 @@ const LINKS: [(&str, &str); 6] = [
     ("ptmx", "pts/ptmx"),
 ];
 
-/// Fills /dev. `sources` are the host's nodes where they are to be bound.
+/// Fills /dev. `sources` are the host's nodes where they are to be bound. The host's own /dev is given no links.
 pub(crate) fn fill(root: &RootDir, devices: &Devices, sources: &[OwnedFd]) -> Result<(), Failure> {
     if !devices.fill {
         return Ok(());
@@ -39,6 +39,9 @@ pub(crate) fn fill(root: &RootDir, devices: &Devices, sources: &[OwnedFd]) -> Re
             None => make(root, device),
         };
         done.step(step)?;
+    }
+    if root.is_current().at("look at the root")? {
+        return Ok(());
     }
     let dev = root.directory(Path::new("/dev")).at("open /dev")?;
     for (name, target) in LINKS {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::umask;
 use tare_cgroup::{Cgroup, Entrance};
 use tare_oci::runtime::Process;
@@ -48,6 +48,7 @@ pub(crate) fn exec_preserving(
     let listener = Listener::connect(target.spec, filter.as_ref(), running)?;
     let kinds = plan::own_namespaces(target.spec);
     let entrance = target.cgroup.map(Cgroup::entrance).transpose()?;
+    let root = (kinds & clone::NEW_MOUNT == 0).then(|| root_of(target.pidfd)).transpose()?;
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Who is not root enters the user namespace first, from which there is no way back: the program is then made inside.
     let twice = kinds & clone::NEW_USER != 0 && !identity::may_administer();
@@ -65,6 +66,7 @@ pub(crate) fn exec_preserving(
     if let Ok(Cloned::Child) = cloned {
         let entry = Entry {
             target: target.pidfd,
+            root,
             kinds,
             twice,
             plan: &plan,
@@ -113,13 +115,30 @@ fn move_beside(pid: i32, target: &Target<'_>) -> Result<()> {
 }
 
 fn beside(target: &Target<'_>) -> Option<Cgroup> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", target.pidfd.as_raw_fd())).ok()?;
-    let init = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
-    target.cgroup?.around(init).ok().flatten()
+    target.cgroup?.around(number(target.pidfd)?).ok().flatten()
+}
+
+/// As this process's procfs numbers it; none once it has ended.
+fn number(process: BorrowedFd<'_>) -> Option<i32> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", process.as_raw_fd())).ok()?;
+    let number = info.lines().find_map(|line| line.strip_prefix("Pid:"))?.trim().parse().ok()?;
+    (number > 0).then_some(number)
+}
+
+/// init's root directory: with no mount namespace to enter, all that keeps a program away from the host's.
+fn root_of(init: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let before = number(init).ok_or(Error::Died)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = open(format!("/proc/{before}/root"), flags, Mode::empty());
+    let root = root.map_err(|e| Error::step("open the container's root", e))?;
+    // Else the number may have become another process's.
+    if number(init) == Some(before) { Ok(root) } else { Err(Error::Died) }
 }
 
 struct Entry<'a> {
     target: BorrowedFd<'a>,
+    /// Where there is no mount namespace that it would come with.
+    root: Option<OwnedFd>,
     kinds: u64,
     twice: bool,
     plan: &'a ProcessPlan,
@@ -131,7 +150,7 @@ struct Entry<'a> {
 }
 
 fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
-    let Entry { target, mut kinds, twice, plan, memory, entrance, filter, stdio, preserve_fds } = entry;
+    let Entry { target, root, mut kinds, twice, plan, memory, entrance, filter, stdio, preserve_fds } = entry;
     child::enter_cgroup(entrance)?;
     schedule::pin(plan.schedule.then.as_ref())?;
     schedule::place_memory(memory)?;
@@ -143,7 +162,8 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
         join::be_sibling(0, socket.as_fd())?;
         kinds &= !clone::NEW_USER;
     }
-    child::leave_caller(vec![target.as_raw_fd(), socket.as_raw_fd()], &stdio, preserve_fds)?;
+    let keep = root.iter().map(AsRawFd::as_raw_fd).chain([target.as_raw_fd(), socket.as_raw_fd()]);
+    child::leave_caller(keep.collect(), &stdio, preserve_fds)?;
     child::leave_keyring()?;
     umask(Mode::empty());
     // From here on the container's processes can see this one.
@@ -152,6 +172,9 @@ fn steps(entry: Entry<'_>, socket: &OwnedFd) -> Result<Infallible, Failure> {
     if twice || kinds & clone::NEW_USER != 0 {
         identity::become_user(&Identity { uid: 0, gid: 0, groups: Vec::new(), umask: 0 })?;
         child::hide_memory()?;
+    }
+    if let Some(root) = root {
+        RootDir::shared(vec![root])?.enter()?;
     }
     let root = RootDir::current()?;
     let terminal = match stdio {

@@ -97,16 +97,20 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     // 4. The root and what is mounted in it.
     let hooks = hooks.filter(|hooks| hooks.concern_init());
     // Hooks look for the container's files where config.json says that they are.
-    let root = RootDir::attach(sources.root, hooks.map(|_| plan.root.path.as_path()))?;
+    let place = hooks.map(|_| plan.root.path.as_path());
+    let shared = plan.shares_mounts();
+    let root = if shared { RootDir::shared(sources.root)? } else { RootDir::attach(sources.root, place)? };
     mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups)?;
     devices::fill(&root, &plan.devices, &sources.devices)?;
-    let terminal = open_terminal(&root, &stdio, plan.process.identity.uid)?;
+    let terminal = open_terminal(&root, &stdio, plan)?;
     make_working_directory(&root, &plan.process.cwd);
     let hooks = hooks.map(|hooks| create_container(hooks, socket)).transpose()?;
     // 5. Nothing is mounted after what hides it.
     hide::make_readonly(&root, &plan.hidden.readonly)?;
     hide::mask(&root, &plan.hidden.masked)?;
-    if relaxed.no_pivot {
+    if shared {
+        root.enter()?;
+    } else if relaxed.no_pivot {
         root.chroot(&plan.root, hooks.is_some())?;
     } else {
         root.pivot(&plan.root)?;
@@ -190,10 +194,12 @@ fn set_sysctls(sysctls: &[Sysctl]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open_terminal(root: &RootDir, stdio: &Stdio, owner: u32) -> Result<Option<Terminal>, Failure> {
+fn open_terminal(root: &RootDir, stdio: &Stdio, plan: &InitPlan) -> Result<Option<Terminal>, Failure> {
     let Stdio::Terminal { size } = stdio else { return Ok(None) };
-    let terminal = devices::open_terminal(root, *size, owner)?;
-    devices::bind_console(root, terminal.peer.as_fd()).at("mount /dev/console")?;
+    let terminal = devices::open_terminal(root, *size, plan.process.identity.uid)?;
+    if !plan.shares_mounts() {
+        devices::bind_console(root, terminal.peer.as_fd()).at("mount /dev/console")?;
+    }
     Ok(Some(terminal))
 }
 

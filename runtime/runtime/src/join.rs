@@ -55,8 +55,7 @@ fn not_the_own(plan: &InitPlan, kind: u64) -> Option<String> {
     let would_change = |what: &str| Some(format!("{what} would change the host"));
     let sysctl = || plan.sysctls.iter().find(|sysctl| sysctl.namespace == kind);
     match kind {
-        clone::NEW_MOUNT => would_change("the container's mounts"),
-        clone::NEW_USER => Some("leave it out to share it".to_owned()),
+        clone::NEW_MOUNT | clone::NEW_USER => Some("leave it out to share it".to_owned()),
         clone::NEW_NETWORK if !plan.net_devices.is_empty() => {
             Some("interfaces cannot be moved to where they are".to_owned())
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags, open, openat};
+use rustix::fs::{Mode, OFlags, fstat, open, openat, stat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_move, move_mount, open_tree,
@@ -44,6 +44,17 @@ impl RootDir {
             below = tree;
         }
         Ok(Self(below))
+    }
+
+    /// A directory as it is, where nothing may be mounted.
+    pub(crate) fn shared(directory: Vec<OwnedFd>) -> Result<Self, Failure> {
+        directory.into_iter().next().map(Self).ok_or_else(|| Failure::rule("open root: it was not opened"))
+    }
+
+    /// Whether it is what this process has as "/" already.
+    pub(crate) fn is_current(&self) -> io::Result<bool> {
+        let (root, here) = (fstat(&self.0)?, stat("/")?);
+        Ok((root.st_dev, root.st_ino) == (here.st_dev, here.st_ino))
     }
 
     /// The root of this process, as one that entered a container's mount namespace has it.
@@ -107,6 +118,12 @@ impl RootDir {
         unmount(".", UnmountFlags::DETACH).at("unmount the host's root")?;
         fchdir(&self.0).at("enter root")?;
         self.finish(root)
+    }
+
+    /// Makes it "/" in a mount namespace that others use. A program with CAP_SYS_CHROOT can leave it.
+    pub(crate) fn enter(&self) -> Result<(), Failure> {
+        fchdir(&self.0).at("enter root")?;
+        chroot(".").at("chroot")
     }
 
     /// Makes it "/" where pivot_root(2) cannot: the host's tree stays below it, but without procfs and sysfs, which

@@ -5,13 +5,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, PROC_SUPER_MAGIC, fstat, fstatfs, major, minor};
+use rustix::fs::{CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs, major, minor};
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use tare_cgroup::Cgroup;
 use tare_model::RootMount;
 use tare_sys::mount::{self, Change, Propagation};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
 use crate::idmap::MappedNamespaces;
 use crate::overlay;
@@ -20,7 +20,7 @@ use crate::plan::{Device, DeviceKind, InitPlan, Mount, MountKind};
 /// Detached mounts and open files.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    /// The root, the lowest first.
+    /// The root, the lowest first; its directory where nothing may be mounted.
     pub(crate) root: Vec<OwnedFd>,
     /// One for each of the plan's mounts that is a bind.
     pub(crate) binds: Vec<Option<OwnedFd>>,
@@ -69,6 +69,15 @@ impl Sources {
 }
 
 fn root(plan: &InitPlan, rootfs: &[RootMount]) -> Result<Vec<OwnedFd>> {
+    if plan.shares_mounts() {
+        if !rootfs.is_empty() {
+            let rule = "must hold a mount namespace: the root is mounted there";
+            return Err(Error::spec("linux.namespaces", rule));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&plan.root.path, flags, Mode::empty());
+        return Ok(vec![root.step(|| format!("open root {}", plan.root.path.display()))?]);
+    }
     if rootfs.is_empty() {
         let tree =
             clone_tree(&plan.root.path, true).step(|| format!("open root {}", plan.root.path.display()))?;

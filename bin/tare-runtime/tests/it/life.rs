@@ -176,3 +176,45 @@ fn a_config_of_runc_works_as_it_is() {
     world.save();
     assert_eq!(world.verb("run").ok(), "runc\n");
 }
+
+#[test]
+fn a_container_without_a_mount_namespace_leads_the_same_life() {
+    let Some(mut world) = World::of("exec sleep 1000") else { return };
+    for (section, fields) in [("linux", &["maskedPaths", "readonlyPaths"][..]), ("root", &["readonly"])] {
+        let section = world.config[section].as_object_mut().unwrap();
+        fields.iter().for_each(|field| drop(section.remove(*field)));
+    }
+    world.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|one| one["type"] != "mount");
+    world.save();
+    world.create().refused("invalid mounts: needs a mount namespace in linux.namespaces");
+    assert!(world.is_clean());
+    world.config["mounts"] = json!([]);
+    let hook = |script: String| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    let (outside, ended) = (world.path("outside"), world.path("ended"));
+    world.config["hooks"] = json!({
+        "createContainer": hook(format!("readlink /proc/self/ns/mnt > {}", outside.display())),
+        "startContainer": hook("/bin/ls / > /tmp/inside".to_owned()),
+        "poststop": hook(format!("echo > {}", ended.display())),
+    });
+    world.save();
+    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    world.create().ok();
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(fs::read_to_string(&outside).unwrap().trim(), own.to_str().unwrap());
+    assert_eq!(world.tare(&["exec", &world.id, "ls", "/"]).ok(), "bin\ndev\netc\nproc\nsys\ntmp\n");
+    world.verb("start").ok();
+    let root = "bin\ndev\netc\nproc\nsys\ntmp\n";
+    assert_eq!(fs::read_to_string(world.path("rootfs/tmp/inside")).unwrap(), root);
+    assert_eq!(world.tare(&["exec", &world.id, "ls", "/"]).ok(), root);
+    world.tare(&["checkpoint", &world.id]).refused("without a mount namespace of its own");
+    world.verb("pause").ok();
+    world.verb("resume").ok();
+    let pid = world.pid();
+    world.tare(&["kill", &world.id, "KILL"]).ok();
+    world.wait(pid);
+    world.tare(&["exec", &world.id, "ls", "/"]).refused("cannot exec in a stopped container");
+    world.verb("delete").ok();
+    assert!(world.is_clean() && ended.exists());
+    assert_eq!(mounts(), before);
+}

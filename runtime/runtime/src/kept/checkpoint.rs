@@ -71,6 +71,10 @@ impl Kept {
     fn describe(&self, options: &mut Message) -> Result<()> {
         let (spec, pid) = (self.spec()?, self.record.pid);
         let plan = planned(&spec, &self.record.bundle)?;
+        if plan.shares_mounts() {
+            let rule = "cannot checkpoint a container without a mount namespace of its own";
+            return Err(Error::NotNow(rule.to_owned()));
+        }
         let group = self.record.cgroup.as_ref().map(|_| self.cgroup()).transpose()?;
         options.number(names::PID, pid as u64);
         options.text(names::ROOT, plan.root.path.as_os_str().as_encoded_bytes());

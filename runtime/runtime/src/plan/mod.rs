@@ -9,6 +9,7 @@ mod network;
 mod process;
 mod rdt;
 mod schedule;
+mod shared;
 mod sysctl;
 mod user;
 
@@ -50,6 +51,11 @@ impl InitPlan {
     /// Whether the caller has something to do for init before it goes on.
     pub(crate) fn waits(&self) -> bool {
         self.namespaces.id_maps.is_some() || !self.net_devices.is_empty()
+    }
+
+    /// Whether it is in the caller's mount namespace, where nothing may be mounted for it.
+    pub(crate) fn shares_mounts(&self) -> bool {
+        !self.namespaces.has(tare_sys::clone::NEW_MOUNT)
     }
 
     /// The host's number of the user to whom the container's group is handed over, which is whoever runs the program in
@@ -115,6 +121,7 @@ pub(crate) fn plan(spec: &Spec, bundle: &Path) -> Result<InitPlan> {
     }
     let process = spec.process.as_ref().ok_or_else(|| Error::spec("process", "is required"))?;
     let namespaces = namespace::plan(linux)?;
+    shared::check(spec, linux, &namespaces)?;
     let mut mounts = mount::plan(&spec.mounts, &namespaces, bundle)?;
     if let Some(label) = linux.mount_label.as_deref().filter(|label| !label.is_empty()) {
         mounts.iter_mut().for_each(|mount| mount.label(label));

@@ -105,10 +105,6 @@ pub(crate) fn plan(linux: &Linux) -> Result<Namespaces> {
             Some(path) => plan.joined.push(Join { kind, path: path.clone(), field: field + ".path" }),
         }
     }
-    if !plan.has(clone::NEW_MOUNT) {
-        let rule = "must hold a mount namespace: without one the container's mounts would show on the host";
-        return Err(Error::spec("linux.namespaces", rule));
-    }
     match id_maps(linux, &plan)? {
         maps if plan.joins(clone::NEW_USER) => plan.known_maps = maps,
         maps => plan.id_maps = maps,

@@ -143,6 +143,19 @@ fn of_devices_that_are_shared() -> Vec<Case> {
     ]
 }
 
+/// What would be mounted on the host.
+fn of_shared_mounts() -> Vec<Case> {
+    let alone = |field: &str, value: Value| json!({"namespaces": [{"type": "pid"}], field: value});
+    let map = json!([{"containerID": 0, "hostID": 0, "size": 1}]);
+    let user = json!({"namespaces": [{"type": "user"}], "uidMappings": map, "gidMappings": map});
+    vec![
+        ("/linux", alone("maskedPaths", json!(["/proc/kcore"])), "linux.maskedPaths"),
+        ("/linux", alone("readonlyPaths", json!(["/proc/sys"])), "linux.readonlyPaths"),
+        ("/linux", alone("rootfsPropagation", json!("slave")), "linux.rootfsPropagation"),
+        ("/linux", user, "linux.namespaces"),
+    ]
+}
+
 fn of_linux() -> Vec<Case> {
     vec![
         ("/linux/devices", json!([{"path": "dev/x", "type": "c"}]), "linux.devices[0].path"),
@@ -177,7 +190,6 @@ fn of_linux() -> Vec<Case> {
         ),
         ("/linux/sysctl", json!({"": "x"}), "linux.sysctl."),
         ("/linux/personality", json!({"domain": "LINUX", "flags": ["x"]}), "linux.personality.flags"),
-        ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "linux.namespaces[1]"),
         (
             "/linux/namespaces",
@@ -220,7 +232,14 @@ fn broken_field(pointer: &str, value: Value) -> String {
 
 #[test]
 fn each_broken_rule_names_its_field() {
-    let cases = [of_the_document(), of_the_process(), of_mounts(), of_linux(), of_devices_that_are_shared()];
+    let cases = [
+        of_the_document(),
+        of_the_process(),
+        of_mounts(),
+        of_shared_mounts(),
+        of_linux(),
+        of_devices_that_are_shared(),
+    ];
     for (pointer, value, field) in cases.into_iter().flatten() {
         assert_eq!(broken_field(pointer, value.clone()), field, "{pointer} = {value}");
     }

@@ -103,6 +103,9 @@ fn all() -> Vec<Test> {
         share::a_process_id_namespace_is_shared_with_the_host_or_another,
         share::a_container_may_have_nothing_of_its_own_but_mounts,
         share::a_mount_namespace_is_joined,
+        share::without_one_the_root_is_all_that_it_has_and_the_host_is_unchanged,
+        share::what_would_be_mounted_on_the_host_is_refused,
+        share::the_hosts_own_root_is_a_root_like_others,
         share::what_is_not_that_namespace_is_refused_before_anything_is_made,
     ]
     .to_vec()

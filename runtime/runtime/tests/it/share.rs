@@ -119,7 +119,7 @@ pub(crate) fn a_container_may_have_nothing_of_its_own_but_mounts() {
     assert!(matches!(bundle.refusal(), Error::Spec { field, .. } if field == "hostname"));
     bundle.spec.hostname = None;
     bundle.linux().namespaces.clear();
-    assert!(matches!(bundle.refusal(), Error::Spec { field, .. } if field == "linux.namespaces"));
+    assert!(matches!(bundle.refusal(), Error::Spec { field, .. } if field == "mounts"));
 }
 
 /// A process of no program that has namespaces.
@@ -163,6 +163,81 @@ pub(crate) fn a_mount_namespace_is_joined() {
     let refusal = bundle.refusal().to_string();
     assert!(refusal.contains("namespaces") && refusal.contains("the runtime's own"), "{refusal}");
     assert_eq!(mountinfo(), before);
+}
+
+/// Without a mount namespace, nor what needs one.
+fn share_mounts(bundle: &mut Bundle) {
+    bundle.without(NamespaceKind::Mount);
+    bundle.spec.mounts.clear();
+    bundle.linux().masked_paths.clear();
+    bundle.linux().readonly_paths.clear();
+}
+
+pub(crate) fn without_one_the_root_is_all_that_it_has_and_the_host_is_unchanged() {
+    let mut bundle = Bundle::of("echo up; exec sleep 100");
+    share_mounts(&mut bundle);
+    let before = mountinfo();
+    let container = asleep(&bundle);
+    let of_init = |file: &str| fs::read_link(format!("/proc/{}/{file}", container.running.pid)).unwrap();
+    assert_eq!(of_init("ns/mnt"), fs::read_link("/proc/self/ns/mnt").unwrap());
+    assert_eq!(of_init("root"), bundle.path("").canonicalize().unwrap());
+    // A program that comes later has no mount namespace to enter, and must not find itself on the host.
+    let exec = |args: &[&str]| container.exec(&bundle.spec, &process(args)).unwrap();
+    assert_eq!(exec(&["ls", "/", "/dev/null"]).stdout, "/dev/null\n\n/:\nbin\ndev\netc\nproc\nsys\ntmp\n");
+    assert_eq!(exec(&["ls", "/../../../.."]).stdout, exec(&["ls", "/"]).stdout);
+    let mut outside = process(&["true"]);
+    for cwd in ["/proc/self/fd/3", "/proc/self/fd/4", "/proc/1/root"] {
+        outside.cwd = cwd.into();
+        assert!(container.exec(&bundle.spec, &outside).is_err(), "{cwd}");
+    }
+    drop(container);
+    for broken in ["no-such-program", "/etc"] {
+        bundle.process().args = vec![broken.to_owned()];
+        bundle.refusal();
+    }
+    assert_eq!(mountinfo(), before);
+    assert!(childless());
+}
+
+pub(crate) fn what_would_be_mounted_on_the_host_is_refused() {
+    let before = mountinfo();
+    let refused = |field: &str, change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = Bundle::of("true");
+        share_mounts(&mut bundle);
+        change(&mut bundle);
+        let error = bundle.refusal();
+        assert!(matches!(&error, Error::Spec { field: named, .. } if named == field), "{field}: {error}");
+        assert!(error.to_string().contains("mount namespace"), "{error}");
+    };
+    refused("mounts", &|bundle| bundle.mount("/tmp", "tmpfs", "tmpfs".as_ref(), &[]));
+    refused("root.readonly", &|bundle| bundle.spec.root.as_mut().unwrap().readonly = true);
+    refused("linux.maskedPaths", &|bundle| bundle.linux().masked_paths.push("/proc/kcore".into()));
+    refused("linux.readonlyPaths", &|bundle| bundle.linux().readonly_paths.push("/proc/sys".into()));
+    refused("linux.namespaces", &Bundle::map_ids);
+    refused("linux.namespaces", &|bundle| {
+        let layer = tare_model::RootMount {
+            kind: "bind".to_owned(),
+            source: bundle.path("").display().to_string(),
+            options: Vec::new(),
+        };
+        bundle.rootfs.push(layer);
+    });
+    assert_eq!(mountinfo(), before);
+}
+
+pub(crate) fn the_hosts_own_root_is_a_root_like_others() {
+    let mut bundle = Bundle::of("readlink /proc/self/ns/mnt; readlink /proc/self/root; tty");
+    share_mounts(&mut bundle);
+    bundle.spec.root.as_mut().unwrap().path = "/".into();
+    bundle.process().env = vec!["PATH=/usr/bin:/bin".to_owned()];
+    let devices = || {
+        let entries = fs::read_dir("/dev").unwrap().flatten();
+        entries.map(|entry| entry.file_name()).collect::<std::collections::BTreeSet<_>>()
+    };
+    let before = (mountinfo(), devices());
+    let own = fs::read_link("/proc/self/ns/mnt").unwrap();
+    assert_eq!(bundle.run().stdout, format!("{}\n/\nnot a tty\n", own.display()));
+    assert_eq!((mountinfo(), devices()), before);
 }
 
 pub(crate) fn what_is_not_that_namespace_is_refused_before_anything_is_made() {
