@@ -66,13 +66,16 @@ install: build        ## binaries, systemd units, completions, man pages
 	target/release/tare man $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m644 docs/man/tare-runtime.8 $(DESTDIR)$(PREFIX)/share/man/man8/
 	install -m644 docs/completions/tare-runtime.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare-runtime
+	install -m644 docs/completions/_tare-runtime $(DESTDIR)$(PREFIX)/share/zsh/site-functions/
+	install -m644 docs/completions/tare-runtime.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,tare tared tare-runtime tare-init) \
 	  $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.service $(DESTDIR)$(PREFIX)/lib/systemd/system/tare.socket \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare \
 	  $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare.fish $(DESTDIR)$(PREFIX)/share/man/man1/tare*.1 \
-	  $(DESTDIR)$(PREFIX)/share/man/man8/tare-runtime.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare-runtime
+	  $(DESTDIR)$(PREFIX)/share/man/man8/tare-runtime.8 $(DESTDIR)$(PREFIX)/share/bash-completion/completions/tare-runtime \
+	  $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_tare-runtime $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/tare-runtime.fish
 
 clean:
 	$(CARGO) clean

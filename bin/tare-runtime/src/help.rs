@@ -230,6 +230,8 @@ fn columns<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
 }
 
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -243,7 +245,6 @@ mod tests {
     }
 
     const PAGE: &str = include_str!("../../../docs/man/tare-runtime.8");
-    const COMPLETION: &str = include_str!("../../../docs/completions/tare-runtime.bash");
 
     /// As troff writes it.
     fn escaped(text: &str) -> String {
@@ -264,24 +265,5 @@ mod tests {
             let wanted = format!(".SS {head}\n{}\n{}.S", escaped(topic.does), rows(topic.flags));
             assert!(PAGE.contains(&wanted), "docs/man/tare-runtime.8 lacks:\n{wanted}");
         }
-    }
-
-    /// The long flags of some rows, sorted.
-    fn long_flags(rows: &[(&str, &str)]) -> String {
-        let words = rows.iter().flat_map(|(flag, _)| flag.split([' ', ',']));
-        let flags: std::collections::BTreeSet<&str> = words.filter(|word| word.starts_with("--")).collect();
-        flags.into_iter().collect::<Vec<_>>().join(" ")
-    }
-
-    #[test]
-    fn the_completion_knows_every_command_and_flag() {
-        for (name, flags) in
-            TOPICS.iter().map(|topic| (topic.name, topic.flags)).chain([("\"\"", &GLOBAL[..])])
-        {
-            let wanted = format!("    {name}) flags=\"{}\" ;;\n", long_flags(flags));
-            assert!(COMPLETION.contains(&wanted), "docs/completions/tare-runtime.bash lacks:\n{wanted}");
-        }
-        let commands: Vec<&str> = TOPICS.iter().map(|topic| topic.name).collect();
-        assert!(COMPLETION.contains(&commands.join(" ")));
     }
 }
