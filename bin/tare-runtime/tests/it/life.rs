@@ -197,13 +197,16 @@ fn a_container_without_a_mount_namespace_leads_the_same_life() {
         "poststop": hook(format!("echo > {}", ended.display())),
     });
     world.save();
-    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let before = mounts();
+    let is_mounted = || {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        mounts.contains(world.path("").to_str().unwrap())
+    };
     world.create().ok();
     let own = fs::read_link("/proc/self/ns/mnt").unwrap();
     assert_eq!(fs::read_to_string(&outside).unwrap().trim(), own.to_str().unwrap());
     assert_eq!(world.tare(&["exec", &world.id, "ls", "/"]).ok(), "bin\ndev\netc\nproc\nsys\ntmp\n");
     world.verb("start").ok();
+    assert!(!is_mounted());
     let root = "bin\ndev\netc\nproc\nsys\ntmp\n";
     assert_eq!(fs::read_to_string(world.path("rootfs/tmp/inside")).unwrap(), root);
     assert_eq!(world.tare(&["exec", &world.id, "ls", "/"]).ok(), root);
@@ -216,5 +219,26 @@ fn a_container_without_a_mount_namespace_leads_the_same_life() {
     world.tare(&["exec", &world.id, "ls", "/"]).refused("cannot exec in a stopped container");
     world.verb("delete").ok();
     assert!(world.is_clean() && ended.exists());
-    assert_eq!(mounts(), before);
+    assert!(!is_mounted());
+}
+
+/// Numbers of processes come again, and may come as a thread's.
+#[test]
+fn a_number_that_is_another_ones_by_now_is_not_the_containers() {
+    let Some(world) = World::of("true") else { return };
+    world.create().ok();
+    let pid = world.pid();
+    world.verb("start").ok();
+    world.wait(pid);
+    let path = world.path("state").join(&world.id).join("state.json");
+    let mut record: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let thread = rustix::thread::gettid().as_raw_nonzero().get();
+    for number in [thread, std::process::id() as i32, 1] {
+        record["pid"] = json!(number);
+        fs::write(&path, record.to_string()).unwrap();
+        assert_eq!(world.status(), "stopped", "{number}");
+        world.tare(&["kill", &world.id, "KILL"]).refused("container not running");
+    }
+    world.verb("delete").ok();
+    assert!(world.is_clean());
 }

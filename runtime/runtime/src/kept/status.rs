@@ -63,7 +63,8 @@ impl Kept {
         let Some(pid) = Pid::from_raw(self.record.pid) else { return Ok(None) };
         let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
-            Err(Errno::SRCH) => return Ok(None),
+            // The number has become a thread's, who is no process of its own (ENOENT since Linux 6.16).
+            Err(Errno::SRCH | Errno::INVAL | Errno::NOENT) => return Ok(None),
             Err(e) => return Err(Error::step("open the container's init process", e)),
         };
         // Held by the descriptor, the number cannot change its owner any more.
