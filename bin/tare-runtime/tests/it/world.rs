@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const APPLETS: [&str; 15] = [
+const APPLETS: [&str; 17] = [
     "sh", "sleep", "cat", "echo", "true", "id", "tty", "readlink", "ls", "touch", "hostname", "stty",
-    "mknod", "head", "rm",
+    "mknod", "head", "rm", "tr", "mkdir",
 ];
 
 /// A container's files, and its state.
@@ -75,7 +75,7 @@ impl World {
         for name in ["bin", "etc", "tmp", "proc", "sys", "dev"] {
             fs::create_dir_all(dir.path().join("rootfs").join(name)).unwrap();
         }
-        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        copy("/bin/busybox", &bin);
         APPLETS.iter().for_each(|applet| symlink("busybox", bin.join(applet)).unwrap());
         let id = format!("test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let runtime_dir = dir.path().join("run");
@@ -84,10 +84,7 @@ impl World {
         let bundle = world.path("");
         let own: &[&str] = &["spec", "--bundle", bundle.to_str().unwrap()];
         if let Some(user) = user {
-            // By another process: a descriptor that is open for writing here is inherited by what other tests start.
-            let copied =
-                Command::new("cp").arg(env!("CARGO_BIN_EXE_tare-runtime")).arg(world.path("")).status();
-            assert!(copied.unwrap().success());
+            copy(env!("CARGO_BIN_EXE_tare-runtime"), &world.path(""));
             give(world.dir.path(), user);
         }
         world.tare(&[own, rootless].concat()).ok();
@@ -211,6 +208,12 @@ impl World {
         let group = groups.map(|entry| entry.path().join("tare").join(&self.id)).find(|path| path.exists());
         !self.path("state").join(&self.id).exists() && group.is_none()
     }
+}
+
+/// A program to be executed soon. By another process: a descriptor that is open for writing here is inherited by what
+/// other tests start, until its execve, and as long as anybody has it the program is busy (`ETXTBSY`).
+fn copy(program: &str, to: &Path) {
+    assert!(Command::new("cp").arg(program).arg(to).status().unwrap().success());
 }
 
 /// The whole tree.
