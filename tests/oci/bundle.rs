@@ -15,6 +15,7 @@ use tare_tests::{Ran, capture};
 use tempfile::TempDir;
 
 use crate::runtime::Runtime;
+use crate::sweep;
 
 const APPLETS: &[&str] = &[
     "sh",
@@ -88,7 +89,7 @@ impl<'r> Bundle<'r> {
     pub(crate) fn of(runtime: &'r Runtime, script: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::tempdir().unwrap();
-        let id = format!("oci-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let id = format!("oci-{}-{}", sweep::token(), NUMBER.fetch_add(1, Ordering::Relaxed));
         fill(&dir.path().join("rootfs"));
         Self { runtime, dir, id, config: config(&["/bin/sh", "-c", script]), host: None }
     }
@@ -312,10 +313,7 @@ impl<'r> Bundle<'r> {
 impl Drop for Bundle<'_> {
     fn drop(&mut self) {
         drop(self.cli(&["delete", "--force", &self.id]));
-        // A peer that fails may leave its groups.
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let _ = fs::remove_dir(hierarchy.path().join(&self.id));
-        }
+        sweep::remove_groups(&self.id);
         // Whom a detached container's maker left to this process.
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
     }

@@ -27,6 +27,7 @@ mod root;
 mod runtime;
 mod seccomp;
 mod state;
+mod sweep;
 mod table;
 mod user;
 
@@ -36,6 +37,7 @@ use std::sync::Mutex;
 
 use clause::{Clause, Skipped, Verdict};
 use runtime::Runtime;
+use sweep::Run;
 
 /// In the order of the specification's documents.
 fn all() -> Vec<Clause> {
@@ -68,8 +70,10 @@ fn all() -> Vec<Clause> {
 /// What the last failed assertion said.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
-fn judge(clause: &Clause, runtime: &Runtime) -> Verdict {
-    match catch_unwind(AssertUnwindSafe(|| (clause.test)(runtime))) {
+fn judge(run: &Run, clause: &Clause, runtime: &Runtime) -> Verdict {
+    let ended = catch_unwind(AssertUnwindSafe(|| (clause.test)(runtime)));
+    run.end_children();
+    match ended {
         Ok(()) => Verdict::Kept,
         Err(payload) => match payload.downcast::<Skipped>() {
             Ok(skipped) => Verdict::Skipped(skipped.0),
@@ -97,30 +101,50 @@ fn main() -> ExitCode {
         println!("skipped: needs root and /bin/busybox (busybox-static)");
         return ExitCode::SUCCESS;
     }
+    match arguments.as_slice() {
+        [word, dir] if word == "--janitor" => {
+            sweep::janitor(dir.as_ref());
+            return ExitCode::SUCCESS;
+        }
+        [word] if word == "--last" => {
+            sweep::last();
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
     // Containers that were detached come to this process when their maker ends.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+    let (ours, run) = (Runtime::ours().unwrap(), Run::begin());
     std::panic::set_hook(Box::new(|info| *SAID.lock().unwrap() = info.to_string()));
     if given("--table") {
-        print!("{}", table::text(&clauses, judge));
+        print!("{}", table::text(&clauses, |clause, runtime| judge(&run, clause, runtime)));
         return ExitCode::SUCCESS;
     }
-    run(&clauses, names.is_empty())
+    all_of(&clauses, &ours, &run, names.is_empty())
 }
 
-fn run(clauses: &[Clause], whole: bool) -> ExitCode {
-    let ours = Runtime::ours().unwrap();
-    let mut failed = clauses.iter().filter(|clause| report(clause, &ours)).count();
+fn all_of(clauses: &[Clause], ours: &Runtime, run: &Run, whole: bool) -> ExitCode {
+    let mut failed = clauses.iter().filter(|clause| report(run, clause, ours)).count();
     if std::env::var_os("TARE_PEERS").is_some() {
         for peer in Runtime::peers() {
             // Its verdicts are news, not failures.
             for clause in clauses {
-                report(clause, &peer);
+                report(run, clause, &peer);
             }
         }
     }
     if whole && let Err(difference) = table::is_current(&all()) {
         println!("test table_lists_every_clause ... FAILED\n{difference}");
         failed += 1;
+    }
+    if whole {
+        let tried = catch_unwind(sweep::leaves_nothing).is_ok();
+        let said = std::mem::take(&mut *SAID.lock().unwrap());
+        println!("test a_run_that_is_cut_off_leaves_nothing ... {}", if tried { "ok" } else { "FAILED" });
+        if !tried {
+            println!("{said}");
+            failed += 1;
+        }
     }
     match failed {
         0 => ExitCode::SUCCESS,
@@ -132,8 +156,8 @@ fn run(clauses: &[Clause], whole: bool) -> ExitCode {
 }
 
 /// Whether it failed.
-fn report(clause: &Clause, runtime: &Runtime) -> bool {
-    let verdict = judge(clause, runtime);
+fn report(run: &Run, clause: &Clause, runtime: &Runtime) -> bool {
+    let verdict = judge(run, clause, runtime);
     let name = if runtime.is_ours() {
         clause.name.to_owned()
     } else {
