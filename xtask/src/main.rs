@@ -25,7 +25,8 @@ const USAGE: &str = "usage: cargo xtask <chore>
   peers           unpack the newest runc, crun and dockerd below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md
-  vm [--v1] [FILTER...]   the runtime's and the cgroups' suites in a guest with systemd and cgroup v2, or v1";
+  vm [--v1 | --selinux] [FILTER...]   the runtime's and the cgroups' suites in a guest with systemd, cgroup v2 and
+                  AppArmor; with v1's hierarchies, or SELinux, instead";
 
 fn main() -> ExitCode {
     match run() {
@@ -60,8 +61,9 @@ fn run() -> Result<()> {
         ["peers"] => peers::run(),
         ["bench"] => bench::run(15),
         ["bench", runs] => bench::run(runs.parse()?),
-        ["vm", "--v1", ref filters @ ..] => vm::run(filters, true),
-        ["vm", ref filters @ ..] => vm::run(filters, false),
+        ["vm", "--v1", ref filters @ ..] => vm::run(filters, vm::Machine::Hybrid),
+        ["vm", "--selinux", ref filters @ ..] => vm::run(filters, vm::Machine::Selinux),
+        ["vm", ref filters @ ..] => vm::run(filters, vm::Machine::Unified),
         _ => bail!("{USAGE}"),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
+use super::Machine;
 use super::image::Image;
 
 /// A guest that hangs is ended; one that works takes a few minutes.
@@ -20,9 +21,17 @@ const VERDICT: (&str, &str) = ("tare-vm: ", " suites failed");
 /// can for the last time in version 257.
 const HYBRID: &str = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1";
 
-/// Boots the image, with v1's hierarchies or with v2 alone, prints what the suites print, and returns how many failed.
-pub(crate) fn boot(image: &Image, suites: &Path, console: &Path, v1: bool) -> Result<i32> {
-    let mut guest = start(image, suites, console, if v1 { HYBRID } else { "" })?;
+/// One of the two at most: the suites load a policy, before that nothing is known to be wrong.
+const SELINUX: &str = "security=selinux selinux=1 enforcing=0";
+
+/// Boots the image, prints what the suites print, and returns how many failed.
+pub(crate) fn boot(image: &Image, suites: &Path, console: &Path, machine: Machine) -> Result<i32> {
+    let words = match machine {
+        Machine::Unified => "",
+        Machine::Hybrid => HYBRID,
+        Machine::Selinux => SELINUX,
+    };
+    let mut guest = start(image, suites, console, words)?;
     let lines = lines(&mut guest)?;
     let verdict = listen(&lines, console);
     // It has switched itself off, or will not any more.

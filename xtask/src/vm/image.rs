@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 /// A kernel of 6.12, which has all of cgroup v2 that Tare uses, and a systemd of 257.
 const SUITE: &str = "trixie";
 
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 19] = [
     "systemd-sysv",
     "dbus",
     "dbus-user-session",
@@ -29,6 +29,8 @@ const PACKAGES: [&str; 17] = [
     "criu",
     "iptables",
     "jq",
+    "apparmor",
+    "secilc",
 ];
 
 /// Runs inside the new tree: a user without privileges whose systemd is there from the boot on, and the tests as a
@@ -67,7 +69,7 @@ END
 systemctl enable tare-suites.service
 systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer e2scrub_all.timer dpkg-db-backup.timer \
   systemd-networkd-wait-online.service getty@tty1.service serial-getty@ttyS0.service systemd-journal-catalog-update.service \
-  systemd-hwdb-update.service systemd-update-done.service
+  systemd-hwdb-update.service systemd-update-done.service apparmor.service
 "#;
 
 /// What QEMU boots.

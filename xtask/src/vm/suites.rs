@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use super::Machine;
 use super::image::file_system;
 
 /// What `cargo test` builds: the rooms that speak to cgroups, or hold a container in one, and the clauses of the
@@ -18,6 +19,14 @@ const SUITES: [&[&str]; 2] = [
 
 /// What suites read of the workspace besides what they are made of.
 const READ: [&str; 1] = ["docs/conformance.md"];
+
+/// For SELinux: one domain that is confined, and what it must not write to.
+const POLICY: &str = include_str!("policy.cil");
+
+/// A policy is taken whole, in one write.
+const LOAD_POLICY: &str = "mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux\n\
+    secilc --output=/run/policy --filecontext=/dev/null /suites/policy.cil &&\n\
+    dd if=/run/policy of=/sys/fs/selinux/load bs=1M status=none && echo 1 > /sys/fs/selinux/enforce || exit 99\n";
 
 /// One line of `cargo test --message-format=json`, as far as it matters.
 #[derive(Deserialize)]
@@ -51,7 +60,7 @@ struct Program {
 }
 
 /// Builds the suites and makes the disk.
-pub(crate) fn pack(dir: &Path, filters: &[&str]) -> Result<PathBuf> {
+pub(crate) fn pack(dir: &Path, machine: Machine, filters: &[&str]) -> Result<PathBuf> {
     let workspace = dir.parent().and_then(Path::parent).context("target/vm lies in the workspace")?;
     let tree = dir.join("suites");
     if tree.exists() {
@@ -72,7 +81,12 @@ pub(crate) fn pack(dir: &Path, filters: &[&str]) -> Result<PathBuf> {
         fs::create_dir_all(inside.parent().context("a file lies in a directory")?)?;
         fs::copy(&file, &inside)?;
     }
-    fs::write(tree.join("run.sh"), script(workspace, &programs, filters))?;
+    let mut run = script(workspace, &programs, filters);
+    if machine == Machine::Selinux {
+        fs::write(tree.join("policy.cil"), POLICY)?;
+        run.insert_str(0, LOAD_POLICY);
+    }
+    fs::write(tree.join("run.sh"), run)?;
     let disk = dir.join("suites.ext4");
     file_system(&tree, &disk, "1536M")?;
     fs::remove_dir_all(&tree)?;

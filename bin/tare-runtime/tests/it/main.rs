@@ -8,6 +8,7 @@ mod checkpoint;
 mod flags;
 mod hooks;
 mod inside;
+mod labels;
 mod life;
 mod limits;
 mod logs;
