@@ -17,8 +17,8 @@ impl Snapshots {
     /// What is mounted so that a container sees what `path` leads to in the layers up to `chain`, links resolved inside them:
     /// an overlay of a directory's pieces, or a bind. `scratch` is an empty directory that lives as long as the mount; with
     /// `writable` it takes what is written. `None` where no mount can say it, and a copy is needed: a file to be written to,
-    /// a name with a letter that options of overlays give a meaning, layers of [`Driver::Copy`] to be written to, a directory of
-    /// those of [`Driver::Fuse`].
+    /// a name that is no text or has a letter that options of overlays give a meaning, layers of [`Driver::Copy`] to be written
+    /// to, a directory of those of [`Driver::Fuse`].
     ///
     /// # Errors
     /// [`Error::Lookup`] where the path leads to neither file nor directory.
@@ -42,10 +42,10 @@ impl Snapshots {
             // The program that would show the pieces as one ends with a container, and would have to be started for each.
             FileType::Directory if self.driver() == Driver::Fuse => Ok(None),
             FileType::Directory | FileType::RegularFile if writable => Ok(None),
-            FileType::Directory => Ok(trees.first().map(|tree| bind(&tree.join(name.as_path())))),
+            FileType::Directory => Ok(trees.first().and_then(|tree| bind(&tree.join(name.as_path())))),
             FileType::RegularFile => {
                 let here = |tree: &&PathBuf| directory::open(tree).is_ok_and(|root| is_file(&root, &name));
-                Ok(trees.iter().find(here).map(|tree| bind(&tree.join(name.as_path()))))
+                Ok(trees.iter().find(here).and_then(|tree| bind(&tree.join(name.as_path()))))
             }
             _ => Err(lookup("neither file nor directory")),
         }
@@ -98,9 +98,11 @@ fn is_file(root: &OwnedFd, name: &Name) -> bool {
     found.is_some_and(|found| fstat(found.as_fd()).is_ok_and(|stat| kind(&stat) == FileType::RegularFile))
 }
 
-fn bind(source: &Path) -> RootMount {
+/// `None` for a name that is no text: made one, it would be another name, which may be a symlink of the image to anywhere
+/// (class of CVE-2024-1753).
+fn bind(source: &Path) -> Option<RootMount> {
     let options = vec!["bind".to_owned(), "ro".to_owned()];
-    RootMount { kind: "bind".to_owned(), source: source.to_string_lossy().into_owned(), options }
+    Some(RootMount { kind: "bind".to_owned(), source: source.to_str()?.to_owned(), options })
 }
 
 fn overlaid(pieces: &[PathBuf], scratch: &Path, writable: bool) -> Result<Option<RootMount>> {

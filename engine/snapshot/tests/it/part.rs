@@ -5,8 +5,8 @@ use std::path::Path;
 use tare_model::RootMount;
 use tare_snapshot::{Driver, Error};
 
-use crate::World;
 use crate::archive::tar;
+use crate::{World, drivers};
 
 fn scratch(world: &World, name: &str) -> std::path::PathBuf {
     let path = world.directory.path().join(name);
@@ -68,4 +68,32 @@ fn whole_trees_are_bound() {
     assert_eq!(part.kind, "bind");
     assert_eq!(std::fs::read_dir(part.source).unwrap().count(), 2);
     assert_eq!(world.snapshots.part(&two, Path::new("/a"), &scratch, true).unwrap(), None);
+}
+
+/// What a mount is told is text. A name that is none must not become another name, which the image has as a symlink to a file of
+/// the host (class of CVE-2024-1753).
+#[test]
+fn names_that_are_no_text_are_not_bound_as_others() {
+    for driver in drivers() {
+        let world = World::with(Some(driver));
+        let precious = world.directory.path().join("precious");
+        let precious = precious.to_str().unwrap();
+        let mut archive = tar();
+        for (name, other, link) in [
+            (&b"b\xff"[..], "b\u{fffd}", "a"),
+            (b"d\xff/f", "d\u{fffd}", "e"),
+            (b"g/h\xff/f", "g/h\u{fffd}", "g/i"),
+        ] {
+            let target =
+                name.strip_suffix(b"/f").unwrap_or(name).rsplit(|byte| *byte == b'/').next().unwrap();
+            archive = archive.pax(&[("path", name)]).file("short", "the image's").symlink(other, precious);
+            archive = archive.pax(&[("linkpath", target)]).symlink(link, "short");
+        }
+        let (chain, _) = world.layer(1, None, &archive.finish());
+        for (number, path) in ["/a", "/e", "/e/f", "/g/i", "/g/i/f"].into_iter().enumerate() {
+            let scratch = scratch(&world, &number.to_string());
+            let part = world.snapshots.part(&chain, Path::new(path), &scratch, false).unwrap();
+            assert_eq!(part, None, "{driver}: {path}");
+        }
+    }
 }
