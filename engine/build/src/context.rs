@@ -32,7 +32,7 @@ const DOCKERFILE: &str = ".tare-dockerfile";
 /// The largest `.dockerignore` that is looked at; the language refuses smaller ones already.
 const IGNORE: u64 = 2 << 20;
 /// Bytes and entries of a context.
-const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
+const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
 /// Unpacked bytes for each that came, once this many are unpacked: more is a bomb.
 const RATIO: u64 = 200;
 const RATIO_FROM: u64 = 256 << 20;
@@ -54,7 +54,7 @@ pub(crate) struct Context {
 
 /// What the files stand in.
 enum Held {
-    Archive(Unpacked),
+    Archive(Box<Unpacked>),
     Repository(Checkout),
 }
 
@@ -245,7 +245,8 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     let reader = BufReader::with_capacity(BUFFER, decoder);
     let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
     let contexts = unpacked.split_off(CONTEXTS).map_err(refused)?;
-    Ok(Context { held: Some(Held::Archive(unpacked)), contexts, secrets, dockerfile: None, beside: None })
+    let held = Some(Held::Archive(Box::new(unpacked)));
+    Ok(Context { held, contexts, secrets, dockerfile: None, beside: None })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]

@@ -21,7 +21,7 @@ use crate::walk::walk;
 use crate::{Error, Result, context};
 
 /// What unpacked archives may come to.
-const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000 };
+const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
 
 /// What COPY or ADD shall do, all variables replaced.
 #[derive(Clone, Debug)]

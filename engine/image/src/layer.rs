@@ -89,7 +89,8 @@ fn inflate(mut inflated: Inflated<'_>, name: &str, to: &Outlet) -> Result<bool> 
 }
 
 pub(crate) fn bounds(limits: Limits) -> tare_snapshot::Limits {
-    tare_snapshot::Limits { bytes: limits.layer_bytes, entries: limits.layer_entries }
+    let Limits { layer_bytes: bytes, layer_entries: entries, .. } = limits;
+    tare_snapshot::Limits { bytes, entries, ..Default::default() }
 }
 
 /// The compression by the first bytes, which must be the announced one.

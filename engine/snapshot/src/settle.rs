@@ -22,7 +22,7 @@ use crate::metadata::Metadata;
 use crate::name::{Name, refused};
 use crate::tree::Tree;
 use crate::way::{is_opaque, is_whiteout, kind};
-use crate::{Error, Result, Unpacked};
+use crate::{Result, Unpacked};
 
 const BUFFER: usize = 256 << 10;
 
@@ -71,10 +71,7 @@ impl Unpacked {
                 Err(refused(name.as_bytes(), "is a directory, and a hard link leads to it"))
             }
             FileType::RegularFile => {
-                self.bytes = self.bytes.saturating_add(stat.st_size.unsigned_abs());
-                if self.bytes > self.limit {
-                    return Err(Error::Limit { what: "bytes", limit: self.limit });
-                }
+                self.grow(stat.st_size.unsigned_abs())?;
                 let source = reopen(&found).map_err(|error| failed(&self.tree, error))?;
                 let copy = File::from(self.tree.file(&name)?);
                 let copied = copy_file(&source, &copy, &stat);

@@ -19,7 +19,7 @@ use crate::metadata::Metadata;
 use crate::name::{Name, refused};
 use crate::temporary::Temporary;
 use crate::way::{is_whiteout, kind};
-use crate::{Error, Result, overlay};
+use crate::{Error, Limits, Result, overlay};
 
 pub(crate) struct Tree {
     /// For messages only.
@@ -35,7 +35,13 @@ pub(crate) struct Tree {
     /// Every directory: `None` where the archive named only what lies in it. Owner, mode and times come last, as filling
     /// a directory changes its times.
     pub(crate) directories: BTreeMap<Name, Option<Metadata>>,
+    pub(crate) limits: Limits,
+    /// Of [`Limits::entries`] and [`Limits::memory`], what is used.
+    used: (u64, u64),
 }
+
+/// What it costs to keep something in mind, its name aside.
+pub(crate) const OVERHEAD: u64 = 128;
 
 /// What a new entry finds in its place.
 enum Place {
@@ -46,7 +52,7 @@ enum Place {
 }
 
 impl Tree {
-    pub(crate) fn new(path: &Path, root: OwnedFd, temporary: Arc<Temporary>) -> Self {
+    pub(crate) fn new(path: &Path, root: OwnedFd, temporary: Arc<Temporary>, limits: Limits) -> Self {
         Self {
             path: path.into(),
             root: Arc::new(root),
@@ -55,7 +61,24 @@ impl Tree {
             trail: Vec::new(),
             latest: None,
             directories: BTreeMap::from([(Name::ROOT, None)]),
+            limits,
+            used: (0, 0),
         }
+    }
+
+    /// Counts an entry, or a directory that one implies.
+    pub(crate) fn count(&mut self) -> Result<()> {
+        self.used.0 += 1;
+        let limit = self.limits.entries;
+        if self.used.0 > limit { Err(Error::Limit { what: "entries", limit }) } else { Ok(()) }
+    }
+
+    /// Counts bytes that are kept until all entries are there.
+    pub(crate) fn keep(&mut self, bytes: usize) -> Result<()> {
+        self.used.1 = self.used.1.saturating_add(OVERHEAD + bytes as u64);
+        let limit = self.limits.memory;
+        let exceeded = Error::Limit { what: "bytes of names and attributes", limit };
+        if self.used.1 > limit { Err(exceeded) } else { Ok(()) }
     }
 
     pub(crate) fn directory(&mut self, mut name: Name, metadata: Option<Metadata>) -> Result<()> {
@@ -63,6 +86,9 @@ impl Tree {
             let parent = self.parent(&mut name)?;
             self.make_directory(&parent, &name)?;
         }
+        let attributes = metadata.iter().flat_map(|metadata| &metadata.xattrs);
+        let attributes: usize = attributes.map(|xattr| xattr.name.len() + xattr.value.len()).sum();
+        self.keep(name.as_bytes().len() + attributes)?;
         self.directories.insert(name, metadata);
         Ok(())
     }

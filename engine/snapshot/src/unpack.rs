@@ -13,7 +13,7 @@ use crate::archive::{Archive, Entry, Extent, Kind};
 use crate::metadata::Metadata;
 use crate::name::{Meaning, Name, refused};
 use crate::temporary::Guard;
-use crate::tree::Tree;
+use crate::tree::{OVERHEAD, Tree};
 use crate::{Error, Result, Snapshots, directory};
 
 /// What one layer may come to. How far it may inflate is checked by who inflates.
@@ -21,14 +21,17 @@ use crate::{Error, Result, Snapshots, directory};
 pub struct Limits {
     /// Bytes of all files together, holes included.
     pub bytes: u64,
-    /// Entries of the archive.
+    /// Entries of the archive, and directories that it names only as the way to one.
     pub entries: u64,
+    /// Bytes of memory for names and attributes that are needed once more when all entries are there.
+    pub memory: u64,
 }
 
 impl Default for Limits {
-    /// A quarter of a terabyte in ten million files: more than any real image, less than what ends a machine.
+    /// A quarter of a terabyte in ten million files, some hundred thousand directories among them: more than any real image,
+    /// less than what ends a machine.
     fn default() -> Self {
-        Self { bytes: 256 << 30, entries: 10_000_000 }
+        Self { bytes: 256 << 30, entries: 10_000_000, memory: 128 << 20 }
     }
 }
 
@@ -37,8 +40,6 @@ pub struct Unpacked {
     pub(crate) tree: Tree,
     /// Hard links, by name and target, whose target must be in a layer below.
     pub(crate) links: Vec<(Name, Name)>,
-    /// The most bytes that its files may have.
-    pub(crate) limit: u64,
     guard: Guard,
     /// Whether `.wh.` at the beginning of a name hides something, as it does in layers.
     marks: bool,
@@ -111,13 +112,12 @@ impl Snapshots {
     fn unfold(&self, tar: impl BufRead, limits: &Limits, mut kept: Option<&mut Kept>) -> Result<Unpacked> {
         let guard = self.temporary.directory()?;
         let path = guard.spacious("fs")?;
-        let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone());
-        let (links, limit) = (Vec::new(), limits.bytes);
-        let mut unpacked =
-            Unpacked { tree, links, limit, guard, marks: kept.is_none(), bytes: 0, holes: 0, entries: 0 };
+        let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone(), limits.clone());
+        let (links, marks) = (Vec::new(), kept.is_none());
+        let mut unpacked = Unpacked { tree, links, guard, marks, bytes: 0, holes: 0, entries: 0 };
         let mut archive = Archive::new(tar);
         while let Some(entry) = archive.next()? {
-            unpacked.count(&entry, limits)?;
+            unpacked.count(&entry)?;
             if let Some(kept) = kept.as_deref_mut()
                 && kept.take(&mut archive, &entry)?
             {
@@ -134,7 +134,7 @@ impl Snapshots {
 /// Files by name that [`Snapshots::unpack_files`] kept out of the tree.
 pub type InMemory = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The most bytes of files that [`Snapshots::unpack_files`] keeps in memory.
+/// The most bytes of files, and of their names, that [`Snapshots::unpack_files`] keeps in memory.
 pub const IN_MEMORY: u64 = 4 << 20;
 
 /// Files that are not written.
@@ -156,7 +156,7 @@ impl Kept {
             Kind::File { size, extents: None } => size,
             _ => return Err(refused(name.as_bytes(), "is no plain file")),
         };
-        self.bytes = self.bytes.saturating_add(size);
+        self.bytes = self.bytes.saturating_add(size).saturating_add(OVERHEAD + entry.name.len() as u64);
         if self.bytes > IN_MEMORY {
             return Err(Error::Limit { what: "bytes of secrets", limit: IN_MEMORY });
         }
@@ -177,18 +177,17 @@ impl Kept {
 }
 
 impl Unpacked {
-    fn count(&mut self, entry: &Entry, limits: &Limits) -> Result<()> {
+    fn count(&mut self, entry: &Entry) -> Result<()> {
         self.entries += 1;
-        if let Kind::File { size, .. } = entry.kind {
-            self.bytes = self.bytes.saturating_add(size);
-        }
-        if self.entries > limits.entries {
-            return Err(Error::Limit { what: "entries", limit: limits.entries });
-        }
-        if self.bytes > limits.bytes {
-            return Err(Error::Limit { what: "bytes", limit: limits.bytes });
-        }
-        Ok(())
+        self.tree.count()?;
+        if let Kind::File { size, .. } = entry.kind { self.grow(size) } else { Ok(()) }
+    }
+
+    /// Counts bytes of a file.
+    pub(crate) fn grow(&mut self, size: u64) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(size);
+        let limit = self.tree.limits.bytes;
+        if self.bytes > limit { Err(Error::Limit { what: "bytes", limit }) } else { Ok(()) }
     }
 
     fn place<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: Entry) -> Result<()> {
@@ -230,6 +229,7 @@ impl Unpacked {
         }
         if !self.tree.hard_link(&name, &target)? {
             self.tree.vacate(&name)?;
+            self.tree.keep(name.as_bytes().len() + target.as_bytes().len())?;
             self.links.push((name, target));
         }
         Ok(())

@@ -132,6 +132,8 @@ impl Tree {
         if leads_on {
             return Ok(None);
         }
+        self.count()?;
+        self.keep(name.as_bytes().len())?;
         self.make_directory(parent, name)?;
         self.directories.entry(name.clone()).or_insert(None);
         self.step(parent, name).map(Some)

@@ -89,15 +89,52 @@ fn devices_of_the_machine_are_refused() {
 fn limits_on_bytes_and_entries_hold() {
     let world = World::new();
     let archive = tar().file("a", "12345").file("b", "12345").file("c", "").finish();
-    for (limits, what) in
-        [(Limits { bytes: 9, entries: 9 }, "bytes"), (Limits { bytes: 99, entries: 2 }, "entries")]
-    {
+    let limits = |bytes, entries| Limits { bytes, entries, ..Limits::default() };
+    for (limits, what) in [(limits(9, 9), "bytes"), (limits(99, 2), "entries")] {
         let error = world.snapshots.unpack(&archive[..], &limits).err().unwrap();
         assert_eq!(error.kind(), Kind::Exhausted);
         assert!(error.to_string().contains(what), "{error}");
     }
-    assert!(world.snapshots.unpack(&archive[..], &Limits { bytes: 10, entries: 3 }).is_ok());
+    assert!(world.snapshots.unpack(&archive[..], &limits(10, 3)).is_ok());
     world.assert_untouched();
+}
+
+/// A name of four kilobytes makes two thousand directories, each of which is known by a path of its own.
+#[test]
+fn directories_that_are_only_implied_count() {
+    let world = World::new();
+    let deep = |top: usize| format!("{top}/{}", "d/".repeat(2000));
+    let archive = (0..3).fold(tar(), |archive, top| archive.long(&(deep(top) + "f")).file("short", ""));
+    let archive = archive.finish();
+    let tight = |entries, memory| Limits { entries, memory, ..Limits::default() };
+    for (limits, what) in [(tight(5000, 1 << 30), "entries"), (tight(1 << 30, 4 << 20), "bytes of names")] {
+        let error = world.snapshots.unpack(&archive[..], &limits).err().unwrap();
+        assert_eq!(error.kind(), Kind::Exhausted);
+        assert!(error.to_string().contains(what), "{error}");
+        world.assert_untouched();
+    }
+    assert!(world.snapshots.unpack(&archive[..], &tight(3 * 2002, 16 << 20)).is_ok());
+    world.assert_untouched();
+}
+
+#[test]
+fn attributes_of_directories_and_links_that_wait_count() {
+    let world = World::new();
+    let limits = Limits { memory: 1 << 20, ..Limits::default() };
+    let value = vec![b'x'; 60_000];
+    let described = (0..20).fold(tar(), |archive, number| {
+        archive.pax(&[("SCHILY.xattr.user.x", &value)]).directory(&format!("{number}/"))
+    });
+    let target = format!("{}missing", "t/".repeat(2000));
+    let linked = (0..300).fold(tar(), |archive, number| {
+        archive.pax(&[("linkpath", target.as_bytes())]).hard_link(&format!("{number}"), "short")
+    });
+    for archive in [described.finish(), linked.finish()] {
+        let error = world.snapshots.unpack(&archive[..], &limits).err().unwrap();
+        assert!(error.to_string().contains("names and attributes"), "{error}");
+        assert_eq!(error.kind(), Kind::Exhausted);
+        world.assert_untouched();
+    }
 }
 
 /// A file of 8 EiB that is announced and not there must cost neither memory nor disk.

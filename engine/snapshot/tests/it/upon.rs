@@ -260,7 +260,7 @@ fn copies_from_below_keep_holes_and_count() {
     assert_eq!(content, [7; 5000]);
     assert_eq!(world.snapshots.layer_size(&Digest::from_bytes([2; 32])).unwrap(), (1 << 31) + 17);
 
-    let limits = Limits { bytes: 1 << 20, entries: 10 };
+    let limits = Limits { bytes: 1 << 20, entries: 10, ..Limits::default() };
     let layer = tar().hard_link("again", "sparse").finish();
     let unpacked = world.snapshots.unpack(&layer[..], &limits).unwrap();
     let error = world.snapshots.commit(unpacked, &Digest::from_bytes([3; 32]), Some(&below)).unwrap_err();

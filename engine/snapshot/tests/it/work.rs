@@ -55,9 +55,11 @@ fn a_context_has_no_marks_no_devices_and_keeps_some_files_out_of_the_disk() {
     assert!(unpacked.split_off("none").unwrap().is_none());
     drop(unpacked);
     assert!(!part.exists());
+    let nothing = (0..40_000).fold(tar(), |archive, number| archive.file(&format!(".keys/{number}"), ""));
     let long = "x".repeat(usize::try_from(IN_MEMORY).unwrap() + 1);
     for bad in [
         tar().file(".keys/a", &long),
+        nothing,
         tar().symlink(".keys/a", "/etc/passwd"),
         tar().hard_link("a", "missing"),
         tar().file("../precious", "x"),
