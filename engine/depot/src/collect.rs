@@ -7,7 +7,7 @@ use std::time::Duration;
 use tare_model::Digest;
 
 use crate::files::{self, BLOBS, Shelf};
-use crate::{Depot, Name, Result};
+use crate::{Depot, Error, Name, Result};
 
 /// What a collection removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,8 +45,11 @@ impl Depot {
         let mut needed = BTreeSet::new();
         for file in files::names(&self.shelf(name, Shelf::Manifests))? {
             let Ok(digest) = Digest::from_hex(&file) else { continue };
-            if let Ok(kept) = self.kept(name, &digest) {
-                needed.extend(self.named_by(&kept.media_type, &kept.bytes));
+            match self.kept(name, &digest) {
+                Ok(kept) => needed.extend(self.named_by(&kept.media_type, &kept.bytes)),
+                Err(Error::ManifestUnknown(_)) => {}
+                // It may name anything: what cannot be read is no reason to remove something.
+                Err(error) => return Err(error),
             }
             needed.insert(digest);
         }

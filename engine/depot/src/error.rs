@@ -46,6 +46,9 @@ pub enum Error {
         /// Bytes that are there.
         have: u64,
     },
+    /// As many uploads are open as there may be.
+    #[error("{0} uploads are open, and no more are taken: finish or abort one, or wait until they expire")]
+    Crowded(usize),
     /// `MANIFEST_INVALID`.
     #[error("manifest invalid: {0}")]
     ManifestInvalid(String),
@@ -90,6 +93,7 @@ impl HasKind for Error {
             Self::NameUnknown(_) | Self::ManifestUnknown(_) | Self::BlobUnknown(_) => Kind::NotFound,
             Self::UploadUnknown(_) | Self::ManifestBlobUnknown(_) => Kind::NotFound,
             Self::OutOfOrder { .. } | Self::InUse(_) => Kind::Conflict,
+            Self::Crowded(_) => Kind::Exhausted,
             Self::Io { source, .. } => HasKind::kind(source),
         }
     }

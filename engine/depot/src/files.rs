@@ -1,7 +1,7 @@
 //! Where everything lies, and how it is written: on the disk before its name is.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -64,9 +64,11 @@ impl Depot {
 
     /// Whether anything was ever pushed there.
     pub(crate) fn known(&self, name: &Name) -> Result<()> {
-        match self.shelf(name, Shelf::Manifests).is_dir() {
-            true => Ok(()),
-            false => Err(Error::NameUnknown(name.clone())),
+        let shelf = self.shelf(name, Shelf::Manifests);
+        match fs::metadata(&shelf) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Error::NameUnknown(name.clone())),
+            Err(error) => Err(Error::io("examine", &shelf)(error)),
         }
     }
 
@@ -119,8 +121,10 @@ pub(crate) fn names(directory: &Path) -> Result<Vec<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", directory)(error)),
     };
-    let mut names: Vec<String> =
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let names = entries.map(|entry| Ok(entry?.file_name().into_string().ok()));
+    let names: io::Result<Vec<Option<String>>> = names.collect();
+    let names = names.map_err(Error::io("read", directory))?;
+    let mut names: Vec<String> = names.into_iter().flatten().collect();
     names.sort_unstable();
     Ok(names)
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::files::{self, Shelf};
-use crate::{Depot, Name, Result};
+use crate::{Depot, Error, Name, Result};
 
 /// A part of a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,15 @@ impl Depot {
     pub(crate) fn all(&self) -> Result<Vec<Name>> {
         let mut found = Vec::new();
         walk(&self.repositories(), "", &mut found)?;
-        Ok(found.into_iter().filter(|name| self.known(name).is_ok()).collect())
+        let mut known = Vec::new();
+        for name in found {
+            match self.known(&name) {
+                Ok(()) => known.push(name),
+                Err(Error::NameUnknown(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(known)
     }
 }
 

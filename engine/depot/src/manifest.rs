@@ -1,7 +1,8 @@
 //! Manifests and indexes: checked before they are kept, so that what they name is there.
 
 use std::fs;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -142,12 +143,15 @@ impl Depot {
 
     pub(crate) fn kept(&self, name: &Name, digest: &Digest) -> Result<Kept> {
         self.known(name)?;
-        let unknown = || Error::ManifestUnknown(digest.to_string());
-        let media_type =
-            fs::read_to_string(self.link(name, Shelf::Manifests, digest)).map_err(|_| unknown())?;
+        let failed = |path: &Path, error: io::Error| match error.kind() {
+            ErrorKind::NotFound => Error::ManifestUnknown(digest.to_string()),
+            _ => Error::io("read", path)(error),
+        };
+        let link = self.link(name, Shelf::Manifests, digest);
+        let media_type = fs::read_to_string(&link).map_err(|error| failed(&link, error))?;
         let path = self.content(digest);
         let mut bytes = Vec::new();
-        let file = fs::File::open(&path).map_err(|_| unknown())?;
+        let file = fs::File::open(&path).map_err(|error| failed(&path, error))?;
         file.take(MANIFEST_LIMIT as u64).read_to_end(&mut bytes).map_err(Error::io("read", &path))?;
         Ok(Kept { digest: *digest, media_type, bytes })
     }

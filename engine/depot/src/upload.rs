@@ -15,18 +15,17 @@ use tare_model::Digest;
 use crate::files::{self};
 use crate::{Depot, Error, Name, Result};
 
-/// An upload that this process has seen.
+/// Uploads that are open at a time: each may wait a day for its next piece.
+const MOST: usize = 10_000;
+
+/// An upload that this process has seen. Its file is open while somebody writes and not longer: who opens uploads and leaves them
+/// must not use up the descriptors.
 pub(crate) struct Session {
     name: Name,
     /// Bytes that are there.
     length: AtomicU64,
-    /// Whoever holds it is the only one who writes.
-    writing: Mutex<Writing>,
-}
-
-struct Writing {
-    file: File,
-    hash: Context,
+    /// Of what is there. Whoever holds it is the only one who writes.
+    hash: Mutex<Context>,
 }
 
 impl std::fmt::Debug for Session {
@@ -45,11 +44,17 @@ impl Depot {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| Error::io("read", &PathBuf::from("random bytes"))(errno.into()))?;
         let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.uploads.lock().unwrap_or_else(PoisonError::into_inner).len() >= MOST {
+            return Err(Error::Crowded(MOST));
+        }
         let path = self.uploads().join(&id);
-        let file = options().create_new(true).open(&path).map_err(Error::io("make", &path))?;
-        self.write(&self.whose(&id), name.as_str().as_bytes())?;
-        let writing = Mutex::new(Writing { file, hash: Context::new(&SHA256) });
-        self.keep(&id, Session { name: name.clone(), length: AtomicU64::new(0), writing });
+        options().create_new(true).open(&path).map_err(Error::io("make", &path))?;
+        if let Err(error) = self.write(&self.whose(&id), name.as_str().as_bytes()) {
+            let _ = files::remove(&path); // on a full disk nobody could ever name it
+            return Err(error);
+        }
+        let hash = Mutex::new(Context::new(&SHA256));
+        self.keep(&id, Session { name: name.clone(), length: AtomicU64::new(0), hash });
         Ok(id)
     }
 
@@ -68,8 +73,8 @@ impl Depot {
         pieces: impl Iterator<Item = io::Result<Bytes>>,
     ) -> Result<u64> {
         let session = self.session(name, id)?;
-        let mut writing = alone(&session)?;
-        self.add(id, &session, &mut writing, at, pieces)
+        let mut hash = alone(&session)?;
+        self.add(id, &session, &mut hash, at, pieces).map(|(length, _)| length)
     }
 
     /// Adds the last pieces and makes the upload the blob with this digest. One that is not what it should be is gone.
@@ -82,17 +87,17 @@ impl Depot {
         pieces: impl Iterator<Item = io::Result<Bytes>>,
     ) -> Result<()> {
         let session = self.session(name, id)?;
-        let mut writing = alone(&session)?;
-        self.add(id, &session, &mut writing, at, pieces)?;
+        let mut hash = alone(&session)?;
+        let (_, file) = self.add(id, &session, &mut hash, at, pieces)?;
         let mut found = [0; 32];
-        found.copy_from_slice(writing.hash.clone().finish().as_ref());
+        found.copy_from_slice(hash.clone().finish().as_ref());
         let found = Digest::from_bytes(found);
         if found != *digest {
             self.forget(id)?;
             return Err(Error::DigestInvalid(format!("it is {found} and not {digest}")));
         }
         let (path, target) = (self.uploads().join(id), self.content(digest));
-        writing.file.sync_data().map_err(Error::io("write", &path))?;
+        file.sync_data().map_err(Error::io("write", &path))?;
         // Nothing is removed between the name of the content and the note of who has it.
         let _quiet = self.sweep.read().unwrap_or_else(PoisonError::into_inner);
         fs::rename(&path, &target).map_err(Error::io("rename", &path))?;
@@ -127,27 +132,28 @@ impl Depot {
         &self,
         id: &str,
         session: &Session,
-        writing: &mut Writing,
+        hash: &mut Context,
         at: Option<u64>,
         pieces: impl Iterator<Item = io::Result<Bytes>>,
-    ) -> Result<u64> {
+    ) -> Result<(u64, File)> {
         let mut length = session.length.load(Ordering::Acquire);
         if let Some(begins) = at.filter(|begins| *begins != length) {
             return Err(Error::OutOfOrder { begins, have: length });
         }
+        let path = self.uploads().join(id);
+        let mut file = options().open(&path).map_err(Error::io("open", &path))?;
         for piece in pieces {
             let piece = piece.map_err(|error| Error::Interrupted(error.to_string()))?;
-            if let Err(error) = writing.file.write_all(&piece) {
+            if let Err(error) = file.write_all(&piece) {
                 // Half a piece may be there: the file and what was hashed of it must agree.
-                let path = self.uploads().join(id);
-                writing.file.set_len(length).map_err(Error::io("truncate", &path))?;
+                file.set_len(length).map_err(Error::io("truncate", &path))?;
                 return Err(Error::io("write", &path)(error));
             }
-            writing.hash.update(&piece);
+            hash.update(&piece);
             length += piece.len() as u64;
             session.length.store(length, Ordering::Release);
         }
-        Ok(length)
+        Ok((length, file))
     }
 
     fn whose(&self, id: &str) -> PathBuf {
@@ -198,15 +204,14 @@ impl Depot {
                 }
             }
         }
-        let file = options().open(&path).map_err(Error::io("open", &path))?;
-        Ok(Session { name, length: AtomicU64::new(length), writing: Mutex::new(Writing { file, hash }) })
+        Ok(Session { name, length: AtomicU64::new(length), hash: Mutex::new(hash) })
     }
 }
 
 /// An upload is written by one request at a time.
-fn alone(session: &Session) -> Result<std::sync::MutexGuard<'_, Writing>> {
-    match session.writing.try_lock() {
-        Ok(writing) => Ok(writing),
+fn alone(session: &Session) -> Result<std::sync::MutexGuard<'_, Context>> {
+    match session.hash.try_lock() {
+        Ok(hash) => Ok(hash),
         Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => {
             Err(Error::UploadInvalid("another request is sending it".to_owned()))
@@ -218,4 +223,27 @@ fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.append(true).mode(0o600);
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use tare_model::{HasKind, Kind};
+
+    use super::*;
+
+    #[test]
+    fn there_are_only_so_many_open_uploads() {
+        let root = tempfile::tempdir().unwrap();
+        let depot = Depot::open(root.path()).unwrap();
+        let to: Name = "a".parse().unwrap();
+        let first = depot.begin(&to).unwrap();
+        for number in 1..MOST {
+            let hash = Mutex::new(Context::new(&SHA256));
+            depot.keep(&number.to_string(), Session { name: to.clone(), length: AtomicU64::new(0), hash });
+        }
+        let error = depot.begin(&to).unwrap_err();
+        assert!(matches!(error, Error::Crowded(MOST)) && error.kind() == Kind::Exhausted, "{error}");
+        depot.abort(&to, &first).unwrap();
+        assert!(depot.begin(&to).is_ok(), "one has gone");
+    }
 }

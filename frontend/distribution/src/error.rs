@@ -117,6 +117,7 @@ fn of_depot(error: &DepotError) -> (StatusCode, &'static str) {
         DepotError::ManifestUnknown(_) => (S::NOT_FOUND, "MANIFEST_UNKNOWN"),
         DepotError::BlobUnknown(_) => (S::NOT_FOUND, "BLOB_UNKNOWN"),
         DepotError::UploadUnknown(_) => (S::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN"),
+        DepotError::Crowded(_) => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
         DepotError::OutOfOrder { .. } => (S::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID"),
         DepotError::UploadInvalid(_) | DepotError::Interrupted(_) => (S::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
         DepotError::ManifestInvalid(_) => (S::BAD_REQUEST, "MANIFEST_INVALID"),

@@ -190,3 +190,50 @@ fn a_name_is_never_there_without_its_content() {
     let pushed = push(&depot, &to, b"layer").unwrap();
     assert!(depot.blob(&to, &pushed).is_ok());
 }
+
+/// Who opens uploads and goes away has the registry keep their names, and none of its descriptors.
+#[test]
+fn open_uploads_hold_no_descriptors() {
+    let root = TempDir::new().unwrap();
+    let depot = Depot::open(root.path()).unwrap();
+    let held = || {
+        let held = std::fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().path().read_link().ok());
+        held.filter(|path| path.starts_with(root.path().join("uploads"))).count()
+    };
+    let to = name("a");
+    let ids: Vec<String> = (0..200).map(|_| depot.begin(&to).unwrap()).collect();
+    for id in &ids {
+        depot.append(&to, id, Some(0), pieces(b"some")).unwrap();
+    }
+    assert_eq!(held(), 0);
+    depot.finish(&to, &ids[0], Some(4), &sha256(b"some bytes"), pieces(b" bytes")).unwrap();
+    assert_eq!(depot.blob(&to, &sha256(b"some bytes")).unwrap().size, 10);
+}
+
+/// What a manifest names is not known when it cannot be read for the moment.
+#[test]
+fn a_manifest_that_cannot_be_read_does_not_cost_its_blobs() {
+    let root = TempDir::new().unwrap();
+    let depot = Depot::open(root.path()).unwrap();
+    let to = name("a");
+    let kept = manifest(&depot, &to, "v1", b"layer");
+    let content = root.path().join("blobs/sha256").join(kept.hex());
+    let aside = root.path().join("aside");
+    // In the place of a file that the disk does not give back: opening a link to itself is no "not found" either.
+    std::fs::rename(&content, &aside).unwrap();
+    std::os::unix::fs::symlink(&content, &content).unwrap();
+    assert!(depot.collect(Duration::ZERO).is_err());
+    std::fs::rename(&aside, &content).unwrap();
+    assert!(depot.blob(&to, &sha256(b"layer")).is_ok());
+    assert_eq!(depot.collect(Duration::ZERO).unwrap().blobs, 0);
+    // The same for a whole repository.
+    let shelf = root.path().join("repositories/a/_manifests");
+    std::fs::rename(&shelf, &aside).unwrap();
+    std::os::unix::fs::symlink(&shelf, &shelf).unwrap();
+    assert!(depot.collect(Duration::ZERO).is_err());
+    std::fs::remove_file(&shelf).unwrap();
+    std::fs::rename(&aside, &shelf).unwrap();
+    assert!(depot.blob(&to, &sha256(b"layer")).is_ok());
+}
