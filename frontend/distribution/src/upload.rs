@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tare_depot::{Depot, Name};
@@ -65,7 +65,7 @@ pub(crate) async fn piece(service: Arc<Service>, mut request: Request) -> Result
         return Ok(refused);
     }
     let length = to.receive(request.body_stream(), have).await?;
-    if range.is_some_and(|(first, last)| length - have != last - first + 1) {
+    if range.is_some_and(|(_, announced)| length - have != announced) {
         return Err(Error::Header("the piece has another length than its Content-Range says"));
     }
     Ok(session(StatusCode::ACCEPTED, &to.name, &to.id, length))
@@ -119,11 +119,11 @@ impl Upload {
     async fn receive(&self, mut body: BoxStream<'static, std::io::Result<Bytes>>, have: u64) -> Result<u64> {
         let mut at = have;
         loop {
-            let (pieces, over) = gather(&mut body).await;
-            if !pieces.is_empty() {
+            let (piece, over) = gather(&mut body).await;
+            if !piece.is_empty() {
                 let (depot, name, id) = self.parts();
-                let pieces = pieces.into_iter().map(Ok);
-                at = blocking(move || depot.append(&name, &id, Some(at), pieces)).await?;
+                let piece = std::iter::once(Ok(piece));
+                at = blocking(move || depot.append(&name, &id, Some(at), piece)).await?;
             }
             match over {
                 None => {}
@@ -143,24 +143,24 @@ impl Upload {
     }
 }
 
-/// The next pieces, and how the body ended where it did.
-async fn gather(body: &mut BoxStream<'static, std::io::Result<Bytes>>) -> (Vec<Bytes>, Option<Result<()>>) {
-    let (mut pieces, mut length) = (Vec::new(), 0);
-    while length < GATHERED {
-        match tokio::time::timeout(SILENCE, body.next()).await {
-            Ok(Some(Ok(piece))) => {
-                length += piece.len();
-                pieces.push(piece);
-            }
-            Ok(None) => return (pieces, Some(Ok(()))),
-            Ok(Some(Err(error))) => {
-                let cut = tare_depot::Error::Interrupted(error.to_string());
-                return (pieces, Some(Err(cut.into())));
-            }
-            Err(_) => return (pieces, Some(Err(Error::Stalled))),
+/// The next bytes, and how the body ended where it did. They are copied: what comes is cut out of buffers of the connection, and
+/// a client that sends byte by byte would have us keep one for each.
+async fn gather(body: &mut BoxStream<'static, std::io::Result<Bytes>>) -> (Bytes, Option<Result<()>>) {
+    let mut gathered = BytesMut::new();
+    let over = loop {
+        if gathered.len() >= GATHERED {
+            break None;
         }
-    }
-    (pieces, None)
+        match tokio::time::timeout(SILENCE, body.next()).await {
+            Ok(Some(Ok(piece))) => gathered.extend_from_slice(&piece),
+            Ok(None) => break Some(Ok(())),
+            Ok(Some(Err(error))) => {
+                break Some(Err(tare_depot::Error::Interrupted(error.to_string()).into()));
+            }
+            Err(_) => break Some(Err(Error::Stalled)),
+        }
+    };
+    (gathered.freeze(), over)
 }
 
 fn digest(query: &Query, key: &str) -> Result<Option<Digest>> {
@@ -169,16 +169,16 @@ fn digest(query: &Query, key: &str) -> Result<Option<Digest>> {
     Ok(Some(text.parse().map_err(invalid)?))
 }
 
-/// First and last byte of a piece: `0-99`, without a unit (distribution-spec), or with one.
+/// First byte and length of a piece: `0-99`, without a unit (distribution-spec), or with one.
 fn content_range(request: &Request) -> Result<Option<(u64, u64)>> {
     let Some(text) = request.header("content-range") else { return Ok(None) };
     let text = text.trim().trim_start_matches("bytes").trim_start().split('/').next().unwrap_or_default();
-    let parsed =
-        text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
-    match parsed {
-        Some((first, last)) if first <= last => Ok(Some((first, last))),
-        _ => Err(Error::Header("the Content-Range makes no sense: FIRST-LAST is wanted")),
-    }
+    let parsed = text.split_once('-').and_then(|(first, last)| {
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        Some((first, last.checked_sub(first)?.checked_add(1)?))
+    });
+    let senseless = Error::Header("the Content-Range makes no sense: FIRST-LAST is wanted");
+    parsed.map(Some).ok_or(senseless)
 }
 
 /// The refusal of a piece that does not begin where the one before it ended; it says where that is.
@@ -202,4 +202,43 @@ fn located(reply: Reply, name: &Name, id: &str, length: u64) -> Reply {
 fn created(name: &Name, digest: &Digest) -> Reply {
     let reply = with(Reply::empty(StatusCode::CREATED), "location", format!("/v2/{name}/blobs/{digest}"));
     with(reply, "docker-content-digest", digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A byte that keeps a whole buffer.
+    struct Pinned(Arc<AtomicUsize>);
+
+    impl AsRef<[u8]> for Pinned {
+        fn as_ref(&self) -> &[u8] {
+            b"x"
+        }
+    }
+
+    impl Drop for Pinned {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_single_bytes_is_kept_as_bytes_and_not_as_buffers() {
+        let kept = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&kept);
+        let pieces = stream::iter(0..GATHERED + 10).map(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from_owner(Pinned(Arc::clone(&counted))))
+        });
+        let mut body = pieces.boxed();
+        let (gathered, over) = gather(&mut body).await;
+        assert_eq!((gathered.len(), over.is_none(), kept.load(Ordering::Relaxed)), (GATHERED, true, 0));
+        let (gathered, over) = gather(&mut body).await;
+        assert!(gathered.len() == 10 && matches!(over, Some(Ok(()))));
+    }
 }
