@@ -129,6 +129,12 @@ impl Serve {
         Ok(())
     }
 
+    /// Whether programs of this machine alone are meant, and asked for nothing: then a page in a browser here must not pass for
+    /// one of them.
+    fn is_for_this_machine(&self) -> bool {
+        self.htpasswd.is_none() && !self.insecure && self.addr.ip().is_loopback()
+    }
+
     async fn run(self) -> Result<()> {
         let stop = Stop::listen()?;
         let tls = match (&self.tls_cert, &self.tls_key) {
@@ -141,6 +147,7 @@ impl Serve {
         };
         let depot = Arc::new(Depot::open(&self.place.root)?);
         let listener = Listener::public(self.addr, tls.clone())?;
+        let listener = if self.is_for_this_machine() { listener.without_pages() } else { listener };
         tracing::info!(
             "the registry listens on {}, and keeps its content in {}",
             listener.address(),
@@ -237,6 +244,20 @@ mod tests {
             What::Serve(serve) => serve.check(),
             What::Gc(_) => Ok(()),
         }
+    }
+
+    #[test]
+    fn pages_are_kept_out_where_nobody_is_asked_for_a_password() {
+        let alone = |words: &[&str]| {
+            let words = ["tared", "serve"].iter().chain(words);
+            match CommandLine::parse_from(words).what {
+                What::Serve(serve) => serve.is_for_this_machine(),
+                What::Gc(_) => false,
+            }
+        };
+        assert!(alone(&[]) && alone(&["--addr", "[::1]:5000"]));
+        assert!(!alone(&["--htpasswd", "f"]), "a page knows no password");
+        assert!(!alone(&["--insecure"]) && !alone(&["--insecure", "--addr", "0.0.0.0:5000"]));
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn refused(status: StatusCode, message: String) -> Reply {
         StatusCode::METHOD_NOT_ALLOWED => "UNSUPPORTED",
         StatusCode::BAD_REQUEST => "NAME_INVALID",
         StatusCode::NOT_FOUND => "NAME_UNKNOWN",
+        StatusCode::FORBIDDEN => "DENIED",
         _ => "UNKNOWN",
     };
     refusal(status, code, message)

@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 
 use crate::hangup::Hangup;
+use crate::listener::Manner;
 use crate::origin;
 use crate::reply::{Body, Content, Reply, Takeover, into_response, takeover_head};
 use crate::request::Request;
@@ -43,11 +44,14 @@ struct Signals {
 /// Hyper drives the connection until a handler takes it over. Then hyper is put aside in the middle of its request and gives
 /// back the socket and what it has read ahead: that works with and without `Upgrade` in the request, which hyper's own
 /// upgrades do not.
-pub(crate) async fn serve(arrived: Arrived, router: Arc<Router>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    arrived: Arrived,
+    manner: Manner,
+    router: Arc<Router>,
+    mut stop: watch::Receiver<bool>,
+) {
     let Some(stream) = arrived.greeted().await else { return };
-    let over_tcp = matches!(stream, Stream::Tcp(_));
-    // A registry's addresses end with a slash in its specification, the daemon's do not.
-    let slashes = matches!(stream, Stream::Public(_) | Stream::Tls(_));
+    let Manner { no_pages, slashes } = manner;
     let Ok(hangup) = Hangup::of(&stream) else {
         return; // out of descriptors: the client sees a closed connection
     };
@@ -55,7 +59,7 @@ pub(crate) async fn serve(arrived: Arrived, router: Arc<Router>, mut stop: watch
     let service = service_fn({
         let signals = Arc::clone(&signals);
         move |request| {
-            let refused = if over_tcp { origin::refusal(request.headers()) } else { None };
+            let refused = if no_pages { origin::refusal(request.headers()) } else { None };
             let signals = Arc::clone(&signals);
             signals.slashes.store(slashes, Ordering::Relaxed);
             answer(Arc::clone(&router), signals, request, refused)

@@ -19,7 +19,7 @@ impl Hangup {
     pub(crate) fn of(stream: &Stream) -> io::Result<Self> {
         let socket = match stream {
             Stream::Unix(socket) => socket.as_fd(),
-            Stream::Tcp(socket) | Stream::Public(socket) => socket.as_fd(),
+            Stream::Tcp(socket) => socket.as_fd(),
             Stream::Tls(socket) => socket.get_ref().0.as_fd(),
         };
         Ok(Self(socket.try_clone_to_owned()?))

@@ -23,13 +23,22 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// A socket on which clients arrive. One on a path of the file system removes it when dropped.
-pub struct Listener(Socket);
+pub struct Listener(Socket, Manner);
 
 enum Socket {
     Unix(UnixListener, Option<SocketFile>),
-    Tcp(TcpListener),
-    /// For everybody, by TLS or not.
-    Public(TcpListener, Option<TlsAcceptor>),
+    /// By TLS or not.
+    Tcp(TcpListener, Option<TlsAcceptor>),
+}
+
+/// How its clients are met.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Whether pages in browsers are turned away.
+    pub(crate) no_pages: bool,
+    /// Whether a slash at the end of a path means nothing: a registry's addresses end with one in its specification, the
+    /// daemon's do not.
+    pub(crate) slashes: bool,
 }
 
 /// The file of a unix socket that we have bound, known by its inode so that a successor's is not removed.
@@ -54,7 +63,7 @@ impl Listener {
         let socket = bind_unix(path, group).map_err(failed)?;
         let file = SocketFile { path: path.to_owned(), inode: inode_of(path).map_err(failed)? };
         let listener = UnixListener::from_std(socket.into()).map_err(failed)?;
-        Ok(Self(Socket::Unix(listener, Some(file))))
+        Ok(Self(Socket::Unix(listener, Some(file)), Manner::default()))
     }
 
     /// Listens on TCP. There is no authentication: any address that others can reach gives them this machine.
@@ -74,7 +83,15 @@ impl Listener {
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        Ok(Self(Socket::Public(listener, tls.map(TlsAcceptor::from))))
+        let manner = Manner { no_pages: false, slashes: true };
+        Ok(Self(Socket::Tcp(listener, tls.map(TlsAcceptor::from)), manner))
+    }
+
+    /// Turns away what pages in browsers send, and whoever calls us by a name that is none of this machine: for a front end
+    /// that asks nobody who they are.
+    pub fn without_pages(mut self) -> Self {
+        self.1.no_pages = true;
+        self
     }
 
     /// Takes a socket that already listens, as systemd passes them (sd_listen_fds(3)).
@@ -84,7 +101,8 @@ impl Listener {
             AddressFamily::UNIX => {
                 let listener = std::os::unix::net::UnixListener::from(socket);
                 listener.set_nonblocking(true).map_err(failed)?;
-                Ok(Self(Socket::Unix(UnixListener::from_std(listener).map_err(failed)?, None)))
+                let listener = UnixListener::from_std(listener).map_err(failed)?;
+                Ok(Self(Socket::Unix(listener, None), Manner::default()))
             }
             _ => Self::from_tcp(socket.into()).map_err(failed),
         }
@@ -92,7 +110,8 @@ impl Listener {
 
     fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self(Socket::Tcp(TcpListener::from_std(listener)?)))
+        let listener = TcpListener::from_std(listener)?;
+        Ok(Self(Socket::Tcp(listener, None), Manner { no_pages: true, slashes: false }))
     }
 
     /// Where it listens, for people: `unix:///run/tare/tare.sock`, `tcp://127.0.0.1:2375`.
@@ -100,27 +119,26 @@ impl Listener {
         match &self.0 {
             Socket::Unix(_, Some(file)) => format!("unix://{}", file.path.display()),
             Socket::Unix(_, None) => "fd://".to_owned(),
-            Socket::Tcp(listener) | Socket::Public(listener, _) => {
+            Socket::Tcp(listener, _) => {
                 listener.local_addr().map_or_else(|_| "tcp://".to_owned(), |a| format!("tcp://{a}"))
             }
         }
     }
 
+    pub(crate) fn manner(&self) -> Manner {
+        self.1
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<Arrived> {
         match &self.0 {
             Socket::Unix(listener, _) => Ok(Arrived::Ready(Stream::Unix(listener.accept().await?.0))),
-            Socket::Public(listener, tls) => {
-                let (stream, _) = listener.accept().await?;
-                let _ = set_options(&stream); // as below
-                Ok(match tls {
-                    None => Arrived::Ready(Stream::Public(stream)),
-                    Some(tls) => Arrived::Greets(tls.clone(), stream),
-                })
-            }
-            Socket::Tcp(listener) => {
+            Socket::Tcp(listener, tls) => {
                 let (stream, _) = listener.accept().await?;
                 let _ = set_options(&stream); // a connection without keepalive serves as well
-                Ok(Arrived::Ready(Stream::Tcp(stream)))
+                Ok(match tls {
+                    None => Arrived::Ready(Stream::Tcp(stream)),
+                    Some(tls) => Arrived::Greets(tls.clone(), stream),
+                })
             }
         }
     }

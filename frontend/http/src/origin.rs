@@ -2,7 +2,8 @@
 //!
 //! A browser sends what a page of any origin tells it to, to this machine too: a form or a script posts without asking
 //! first, and a name that its owner points at 127.0.0.1 after the page was loaded (DNS rebinding) makes the daemon the
-//! page's own origin. Pages cannot choose what stands in `Host` and `Origin`, and no client of the API sends the latter.
+//! page's own origin. Pages cannot choose what stands in `Host` and `Origin`, and no client of the API, nor of a registry, sends
+//! the latter.
 
 use http::{HeaderMap, header};
 
@@ -13,12 +14,12 @@ pub(crate) fn refusal(headers: &HeaderMap) -> Option<String> {
     if !here {
         let host = host.unwrap_or_default();
         return Some(format!(
-            "\"{host}\" is not a name of this daemon: ask for its address or for localhost"
+            "\"{host}\" is not a name of this machine: ask for its address or for localhost"
         ));
     }
     let origin = headers.get(header::ORIGIN)?.to_str().unwrap_or_default();
     let own = origin.split_once("://").is_some_and(|(_, origin)| Some(origin) == host);
-    (!own).then(|| format!("pages of \"{origin}\" may not speak to this daemon"))
+    (!own).then(|| format!("pages of \"{origin}\" may not speak to this machine"))
 }
 
 /// `127.0.0.1:2375` → `127.0.0.1`, `[::1]:2375` → `::1`.

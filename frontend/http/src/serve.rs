@@ -48,7 +48,8 @@ async fn accept_loop(listener: Listener, router: Arc<Router>, idle: fn(), stop: 
             }
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok(stream) => {
-                    connections.spawn(connection::serve(stream, Arc::clone(&router), stop.clone()));
+                    let serving = connection::serve(stream, listener.manner(), Arc::clone(&router), stop.clone());
+                    connections.spawn(serving);
                 }
                 Err(error) => {
                     tracing::warn!(%error, address = listener.address(), "cannot accept a client");

@@ -53,22 +53,33 @@ async fn inherited_sockets_of_both_kinds_are_taken() {
 
 #[tokio::test]
 async fn pages_in_browsers_reach_nothing_over_tcp() {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = tcp.local_addr().unwrap();
-    let listener = Listener::inherited(tcp.into()).unwrap();
+    assert_eq!(answers(Listener::inherited(tcp.into()).unwrap()).await, ["200", "403", "403", "403"]);
+    let public = || Listener::public("127.0.0.1:0".parse().unwrap(), None).unwrap();
+    assert_eq!(answers(public().without_pages()).await, ["200", "403", "403", "403"]);
+    assert_eq!(answers(public()).await, ["200"; 4], "its front end judges");
+}
+
+/// What a program, a page whose name was pointed here (DNS rebinding) and pages of elsewhere are answered.
+async fn answers(listener: Listener) -> Vec<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let address: std::net::SocketAddr = listener.address().trim_start_matches("tcp://").parse().unwrap();
     let router = crate::routes(&std::sync::Arc::default());
-    tokio::spawn(tare_http::serve(vec![listener], router, || (), std::future::pending()));
-    for (headers, status) in [
-        (format!("Host: {address}\r\n"), "200"),
-        ("Host: page.example\r\n".to_owned(), "403"),
-        (format!("Host: {address}\r\nOrigin: http://page.example\r\n"), "403"),
+    let served = tokio::spawn(tare_http::serve(vec![listener], router, || (), std::future::pending()));
+    let mut answers = Vec::new();
+    for (method, headers) in [
+        ("GET /hello/you", format!("Host: {address}\r\n")),
+        ("GET /hello/you", "Host: page.example\r\n".to_owned()),
+        ("GET /hello/you", format!("Host: {address}\r\nOrigin: http://page.example\r\n")),
+        ("POST /echo", format!("Host: {address}\r\nOrigin: null\r\nContent-Type: text/plain\r\n")),
     ] {
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET /hello/you HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let request = format!("{method} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
         client.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{headers}: {answer}");
+        answers.push(answer.split(' ').nth(1).unwrap_or_default().to_owned());
     }
+    served.abort();
+    answers
 }
