@@ -75,7 +75,7 @@ impl Content {
     pub(crate) fn read(&self, descriptor: &Descriptor) -> Option<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.blob(&descriptor.digest).ok()?;
-        file.take(descriptor.size + 1).read_to_end(&mut bytes).ok()?;
+        file.take(descriptor.size.saturating_add(1)).read_to_end(&mut bytes).ok()?;
         (bytes.len() as u64 == descriptor.size && sha256(&bytes) == descriptor.digest).then_some(bytes)
     }
 

@@ -161,6 +161,10 @@ impl Source<'_> {
 
     /// A small blob of the layout, which is what its descriptor says.
     fn blob(&self, blob: &Descriptor, limit: u64) -> Result<Bytes> {
+        if blob.size > limit {
+            let cause = format!("blob {} has {} bytes, more than {limit}", blob.digest, blob.size);
+            return Err(Error::Archive(cause));
+        }
         match self.shelf.find(&layout::blob(&blob.digest))? {
             Some(file) => {
                 agrees(file, blob)?;

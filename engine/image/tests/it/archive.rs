@@ -308,6 +308,33 @@ async fn content_that_is_not_what_it_says_is_refused() {
     assert!(matches!(error, Error::Digest { .. }), "{error}");
 }
 
+/// A layer that was loaded earlier lies here; an archive that calls it a document does not have it read into memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_here_is_no_document_of_any_size() {
+    let large = Layer::gzip(&[("large", &noise(1, 10 << 20))]);
+    let (room, known) = (Room::open().await, Sample::new(std::slice::from_ref(&large)));
+    let entries = [entry(&known, "docker.io/library/known:v1")];
+    load(&room, Archive::layout(&[&known], &entries).tar()).await.unwrap();
+    let before = room.files().len();
+    let lie = |bytes: &[u8], size: u64| {
+        let mut lie = descriptor(media_type::OCI_MANIFEST, bytes);
+        lie["size"] = size.into();
+        lie
+    };
+    let size = large.blob.len() as u64;
+    let mut config = sample();
+    config.manifest["config"] = descriptor(media_type::OCI_CONFIG, &large.blob);
+    for archive in [
+        Archive::layout(&[], &[lie(&large.blob, size)]),
+        Archive::layout(&[], &[lie(&large.blob, u64::MAX)]),
+        Archive::layout(&[&config], &[entry(&config, "docker.io/library/a:v1")]),
+    ] {
+        let error = load(&room, archive.tar()).await.unwrap_err();
+        assert!(error.to_string().contains("bytes, more than"), "{error}");
+        assert_eq!(room.files().len(), before);
+    }
+}
+
 /// The tree of a layer is here; content that claims to be the same is not taken on its word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_known_tree_gets_no_foreign_content() {
