@@ -68,10 +68,12 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
 const UNSAID: usize = 4 << 20;
 /// The most bytes of output that wait for a client.
 const WAITING: usize = 32 << 20;
+/// What a message costs beside its text.
+const MESSAGE: usize = 128;
 
-/// Bytes that a program wrote.
+/// What a program wrote takes in memory, also where it writes byte by byte.
 fn size(progress: &Progress) -> usize {
-    if let Progress::Output { bytes, .. } = progress { bytes.len() } else { 0 }
+    if let Progress::Output { bytes, .. } = progress { bytes.len() + MESSAGE } else { 0 }
 }
 
 /// A build under way. Dropping it ends the build.
@@ -150,7 +152,7 @@ impl Work {
         } else if !self.quiet {
             self.lines.extend(shown);
         } else {
-            self.unsaid_bytes += shown.iter().map(|message| message.stream.len()).sum::<usize>();
+            self.unsaid_bytes += shown.iter().map(|message| message.stream.len() + MESSAGE).sum::<usize>();
             self.unsaid.extend(shown.into_iter().filter(|_| self.unsaid_bytes < UNSAID));
         }
     }
