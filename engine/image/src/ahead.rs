@@ -13,7 +13,7 @@ use tare_model::Digest;
 use tare_snapshot::{Snapshots, Unpacked};
 use tokio::sync::oneshot;
 
-use crate::config::Limits;
+use crate::budget::Budget;
 use crate::inflate::Compression;
 use crate::layer::{bounds, inflated};
 use crate::{Error, Result};
@@ -38,6 +38,7 @@ pub(crate) struct Opened {
 pub(crate) struct Ahead {
     jobs: Sender<Job>,
     stopped: Arc<AtomicBool>,
+    budget: Arc<Budget>,
 }
 
 struct Job {
@@ -50,7 +51,7 @@ impl Ahead {
     /// Starts so many threads, each of which holds an `alive` until it ends.
     pub(crate) fn start<A: Clone + Send + 'static>(
         snapshots: &Arc<Snapshots>,
-        limits: Limits,
+        budget: Arc<Budget>,
         threads: usize,
         alive: &A,
     ) -> Result<Self> {
@@ -58,10 +59,11 @@ impl Ahead {
         let (queue, stopped) = (Arc::new(Mutex::new(queue)), Arc::<AtomicBool>::default());
         for _ in 0..threads {
             let (queue, snapshots, alive) = (queue.clone(), snapshots.clone(), alive.clone());
+            let budget = budget.clone();
             let work = move || {
                 let _alive = alive;
                 while let Some(job) = next(&queue) {
-                    let opened = open(job.from, job.compression, &snapshots, limits);
+                    let opened = open(job.from, job.compression, &snapshots, &budget);
                     // Nobody may want it any more: then the tree goes.
                     drop(job.result.send(opened));
                 }
@@ -69,7 +71,12 @@ impl Ahead {
             let thread = thread::Builder::new().name("ahead".to_owned()).spawn(work);
             thread.map_err(Error::io("start a thread for", Path::new("a layer")))?;
         }
-        Ok(Self { jobs, stopped })
+        Ok(Self { jobs, stopped, budget })
+    }
+
+    /// What the whole archive may come to.
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        self.budget.clone()
     }
 
     /// Whether a file of this size that begins so looks like a layer.
@@ -106,16 +113,16 @@ fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-fn open(from: Follower, compression: Compression, snapshots: &Snapshots, limits: Limits) -> Result<Opened> {
+fn open(from: Follower, compression: Compression, snapshots: &Snapshots, budget: &Budget) -> Result<Opened> {
     let name = "of the archive";
     let taken = from.taken.clone();
     let mut from = BufReader::with_capacity(BUFFER, from);
     if compression == Compression::Plain {
-        let unpacked = snapshots.unpack(&mut from, &bounds(limits));
+        let unpacked = snapshots.unpack(&mut from, &bounds(budget.limits));
         let unpacked = unpacked.map_err(|source| Error::Layer { layer: name.to_owned(), source })?;
         return Ok(Opened { unpacked, diff: None, compression });
     }
-    let (unpacked, diff) = inflated(name, compression, from, taken, limits, snapshots)?;
+    let (unpacked, diff) = inflated((name, compression), from, taken, budget, snapshots)?;
     Ok(Opened { unpacked, diff: Some(diff), compression })
 }
 

@@ -44,8 +44,10 @@ impl Lanes {
 pub struct Limits {
     /// Layers of an image.
     pub layers: usize,
-    /// Bytes of one unpacked layer, as the tar stream counts them.
+    /// Bytes of one unpacked layer, as the tar stream counts them; compressed it has no more, either.
     pub layer_bytes: u64,
+    /// The same of all layers that an image, or an archive of images, has unpacked.
+    pub image_bytes: u64,
     /// Files, directories and other entries of one layer.
     pub layer_entries: u64,
     /// Unpacked bytes for each compressed one, once [`Limits::ratio_from`] is passed. Real layers stay below 100; what
@@ -60,6 +62,7 @@ impl Default for Limits {
         Self {
             layers: 500,
             layer_bytes: 128 << 30,
+            image_bytes: 512 << 30,
             layer_entries: 8_000_000,
             ratio: 200,
             ratio_from: 256 << 20,

@@ -64,6 +64,10 @@ pub(crate) fn check(reference: &str, manifest: &Manifest, limits: &Limits) -> Re
         let cause = format!("it has {} layers, more than {}", manifest.layers.len(), limits.layers);
         return Err(Error::Document { what: format!("manifest of {reference}"), cause });
     }
+    if let Some(layer) = manifest.layers.iter().find(|layer| layer.size > limits.layer_bytes) {
+        let cause = format!("it has {} bytes, more than {}", layer.size, limits.layer_bytes);
+        return Err(Error::Bomb { layer: layer.digest.short(), cause });
+    }
     match manifest.layers.iter().find(|layer| crate::inflate::announced(&layer.media_type).is_none()) {
         Some(layer) => Err(not(&layer.media_type)),
         None => Ok(()),

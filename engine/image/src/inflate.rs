@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use flate2::bufread::MultiGzDecoder;
 use tare_oci::image::media_type;
 
+use crate::budget::Budget;
 use crate::config::Limits;
 use crate::{Error, Result};
 
@@ -61,6 +62,8 @@ pub(crate) struct Inflated<'a> {
     /// Compressed bytes that the decoder was given, counted by who gives them.
     taken: Arc<AtomicU64>,
     limits: Limits,
+    /// Of all layers together.
+    budget: Option<&'a Budget>,
     layer: &'a str,
     failure: Option<Error>,
 }
@@ -81,7 +84,12 @@ impl<'a> Inflated<'a> {
                 zstd(source).map_err(|e| Error::Inflate { layer: layer.to_owned(), cause: e.to_string() })?,
             ),
         };
-        Ok(Self { decoder, bytes: 0, taken, limits, layer, failure: None })
+        Ok(Self { decoder, bytes: 0, taken, limits, budget: None, layer, failure: None })
+    }
+
+    /// Counts what comes out for all layers together, too.
+    pub(crate) fn within(self, budget: &'a Budget) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// Why reading failed, where it was not the source's fault.
@@ -108,7 +116,7 @@ impl Read for Inflated<'_> {
             self.failure = Some(Error::Inflate { layer: self.layer.to_owned(), cause: e.to_string() });
         })?;
         self.bytes += read as u64;
-        match self.bomb() {
+        match self.bomb().or_else(|| self.budget?.spend(read)) {
             None => Ok(read),
             Some(cause) => {
                 self.failure = Some(Error::Bomb { layer: self.layer.to_owned(), cause });

@@ -11,6 +11,7 @@ use tare_model::{HasKind, Kind};
 use tare_oci::image::Descriptor;
 use tokio::sync::mpsc::Receiver;
 
+use crate::budget::Budget;
 use crate::content::{Content, Partial, discard, from_hash};
 use crate::progress::{LayerState, Reporter};
 use crate::steady::Steady;
@@ -18,6 +19,8 @@ use crate::{Error, Result};
 
 const CHUNK: usize = 256 << 10;
 const MAGIC: usize = 4;
+/// Bytes that are still fetched to know whether a layer that cannot be unpacked is damaged or was made so.
+const WORTH_KNOWING: u64 = 4 << 20;
 
 /// Where a layer's compressed bytes come from.
 pub(crate) enum Source {
@@ -40,6 +43,8 @@ pub(crate) struct Intake {
     hash: Context,
     received: u64,
     taken: Arc<AtomicU64>,
+    /// That of all layers, where the bytes count for it.
+    budget: Option<Arc<Budget>>,
     reporter: Reporter,
     failure: Option<Error>,
 }
@@ -62,9 +67,15 @@ impl Intake {
             hash: Context::new(&SHA256),
             received: 0,
             taken: Arc::default(),
+            budget: None,
             reporter,
             failure: None,
         }
+    }
+
+    /// Has its bytes counted for all layers together.
+    pub(crate) fn counted(self, budget: Arc<Budget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     /// Counts the bytes that were handed on.
@@ -103,7 +114,7 @@ impl Intake {
     }
 
     /// The error that is at the root of `error`: a lost connection or a wrong digest explains a decoder's complaint, and
-    /// never the other way round. What can be used again is kept.
+    /// never the other way round. What can be used again is kept. Where much is still to come, it is not asked for.
     pub(crate) fn blame(&mut self, error: Error) -> Error {
         if let Some(failure) = self.failure.take() {
             // Bytes that cannot be right are not kept, nor is anything on a disk that is full.
@@ -113,6 +124,10 @@ impl Intake {
             return failure;
         }
         if !matches!(error.kind(), Kind::Corrupt | Kind::InvalidInput) {
+            self.discard();
+            return error;
+        }
+        if self.descriptor.size.saturating_sub(self.received) > WORTH_KNOWING {
             self.discard();
             return error;
         }
@@ -172,6 +187,9 @@ impl Intake {
         if self.received > self.descriptor.size {
             let (found, expected) = (self.received, self.descriptor.size);
             return self.fail(Error::Size { what: format!("layer {}", self.layer()), found, expected });
+        }
+        if let Some(budget) = &self.budget {
+            budget.took(chunk.len());
         }
         self.hash.update(&chunk);
         self.report();

@@ -9,6 +9,7 @@ use tare_model::Digest;
 use tare_oci::image::Descriptor;
 use tare_snapshot::{Snapshots, Unpacked};
 
+use crate::budget::Budget;
 use crate::config::Limits;
 use crate::inflate::{Compression, Inflated, announced};
 use crate::intake::Intake;
@@ -31,20 +32,20 @@ pub(crate) fn unpack(
     mut intake: Intake,
     layer: &Planned,
     snapshots: &Snapshots,
-    limits: Limits,
+    budget: &Budget,
 ) -> Result<Unpacked> {
-    match through(&mut intake, layer, snapshots, limits) {
+    match through(&mut intake, layer, snapshots, budget) {
         Ok(unpacked) => intake.finish().map(|()| unpacked),
         Err(error) => Err(intake.blame(error)),
     }
 }
 
-fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: Limits) -> Result<Unpacked> {
+fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, budget: &Budget) -> Result<Unpacked> {
     let name = intake.layer();
     let magic = intake.magic().map_err(|e| Error::Inflate { layer: name.clone(), cause: e.to_string() })?;
     let compression = compression(&name, &layer.blob.media_type, &magic)?;
     let taken = intake.taken();
-    let (unpacked, found) = inflated(&name, compression, intake, taken, limits, snapshots)?;
+    let (unpacked, found) = inflated((&name, compression), intake, taken, budget, snapshots)?;
     if found != layer.diff {
         let what = format!("layer {name} (unpacked)");
         return Err(Error::Digest { what, found, expected: layer.diff });
@@ -55,19 +56,19 @@ fn through(intake: &mut Intake, layer: &Planned, snapshots: &Snapshots, limits: 
 /// Inflates and counts in threads of their own what is unpacked here; the tree, and the digest of the tar. `taken` counts the
 /// bytes that were read from `source`.
 pub(crate) fn inflated(
-    name: &str,
-    compression: Compression,
+    (name, compression): (&str, Compression),
     source: impl BufRead + Send,
     taken: Arc<AtomicU64>,
-    limits: Limits,
+    budget: &Budget,
     snapshots: &Snapshots,
 ) -> Result<(Unpacked, Digest)> {
+    let limits = budget.limits;
     let (to, count, mut tar) = relay::counted();
     let (unpacked, digest, whole) = thread::scope(|scope| {
         // The stream ends when this thread lets its end go.
         let inflating = scope.spawn(move || {
             let to = to;
-            inflate(Inflated::new(name, compression, source, taken, limits)?, name, &to)
+            inflate(Inflated::new(name, compression, source, taken, limits)?.within(budget), name, &to)
         });
         let counting = scope.spawn(count);
         let unpacked = snapshots.unpack(&mut tar, &bounds(limits));

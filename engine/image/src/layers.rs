@@ -1,5 +1,6 @@
 //! All layers of an image side by side: each downloaded and unpacked at the same time, committed after its parent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -13,6 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::ahead::Opened;
+use crate::budget::Budget;
 use crate::claim::Claim;
 use crate::inflate::announced;
 use crate::intake::{Intake, Source};
@@ -31,9 +33,17 @@ struct Work {
     request: PullRequest,
     /// The archive that the layers come from, which may have them unpacked.
     shelf: Option<Arc<Shelf>>,
+    budget: Arc<Budget>,
     permits: Semaphore,
     /// Held by every thread of this pull.
     alive: mpsc::Sender<()>,
+}
+
+impl Work {
+    /// Whether the archive has brought this blob, and its bytes were counted as they came.
+    fn brought(&self, blob: &Descriptor) -> bool {
+        self.shelf.as_ref().is_some_and(|shelf| shelf.with_digest(&blob.digest).is_some())
+    }
 }
 
 /// An unpacked layer that waits for its parent. Dropped, its tree is removed where that may take a while, and only then
@@ -67,13 +77,17 @@ pub(crate) async fn bring(
     let permits = Semaphore::new(images.lanes.downloads.load(Ordering::Relaxed));
     let (alive, mut ended) = mpsc::channel(1);
     let (images, request, shelf) = (images.clone(), request.clone(), shelf.cloned());
-    let work = Arc::new(Work { images, request, shelf, permits, alive });
+    let limits = images.settings.limits;
+    let budget = shelf.as_ref().map_or_else(|| Arc::new(Budget::new(limits)), |shelf| shelf.budget());
+    let work = Arc::new(Work { images, request, shelf, budget, permits, alive });
     let mut tasks = JoinSet::new();
     let mut below = None;
+    let mut named = BTreeSet::new();
     for layer in planned {
+        let first = named.insert(layer.blob.digest);
         let reporter = Reporter::new(layer.blob.digest.short(), layer.blob.size, listener.clone());
         let (done, next) = watch::channel(false);
-        let task = one(work.clone(), layer.clone(), below.replace(next), reporter);
+        let task = one(work.clone(), (layer.clone(), first), below.replace(next), reporter);
         tasks.spawn(async move {
             task.await?;
             done.send_replace(true);
@@ -99,9 +113,10 @@ async fn first_error(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
     Ok(())
 }
 
+/// Brings one layer, whose blob may be the `first` with its digest in this image.
 async fn one(
     work: Arc<Work>,
-    layer: Planned,
+    (layer, first): (Planned, bool),
     below: Option<watch::Receiver<bool>>,
     reporter: Reporter,
 ) -> Result<()> {
@@ -114,12 +129,12 @@ async fn one(
     reporter.tell(LayerState::PullingFsLayer);
     let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
     let resumed = images.content.has_partial(&layer.blob.digest);
-    let mut ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await;
+    let mut ready = unpack(&work, (&layer, first), &reporter, [chain_claim, blob_claim]).await;
     // What an earlier download left may be at fault, and was removed with this error: then all of it is fetched once more.
     if resumed && matches!(&ready, Err(error) if error.kind() == Kind::Corrupt) {
         let chain_claim = images.layer_claims.claim(&layer.chain).await;
         let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
-        ready = unpack(&work, &layer, &reporter, [chain_claim, blob_claim]).await;
+        ready = unpack(&work, (&layer, first), &reporter, [chain_claim, blob_claim]).await;
     }
     let ready = ready?;
     if let Some(mut below) = below {
@@ -134,7 +149,7 @@ async fn one(
 /// else begins while it still runs for a pull that was given up.
 async fn unpack(
     work: &Arc<Work>,
-    layer: &Planned,
+    (layer, first): (&Planned, bool),
     reporter: &Reporter,
     [chain_claim, blob_claim]: [Claim; 2],
 ) -> Result<Ready> {
@@ -147,11 +162,14 @@ async fn unpack(
     let _permit = work.permits.acquire().await.map_err(|_| Error::Cancelled)?;
     let images = work.images.clone();
     let (source, feeding) = source(work, &layer.blob)?;
-    let intake = Intake::new(layer.blob.clone(), images.content.clone(), source, reporter.clone());
-    let (layer, limits, blob) = (layer.clone(), images.settings.limits, layer.blob.clone());
+    let mut intake = Intake::new(layer.blob.clone(), images.content.clone(), source, reporter.clone());
+    if first && !work.brought(&layer.blob) {
+        intake = intake.counted(work.budget.clone());
+    }
+    let (layer, budget, blob) = (layer.clone(), work.budget.clone(), layer.blob.clone());
     let alive = work.alive.clone();
     let mut unpacking = in_a_thread(move || {
-        let unpacked = layer::unpack(intake, &layer, &images.snapshots, limits)?;
+        let unpacked = layer::unpack(intake, &layer, &images.snapshots, &budget)?;
         drop(blob_claim);
         Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: alive })))
     })?;

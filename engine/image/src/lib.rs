@@ -14,6 +14,7 @@
 
 mod ahead;
 mod arriving;
+mod budget;
 mod change;
 mod claim;
 mod commit;

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::ahead::Ahead;
+use crate::budget::Budget;
 use crate::change::{Change, change};
 use crate::layer::Planned;
 use crate::offer::{Offer, Source};
@@ -80,13 +81,15 @@ async fn shelve(
 ) -> Result<Shelf> {
     let (to, from) = mpsc::channel(AHEAD);
     let threads = images.lanes.downloads.load(Ordering::Relaxed);
-    let ahead = Ahead::start(&images.snapshots, images.settings.limits, threads, &alive)?;
+    let budget = Arc::new(Budget::new(images.settings.limits));
+    let ahead = Ahead::start(&images.snapshots, budget.clone(), threads, &alive)?;
     let unpacked = images.index().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
     let images = images.clone();
     let shelving = spawn_blocking(move || {
         Shelf::fill(&Bench { images: &images, listener: &listener, unpacked }, ahead, from)
     });
     while let Some(chunk) = archive.next().await {
+        budget.took(chunk.as_ref().map_or(0, Bytes::len));
         // Nobody listens any more: that thread has its own error to tell.
         if to.send(chunk).await.is_err() {
             break;

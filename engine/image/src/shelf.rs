@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use crate::ahead::{Ahead, HEAD, Opened};
+use crate::budget::Budget;
 use crate::content::{Content, discard, from_hash};
 use crate::pin::Pinned;
 use crate::progress::{Listener, Reporter};
@@ -158,6 +159,11 @@ impl Shelf {
     /// The tree of a file that looked like a layer, as soon as it is unpacked.
     pub(crate) fn opened(&self, digest: &Digest) -> Option<oneshot::Receiver<Result<Opened>>> {
         self.opening().remove(digest)
+    }
+
+    /// What the whole archive may come to.
+    pub(crate) fn budget(&self) -> Arc<Budget> {
+        self.ahead.budget()
     }
 
     fn opening(&self) -> MutexGuard<'_, BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>> {

@@ -400,6 +400,34 @@ async fn an_archive_that_is_a_bomb_is_refused() {
     assert!(large.files().is_empty());
 }
 
+/// Each layer by itself, and the archive by itself, may be what they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn bombs_of_many_layers_are_refused() {
+    let zeros = |n: u8| Layer::gzip(&[("zeros", &[&[n][..], &vec![0; 3 << 20]].concat())]);
+    let layers: Vec<_> = (0..20).map(zeros).collect();
+    let packed = Sample::new(&layers);
+    let inner = Archive::layout(&[&packed], &[entry(&packed, "docker.io/library/a:v1")]).tar();
+    let one_file = {
+        let layer = Layer::plain(&[("noise", &noise(1, 1 << 20))]);
+        let many = Sample::new(&vec![layer.clone(); 40]);
+        let (config, id) = (many.config.to_string(), many.id().hex());
+        let list =
+            json!([{"Config": format!("{id}.json"), "RepoTags": ["a:v1"], "Layers": vec!["layer.tar"; 40]}]);
+        let archive = Archive::default().with("manifest.json", list.to_string()).with("layer.tar", layer.tar);
+        archive.with(&format!("{id}.json"), config).tar()
+    };
+    let by_ratio = Limits { ratio_from: 4 << 20, ..Limits::default() };
+    let by_size = Limits { image_bytes: 20 << 20, ..Limits::default() };
+    for (archive, limits) in
+        [(zstd::stream::encode_all(&inner[..], 1).unwrap(), by_ratio), (inner, by_ratio), (one_file, by_size)]
+    {
+        let room = Room::with_limits(limits).await;
+        let error = load(&room, archive).await.unwrap_err();
+        assert!(matches!(error, Error::Bomb { .. }) && error.to_string().contains("all layers"), "{error}");
+        assert!(room.files().is_empty() && room.images.list().unwrap().is_empty(), "{:?}", room.files());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_is_given_up_leaves_nothing() {
     let room = Room::open().await;

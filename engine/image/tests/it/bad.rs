@@ -120,6 +120,62 @@ async fn a_decompression_bomb_is_refused() {
     }
 }
 
+/// One blob of a kilobyte, named as often as there may be layers, is fetched once and would be unpacked each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_many_layers_is_a_bomb_too() {
+    let zeros = Layer::gzip(&[("zeros", &[0; 1 << 20])]);
+    let noise = Layer::gzip(&[("noise", &noise(7, 1 << 20))]);
+    let by_ratio = Limits { ratio_from: 4 << 20, ..Limits::default() };
+    let by_size = Limits { image_bytes: 16 << 20, ..Limits::default() };
+    for (layer, limits) in [(zeros, by_ratio), (noise, by_size)] {
+        let (fake, room) = (Fake::start().await, Room::with_limits(limits).await);
+        Sample::new(&vec![layer.clone(); 40]).serve(&fake, "web", "v1");
+        let error = refused(&fake, &room).await;
+        assert!(matches!(error, Error::Bomb { .. }) && error.to_string().contains("all layers"), "{error}");
+        // As many as that are no bomb.
+        Sample::new(&vec![layer; 10]).serve(&fake, "web", "v1");
+        room.pull(&reference(&fake, "web:v1")).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_too_large_is_not_asked_for() {
+    let (fake, room, mut sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.manifest["layers"][1]["size"] = (Limits::default().layer_bytes + 1).into();
+    sample.serve(&fake, "web", "v1");
+    assert!(matches!(refused(&fake, &room).await, Error::Bomb { .. }));
+    assert!(sample.layers.iter().all(|layer| fake.count(&layer.path("web")) == 0));
+}
+
+/// What is wrong with a layer is known after its first block; the rest would only tell whether it was meant.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layer_that_is_refused_is_not_fetched_to_its_end() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let layer = Layer::plain(&[("../escaped", b"x"), ("large", &noise(7, 16 << 20))]);
+    let sample = Sample::new(std::slice::from_ref(&layer));
+    sample.serve(&fake, "web", "v1");
+    let answer = Answer::new(200, layer.blob.clone()).manner(Manner::StallAfter(8 << 20));
+    fake.always(&layer.path("web"), answer);
+    let error = refused(&fake, &room).await;
+    assert!(matches!(error, Error::Layer { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_of_another_size_than_its_index_says_is_refused() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    sample.serve(&fake, "web", "v1");
+    let mut entry = descriptor(media_type::OCI_MANIFEST, sample.manifest.to_string().as_bytes());
+    entry["platform"] = json!({"os": "linux", "architecture": tare_model::Platform::host().architecture});
+    for wrong in [1, -1] {
+        let mut lying = entry.clone();
+        lying["size"] = (entry["size"].as_i64().unwrap() + wrong).into();
+        let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [lying]});
+        fake.always("/v2/web/manifests/v1", document(media_type::OCI_INDEX, &index));
+        let error = refused(&fake, &room).await;
+        assert!(matches!(error, Error::Size { .. }), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_with_too_many_bytes_or_entries_is_refused() {
     let files: Vec<_> = (0..50).map(|n| (format!("f{n}"), noise(n, 1000))).collect();
