@@ -194,6 +194,32 @@ fn starts_cut_in_the_middle_leave_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Containers that go with their end are written down while they start and forgotten without a wait: killed at any moment, none
+/// of them comes back to stay, and nothing of one is left.
+#[test]
+fn short_lives_cut_in_the_middle_leave_nothing() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_busybox()?;
+    world.tare(&["pull", "-q", &image])?.ok();
+    for delay in [0, 2, 4, 6, 8, 10, 15, 20, 25, 30, 40, 60] {
+        let mut command = world.tare_command()?;
+        command.args(["run", "--rm", "--name", "short", "-v", "/data", "-p", "8080:80", &image, "true"]);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut running = command.spawn()?;
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        world.kill_daemon();
+        running.wait()?;
+        world.start_daemon(&[])?;
+        // One that was made and never started is somebody's to start or remove, as everywhere.
+        world.tare(&["rm", "-f", "-v", "short"])?;
+        tare_tests::until("the container to be gone", || Ok(world.tare(&["ps", "-aq"])?.ok().is_empty()))?;
+        assert_eq!(world.tare(&["volume", "ls", "-q"])?.ok(), "", "after {delay} ms");
+    }
+    world.assert_clean(&[])?;
+    world.tare(&["run", "--rm", "--name", "short", "-p", "8080:80", &image, "true"])?.ok();
+    Ok(())
+}
+
 /// The shim is killed: the container is gone with it, and the daemon says so and forgets nothing else.
 #[test]
 fn a_killed_shim_is_noticed() -> Result<()> {

@@ -20,7 +20,7 @@ const REFUSED: u8 = 125;
 /// `tare create`
 pub(crate) async fn create(call: Call) -> Result<u8> {
     let creation = create::creation(&call.given)?;
-    let id = make(&call, &creation).await.map_err(|failure| failure.code(1))?;
+    let id = make(&call, &creation, false).await.map_err(|failure| failure.code(1))?;
     line(id)?;
     Ok(0)
 }
@@ -44,7 +44,7 @@ pub(crate) async fn run(call: Call) -> Result<u8> {
     if let Some((rows, columns)) = size() {
         creation.request.host_config.console_size = [rows.into(), columns.into()];
     }
-    let id = make(&call, &creation).await?;
+    let id = make(&call, &creation, true).await?;
     if detach {
         call.client.start_container(&id).await.map_err(start_failure)?;
         line(&id)?;
@@ -88,18 +88,18 @@ async fn foreground(call: &Call, creation: &Creation, id: &str, keys: DetachKeys
 }
 
 /// Makes the container, fetching its image where it is missing and may be fetched; gives its id.
-async fn make(call: &Call, creation: &Creation) -> Result<String> {
+async fn make(call: &Call, creation: &Creation, starts: bool) -> Result<String> {
     let mut cidfile = cidfile(call.given.text("cidfile"))?;
     let image = &creation.request.config.image;
     if creation.pull == Pull::Always {
         fetch(call, creation).await?;
     }
-    let created = match send(&call.client, creation).await {
+    let created = match send(&call.client, creation, starts).await {
         Err(error) if error.is_missing_image() && creation.pull == Pull::Missing => {
             let name = image.parse::<Reference>().map_or(image.clone(), |name| name.or_latest().familiar());
             say(format!("Unable to find image '{name}' locally"));
             fetch(call, creation).await?;
-            send(&call.client, creation).await
+            send(&call.client, creation, starts).await
         }
         other => other,
     };
@@ -114,8 +114,10 @@ async fn make(call: &Call, creation: &Creation) -> Result<String> {
 async fn send(
     client: &Client,
     creation: &Creation,
+    starts: bool,
 ) -> Result<tare_docker_api::ContainerCreateResponse, Error> {
-    client.create_container(creation.name.as_deref(), creation.platform.as_deref(), &creation.request).await
+    let (name, platform) = (creation.name.as_deref(), creation.platform.as_deref());
+    client.create_container(name, platform, &creation.request, starts).await
 }
 
 async fn fetch(call: &Call, creation: &Creation) -> Result<()> {

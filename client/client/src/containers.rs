@@ -80,17 +80,20 @@ fn container(id: &str, verb: &str) -> Address {
 }
 
 impl Client {
-    /// `POST /containers/create`
+    /// `POST /containers/create`. Who `starts` the container at once lets Tare's daemon write it down meanwhile: it is on the
+    /// disk when the start is answered.
     pub async fn create_container(
         &self,
         name: Option<&str>,
         platform: Option<&str>,
         request: &ContainerCreateRequest,
+        starts: bool,
     ) -> Result<ContainerCreateResponse> {
         let address = Address::new("containers")
             .word("create")
             .query_some("name", name)
-            .query_some("platform", platform);
+            .query_some("platform", platform)
+            .flag("starts", starts);
         self.send_json(Method::POST, &address, request).await?.json().await
     }
 

@@ -5,17 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tare_image::Image;
-use tare_model::{Digest, Id, Name, Platform};
-use tare_store::Batch;
+use tare_model::{Digest, Id, Name};
+use tare_store::{Batch, Submitted};
 use tare_volume::Volume;
 
 use crate::container::{Container, ImageUse, MountKind, MountPoint, State};
 use crate::engine::{Engine, TABLE, UNFINISHED, blocking, holder};
 use crate::error::Step;
 use crate::event::{Event, EventKind};
-use crate::options::Created;
+use crate::options::{CreateOptions, Created, Promise};
 use crate::spec::{ContainerSpec, MountSource, MountSpec, TmpfsOptions, check_target};
 use crate::start::now;
+use crate::task::Recorded;
 use crate::{Error, Result, name};
 
 /// How often a random name is tried before one with a number is enough.
@@ -29,16 +30,12 @@ struct Undo {
 }
 
 impl Engine {
-    /// Makes a container; it is durable when this returns. Without a name it gets one. Of an image's platforms the wanted one
+    /// Makes a container, on the disk as soon as is promised. Without a name it gets one. Of an image's platforms the wanted one
     /// is taken, where one is named.
-    pub async fn create(
-        self: &Arc<Self>,
-        name: Option<Name>,
-        spec: ContainerSpec,
-        platform: Option<&Platform>,
-    ) -> Result<Created> {
+    pub async fn create(self: &Arc<Self>, options: CreateOptions, spec: ContainerSpec) -> Result<Created> {
+        let CreateOptions { name, platform, promise } = options;
         let warnings = spec.check(crate::host::cpus())?;
-        let image = self.rooms.images.resolve_for(&spec.image, platform)?;
+        let image = self.rooms.images.resolve_for(&spec.image, platform.as_ref())?;
         self.rooms.images.permit(&spec.image, &image)?;
         if crate::plan::command_line(&spec.command, &image.config.config).first().is_none_or(String::is_empty)
         {
@@ -47,12 +44,12 @@ impl Engine {
         let id = name::new_id()?;
         let name = self.take_name(name, &id)?;
         let mut undo = Undo { id: id.clone(), volumes: Vec::new() };
-        match self.make(&mut undo, name.clone(), spec, &image).await {
-            Ok(container) => {
+        match self.make(&mut undo, name.clone(), spec, &image, promise).await {
+            Ok((container, recorded)) => {
                 let event = Event::now(EventKind::Container, "create", id.as_str());
                 let event = event.with("image", container.spec.image.clone()).with("name", name.as_str());
                 let labels = container.spec.labels.clone();
-                self.adopt_record(container);
+                self.adopt_record(container, recorded);
                 self.publish(labels.into_iter().fold(event, |event, (key, value)| event.with(key, value)));
                 Ok(Created { id, warnings })
             }
@@ -86,7 +83,8 @@ impl Engine {
         name: Name,
         spec: ContainerSpec,
         image: &Image,
-    ) -> Result<Container> {
+        promise: Promise,
+    ) -> Result<(Container, Recorded)> {
         let id = undo.id.clone();
         let (engine, key, top) = (self.clone(), id.clone(), image.top_layer().copied());
         let prepared = tokio::task::spawn_blocking(move || -> Result<()> {
@@ -110,11 +108,18 @@ impl Engine {
             stopped_by_user: false,
             of_build: false,
         };
-        self.record(&container, image).await?;
-        Ok(container)
+        let submitted = self.record(&container, image)?;
+        let recorded = match promise {
+            Promise::WithId => {
+                submitted.durable().await?;
+                Recorded::OnDisk
+            }
+            Promise::WithStart => Recorded::OnItsWay(submitted),
+        };
+        Ok((container, recorded))
     }
 
-    async fn record(&self, container: &Container, image: &Image) -> Result<()> {
+    fn record(&self, container: &Container, image: &Image) -> Result<Submitted> {
         let mut batch = Batch::default();
         let holder = holder(&container.id);
         batch.put(TABLE, container.id.as_str(), container);
@@ -126,7 +131,7 @@ impl Engine {
                 batch.only_if("volume", name.as_str()).lease(&holder, &volume).unlease(UNFINISHED, &volume);
             }
         }
-        Ok(self.rooms.store.commit(batch).await?)
+        Ok(self.rooms.store.submit(batch)?)
     }
 
     /// Takes back what a failed creation left.

@@ -22,7 +22,7 @@ use crate::index::{Handle, Index};
 use crate::logs::Notices;
 use crate::options::{AttachOptions, Counts, RemoveOptions, StopOptions, WaitCondition, WaitResult};
 use crate::spec::{LogSpec, Ulimit};
-use crate::task::{Ending, Input, Reply, Task};
+use crate::task::{Ending, Input, Recorded, Reply, Task};
 use crate::{Error, Result};
 
 /// Where container records are kept.
@@ -296,13 +296,14 @@ impl Engine {
     }
 
     /// Gives a container its task and makes it known.
-    pub(crate) fn adopt_record(self: &Arc<Self>, container: Container) {
+    pub(crate) fn adopt_record(self: &Arc<Self>, container: Container, recorded: Recorded) {
         let (id, name) = (container.id.clone(), container.name.clone());
         let (inbox, received) = mpsc::unbounded_channel();
         let (publisher, view) = watch::channel(Arc::new(container));
         let task = Task {
             engine: self.clone(),
             view: publisher,
+            recorded,
             inbox: received,
             run: None,
             waiters: Vec::new(),

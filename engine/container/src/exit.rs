@@ -10,7 +10,7 @@ use crate::container::{Container, Status};
 use crate::options::WaitResult;
 use crate::restart::{self, Ended};
 use crate::start::now;
-use crate::task::{Task, next_event};
+use crate::task::{Recorded, Task, next_event};
 use crate::{Error, RemoveOptions, Result, run};
 
 /// What is recorded when nobody can say how a program ended: its shim was killed, or the machine went down.
@@ -201,7 +201,8 @@ impl Task {
     pub(crate) async fn remove_after_failed_start(&mut self) {
         let container = self.container();
         let down = !container.state.status.is_alive() && !container.state.error.is_empty();
-        if container.spec.lifecycle.auto_remove && down {
+        let goes = container.spec.lifecycle.auto_remove || matches!(self.recorded, Recorded::Lost);
+        if goes && down {
             self.auto_remove().await;
         }
     }

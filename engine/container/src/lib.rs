@@ -49,8 +49,8 @@ pub use engine::{Config, Defaults, Engine, Rooms};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, EventStream};
 pub use options::{
-    AttachOptions, Counts, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream, RemoveOptions,
-    StopOptions, StopTimeout, Top, WaitCondition, WaitResult,
+    AttachOptions, Counts, CreateOptions, Created, Exec, ExecSpec, LogEntry, LogOptions, OutputStream,
+    Promise, RemoveOptions, StopOptions, StopTimeout, Top, WaitCondition, WaitResult,
 };
 pub use prune::Pruned;
 pub use spec::{

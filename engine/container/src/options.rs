@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tare_model::{Id, Signal, Timestamp};
+use tare_model::{Id, Name, Platform, Signal, Timestamp};
 
 /// What creation gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,27 @@ pub struct Created {
     pub id: Id,
     /// What was accepted and will not be as asked.
     pub warnings: Vec<String>,
+}
+
+/// How a container is made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CreateOptions {
+    /// Absent = one is found.
+    pub name: Option<Name>,
+    /// Which of the images behind a name; absent = this machine's.
+    pub platform: Option<Platform>,
+    /// When it has to be on the disk.
+    pub promise: Promise,
+}
+
+/// When a new container has to be on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Promise {
+    /// Before its id is told.
+    #[default]
+    WithId,
+    /// Before its program runs: for who starts it at once, and is told of it then.
+    WithStart,
 }
 
 /// How a container is stopped.

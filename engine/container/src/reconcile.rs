@@ -12,7 +12,7 @@ use crate::container::{Container, Status};
 use crate::engine::{Engine, TABLE, UNFINISHED, blocking};
 use crate::restart::{self, Ended};
 use crate::run::{self, Run, read_exit};
-use crate::task::{Input, Task};
+use crate::task::{Input, Recorded, Task};
 use crate::{Result, shim};
 
 impl Engine {
@@ -25,7 +25,7 @@ impl Engine {
         let mut adopted = Vec::new();
         for (_, container) in records {
             let id = container.id.clone();
-            self.adopt_record(container);
+            self.adopt_record(container, Recorded::OnDisk);
             adopted.push((id.clone(), self.adoption(&id)));
         }
         let mut alive = BTreeSet::new();

@@ -61,14 +61,13 @@ impl Task {
         for name in &volumes {
             batch.lease(UNFINISHED, &format!("volume/{name}"));
         }
-        let committed = self.engine.rooms.store.commit(batch);
-        // One that goes with its end does so at the next start of the daemon, too: its trees need not wait for the disk.
+        // One that goes with its end does so at the next start of the daemon, too: nobody needs to wait for the disk.
         let ended = container.spec.lifecycle.auto_remove && container.state.started_at != Timestamp::ZERO;
         let committed = if ended {
-            let (committed, ()) = tokio::join!(committed, self.remove_trees());
-            committed
+            self.engine.rooms.store.commit_lazily(batch);
+            Ok(())
         } else {
-            committed.await
+            self.engine.rooms.store.commit(batch).await
         };
         if let Err(error) = committed {
             self.change(|container| {
@@ -77,9 +76,7 @@ impl Task {
             });
             return Err(error.into());
         }
-        if !ended {
-            self.remove_trees().await;
-        }
+        self.remove_trees().await;
         let (engine, id) = (self.engine.clone(), container.id.clone());
         let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(engine.exec_dir(&id))).await;
         self.engine.remove_volumes(volumes).await;

@@ -18,7 +18,7 @@ use crate::prepare::Preparation;
 use crate::run::{Run, attach, reap, spawn_shim};
 use crate::shim::Connection;
 use crate::spec::{NamespaceMode, NetworkMode};
-use crate::task::Task;
+use crate::task::{Recorded, Task};
 use crate::{Error, Result};
 
 /// What has been done of a start, so that a failing one can be undone backwards.
@@ -78,7 +78,8 @@ impl Task {
         }
         let container = self.container();
         let mut undo = Undo::default();
-        match launch(&self.engine, &container, &mut undo, &mut self.attaches).await {
+        let begun = Begun { undo: &mut undo, attaches: &mut self.attaches, recorded: &mut self.recorded };
+        match launch(&self.engine, &container, begun).await {
             Ok((pid, started_at)) => {
                 self.run = undo.run.take();
                 self.change(|container| {
@@ -117,12 +118,19 @@ impl Task {
 
 type Attaches = Vec<(crate::AttachOptions, tokio::sync::oneshot::Sender<Joined>)>;
 
+/// What a start takes along.
+struct Begun<'a> {
+    undo: &'a mut Undo,
+    attaches: &'a mut Attaches,
+    recorded: &'a mut Recorded,
+}
+
 async fn launch(
     engine: &Arc<Engine>,
     container: &Arc<Container>,
-    undo: &mut Undo,
-    attaches: &mut Attaches,
+    begun: Begun<'_>,
 ) -> Result<(i32, Timestamp)> {
+    let Begun { undo, attaches, recorded } = begun;
     let networks = &engine.rooms.networks;
     let joined = join(engine, container)?;
     let dir = engine.exec_dir(&container.id);
@@ -147,18 +155,24 @@ async fn launch(
     let (watch, state) = Connection::over(&container.id, stream).watch().await?;
     undo.shim = None;
     let run = undo.run.insert(Run { container: container.id.clone(), dir, watch, shim: Some(pid) });
-    bring_up(engine, run, &state, undo.network, attaches).await
+    let ready = bring_up(engine, run, &state, undo.network, attaches);
+    let (pid, recorded) = tokio::join!(ready, recorded.settle());
+    let pid = pid?;
+    recorded?;
+    run.ask(&Request::Start).await?;
+    let at = expect(run, |event| if let Event::Started { at } = event { Some(at) } else { None }).await?;
+    Ok((pid, at))
 }
 
-/// Follows the shim: the network is connected while init mounts its root. `state` is how far it was when we connected,
-/// and events tell what came after.
+/// Follows the shim until the program can run: the network is connected while init mounts its root. `state` is how far it was
+/// when we connected, and events tell what came after.
 async fn bring_up(
     engine: &Engine,
     run: &mut Run,
     state: &State,
     network: bool,
     attaches: &mut Attaches,
-) -> Result<(i32, Timestamp)> {
+) -> Result<i32> {
     let (id, dir) = (run.container.clone(), run.dir.clone());
     if let Some((message, exit_code)) = state.failed.clone() {
         return Err(Error::Start { message, exit_code: exit_code.into() });
@@ -185,9 +199,7 @@ async fn bring_up(
             let _ = waiting.send(joined?);
         }
     }
-    run.ask(&Request::Start).await?;
-    let at = expect(run, |event| if let Event::Started { at } = event { Some(at) } else { None }).await?;
-    Ok((pid, at))
+    Ok(pid)
 }
 
 /// The streams that were asked for before the start, but those that nobody waits for any more.

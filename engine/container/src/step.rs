@@ -11,6 +11,7 @@ use crate::engine::{Engine, blocking};
 use crate::options::RemoveOptions;
 use crate::spec::{ContainerSpec, MountSource};
 use crate::start::now;
+use crate::task::Recorded;
 use crate::{Error, Result, name};
 
 impl Engine {
@@ -41,7 +42,7 @@ impl Engine {
             made
         })
         .await?;
-        self.adopt_record(Container {
+        let container = Container {
             id: id.clone(),
             name,
             created: now(),
@@ -53,7 +54,8 @@ impl Engine {
             stopped_by_user: false,
             log_path: None,
             of_build: true,
-        });
+        };
+        self.adopt_record(container, Recorded::OnDisk);
         Ok(id)
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tare_model::{Name, Signal};
 use tare_protocol::{self as protocol, Request};
-use tare_store::{Batch, Store};
+use tare_store::{Batch, Store, Submitted};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -53,6 +53,7 @@ pub(crate) enum Input {
 pub(crate) struct Task {
     pub engine: Arc<Engine>,
     pub view: watch::Sender<Arc<Container>>,
+    pub recorded: Recorded,
     pub inbox: mpsc::UnboundedReceiver<Input>,
     /// The shim, while there is one.
     pub run: Option<Run>,
@@ -67,6 +68,25 @@ pub(crate) struct Task {
     pub restart_wait: Option<Duration>,
     /// The removal of the last run's directory.
     pub cleaning: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Whether the container's first record is on the disk.
+pub(crate) enum Recorded {
+    OnDisk,
+    OnItsWay(Submitted),
+    /// It never came there: the container is nobody's and cannot stay.
+    Lost,
+}
+
+impl Recorded {
+    /// Waits for it.
+    pub(crate) async fn settle(&mut self) -> Result<()> {
+        if let Self::OnItsWay(submitted) = std::mem::replace(self, Self::Lost) {
+            submitted.durable().await?;
+        }
+        *self = Self::OnDisk;
+        Ok(())
+    }
 }
 
 /// What follows the end of the run.

@@ -38,6 +38,17 @@ pub struct Store {
     writer: Writer,
 }
 
+/// A batch on its way to the disk, where it goes whether anybody waits or not.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Result<()>>);
+
+impl Submitted {
+    /// Waits until it is there, or has failed.
+    pub async fn durable(self) -> Result<()> {
+        self.0.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
 impl Store {
     /// Opens or makes the database at `path`, whose directory must exist. Only one process at a time can hold it.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
@@ -65,9 +76,15 @@ impl Store {
     /// Applies a batch; it is on the disk when this returns. A condition of the batch that does not hold
     /// ([`Batch::only_if`], [`Batch::unless`], [`Batch::unless_leased`]) refuses the whole of it.
     pub async fn commit(&self, batch: Batch) -> Result<()> {
+        self.submit(batch)?.durable().await
+    }
+
+    /// [`Store::commit`] in two steps, for who has something to do while the disk works: conditions are judged and reads see
+    /// the batch when this returns.
+    pub fn submit(&self, batch: Batch) -> Result<Submitted> {
         let (done, answer) = oneshot::channel();
         self.enqueue(batch, Some(done), false)?;
-        answer.await.unwrap_or(Err(Error::Stopped))
+        Ok(Submitted(answer))
     }
 
     /// [`Store::commit`] for threads that may block.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tare_container::{CreateOptions, Promise};
 use tare_docker_api::{ContainerCreateRequest, ContainerCreateResponse};
 use tare_http::{Reply, Request, StatusCode};
 use tare_model::{Name, Platform};
@@ -14,8 +15,11 @@ pub(crate) async fn create(rooms: Arc<Rooms>, mut request: Request) -> Result<Re
     let wire: Option<ContainerCreateRequest> = body::optional_json(&mut request).await?;
     let wire = wire.ok_or_else(|| Error::invalid("config cannot be empty in order to create a container"))?;
     let checked = check::container(&wire, &rooms.engine.config().defaults.log)?;
+    // A word of Tare's own command line, which starts it at once.
+    let promise =
+        if parameter::flag(&request.query, "starts") { Promise::WithStart } else { Promise::WithId };
     // A missing image is what makes a client pull; one of another platform is missing to it.
-    let created = rooms.engine.create(name, checked.spec, platform.as_ref()).await?;
+    let created = rooms.engine.create(CreateOptions { name, platform, promise }, checked.spec).await?;
     let warnings = checked.warnings.into_iter().chain(created.warnings).collect();
     Ok(Reply::json(StatusCode::CREATED, &ContainerCreateResponse { id: created.id.to_string(), warnings }))
 }
