@@ -8,6 +8,8 @@ use crate::{Error, Result, Span};
 
 /// The largest `.dockerignore` that is read, in bytes.
 const LARGEST: usize = 1 << 20;
+/// The most rules: each is asked about every file.
+const RULES: usize = 10_000;
 
 /// The rules of a `.dockerignore`, after the semantics of Docker's pattern matcher: the last rule that matches a path or one of its
 /// parents counts; `!` takes a path back in; `**` spans any number of directories.
@@ -85,6 +87,9 @@ impl Ignore {
         let text = clean(text);
         let pattern = Pattern::compile(&text)
             .map_err(|why| Error::at(span, format!("invalid pattern \"{line}\": {why}")))?;
+        if self.rules.len() == RULES {
+            return Err(Error::at(span, format!("more than {RULES} patterns: name directories, not files")));
+        }
         self.exceptions |= exception;
         self.rules.push(Rule { pattern, exception });
         Ok(())

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
-use tare_dockerfile::{Ignore, ignore_files};
+use tare_dockerfile::{Ignore, Verdict, ignore_files};
 use tare_image::Arriving;
 use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
@@ -174,13 +174,18 @@ impl Context {
         let top = openat(root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
         let mut hollow = Vec::new();
         let mut fresh = 0_u64;
+        // The verdicts on the directories that are being walked.
+        let mut above: Vec<(PathBuf, Verdict)> = Vec::new();
         walk(top.map_err(failed("open the context"))?, &mut |found| {
             let path = found.path.as_os_str().as_bytes();
-            if !rules.excludes(path) {
-                return Ok(true);
+            while above.last().is_some_and(|(directory, _)| found.path.parent() != Some(directory)) {
+                above.pop();
             }
-            if found.is_directory() && rules.may_return(path) {
-                hollow.push(found.path.to_owned());
+            let verdict = rules.judge(path, above.last().map(|(_, verdict)| verdict));
+            let returns = verdict.excluded && found.is_directory() && rules.may_return(path);
+            if !verdict.excluded || returns {
+                hollow.extend(returns.then(|| found.path.to_owned()));
+                above.extend(found.is_directory().then(|| (found.path.to_owned(), verdict)));
                 return Ok(true);
             }
             let removed = if found.is_directory() {

@@ -227,6 +227,7 @@ fn contents(key: &mut Key, mut file: std::fs::File, path: &Path) -> Result<()> {
     }
     let (mut hash, mut buffer) = (Hash::new(&SHA256), vec![0; 256 << 10]);
     loop {
+        crate::wanted()?;
         match file.read(&mut buffer).map_err(io(format!("read {}", path.display())))? {
             0 => break,
             read => hash.update(&buffer[..read]),

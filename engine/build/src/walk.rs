@@ -58,10 +58,12 @@ struct Frame {
     names: std::vec::IntoIter<OsString>,
 }
 
-/// Shows everything below `top`, a directory, before what is in it; what `show` answers false for is not entered.
+/// Shows everything below `top`, a directory, before what is in it; what `show` answers false for is not entered. Ends early
+/// when nobody waits for it any more.
 pub(crate) fn walk(top: OwnedFd, show: &mut dyn FnMut(&Found) -> Result<bool>) -> Result<()> {
     let mut stack = vec![frame(PathBuf::new(), top)?];
     while let Some(frame) = stack.last_mut() {
+        crate::wanted()?;
         let Some(name) = frame.names.next() else {
             stack.pop();
             continue;

@@ -147,3 +147,10 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patterns_have_an_end() {
+    let rules = |count| Ignore::parse("a\n".repeat(count).as_bytes());
+    assert!(rules(10_000).is_ok());
+    assert!(rules(10_001).unwrap_err().message.contains("more than 10000 patterns"));
+}
