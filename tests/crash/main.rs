@@ -220,6 +220,31 @@ fn short_lives_cut_in_the_middle_leave_nothing() -> Result<()> {
     Ok(())
 }
 
+/// What a client was told holds, however early the daemon dies after it.
+#[test]
+fn what_was_answered_is_on_the_disk() -> Result<()> {
+    let mut world = World::new()?;
+    let image = world.push_busybox()?;
+    let run = ["run", "-d", "--restart", "unless-stopped", "--name", "first", &image, "sleep", "600"];
+    world.tare(&["pull", "-q", &image])?.ok();
+    let id = world.tare(&run)?.ok().to_owned();
+    world.tare(&["rename", "first", "second"])?.ok();
+    world.kill_daemon();
+    world.start_daemon(&[])?;
+    let shown = |world: &World| {
+        Ok::<_, anyhow::Error>(
+            world.tare(&["ps", "-a", "--format", "{{.Names}} {{.State}}"])?.ok().to_owned(),
+        )
+    };
+    assert_eq!(shown(&world)?, "second running");
+    world.tare(&["stop", "-t", "0", "second"])?.ok();
+    world.kill_daemon();
+    world.start_daemon(&[])?;
+    assert_eq!(shown(&world)?, "second exited");
+    world.tare(&["rm", "second"])?.ok();
+    world.assert_clean(&[&id])
+}
+
 /// The shim is killed: the container is gone with it, and the daemon says so and forgets nothing else.
 #[test]
 fn a_killed_shim_is_noticed() -> Result<()> {

@@ -6,9 +6,10 @@ use tare_model::Kind;
 use tare_protocol::{self as protocol, Exit, Request};
 use tokio::time::Instant;
 
-use crate::container::{Container, Status};
+use crate::container::Status;
 use crate::options::WaitResult;
 use crate::restart::{self, Ended};
+use crate::spec::RestartPolicy;
 use crate::start::now;
 use crate::task::{Recorded, Task, next_event};
 use crate::{Error, RemoveOptions, Result, run};
@@ -63,7 +64,7 @@ impl Task {
         let wait = self.next_start(&ending, exit.exit_code, ran_for);
         let again = !ending.restarts.is_empty() || wait.is_some();
         let goes = !ending.removes.is_empty() || (!again && before.spec.lifecycle.auto_remove);
-        self.record_exit(&exit, again, goes);
+        self.record_exit(&exit, again);
         self.forget_execs();
         let attributes =
             [("exitCode", exit.exit_code.to_string()), ("execDuration", ran_for.as_secs().to_string())];
@@ -74,6 +75,10 @@ impl Task {
         }
         if ending.is_wanted() || !ending.restarts.is_empty() {
             self.publish("stop", &[]);
+        }
+        if !ending.stops.is_empty() && before.spec.lifecycle.restart != RestartPolicy::No {
+            // Who is told that it has stopped finds it stopped after the machine's next boot.
+            let _ = self.engine.rooms.store.flush().await;
         }
         ending.stops.into_iter().for_each(|reply| drop(reply.send(Ok(()))));
         if !ending.removes.is_empty() {
@@ -142,8 +147,8 @@ impl Task {
             .filter(|_| ending.restarts.is_empty())
     }
 
-    fn record_exit(&self, exit: &Exit, again: bool, goes: bool) {
-        let record = |container: &mut Container| {
+    fn record_exit(&self, exit: &Exit, again: bool) {
+        self.change(|container| {
             let state = &mut container.state;
             state.status = if again { Status::Restarting } else { Status::Exited };
             state.pid = None;
@@ -151,8 +156,7 @@ impl Task {
             state.oom_killed |= exit.oom_killed;
             state.finished_at = exit.at;
             state.error = exit.error.clone().unwrap_or_default();
-        };
-        if goes { self.change_at_last(record) } else { self.change(record) }
+        });
     }
 
     /// Removes the run's directory once the disk knows how it ended, so that a daemon killed in between finds one or the other.

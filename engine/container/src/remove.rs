@@ -46,7 +46,7 @@ impl Task {
     pub(crate) async fn remove_now(&mut self, options: RemoveOptions) -> Result<()> {
         let container = self.container();
         self.restart_at = None;
-        self.change_at_last(|container| container.state.status = Status::Removing);
+        self.change(|container| container.state.status = Status::Removing);
         if let Some(cleaning) = self.cleaning.take() {
             let _ = cleaning.await;
         }
@@ -64,7 +64,7 @@ impl Task {
         // One that goes with its end does so at the next start of the daemon, too: nobody needs to wait for the disk.
         let ended = container.spec.lifecycle.auto_remove && container.state.started_at != Timestamp::ZERO;
         let committed = if ended {
-            self.engine.rooms.store.commit_lazily(batch);
+            self.engine.rooms.store.commit_later(batch);
             Ok(())
         } else {
             self.engine.rooms.store.commit(batch).await

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tare_model::{Name, Signal};
 use tare_protocol::{self as protocol, Request};
-use tare_store::{Batch, Store, Submitted};
+use tare_store::{Batch, Submitted};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -144,21 +144,12 @@ impl Task {
 
     /// Changes the record: readers see it at once, the disk soon.
     pub(crate) fn change(&self, change: impl FnOnce(&mut Container)) {
-        self.record(change, Store::commit_later);
-    }
-
-    /// The same on the way to the record's removal, which the disk learns of at once.
-    pub(crate) fn change_at_last(&self, change: impl FnOnce(&mut Container)) {
-        self.record(change, Store::commit_lazily);
-    }
-
-    fn record(&self, change: impl FnOnce(&mut Container), commit: fn(&Store, Batch)) {
         let mut container = (*self.container()).clone();
         change(&mut container);
         if !container.of_build {
             let mut batch = Batch::default();
             batch.put(crate::engine::TABLE, container.id.as_str(), &container);
-            commit(&self.engine.rooms.store, batch);
+            self.engine.rooms.store.commit_later(batch);
         }
         self.view.send_replace(Arc::new(container));
     }
@@ -376,7 +367,7 @@ impl Task {
         self.engine.index.rename(&container.id, &container.name, &name)?;
         self.change(|container| container.name = name.clone());
         self.publish("rename", &[("oldName", format!("/{}", container.name))]);
-        Ok(())
+        Ok(self.engine.rooms.store.flush().await?)
     }
 
     /// Tells those who wait for the end of a run.

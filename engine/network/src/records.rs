@@ -74,7 +74,7 @@ pub(crate) fn save_endpoint(store: &Store, container: &Id, endpoint: &Endpoint) 
 pub(crate) fn forget_endpoint(store: &Store, container: &Id) {
     let mut batch = Batch::default();
     batch.delete(ENDPOINTS, container.as_str());
-    store.commit_lazily(batch);
+    store.commit_later(batch);
 }
 
 /// A new identifier.

@@ -83,30 +83,21 @@ impl Store {
     /// the batch when this returns.
     pub fn submit(&self, batch: Batch) -> Result<Submitted> {
         let (done, answer) = oneshot::channel();
-        self.enqueue(batch, Some(done), false)?;
+        self.enqueue(batch, Some(done))?;
         Ok(Submitted(answer))
     }
 
     /// [`Store::commit`] for threads that may block.
     pub fn commit_blocking(&self, batch: Batch) -> Result<()> {
         let (done, answer) = oneshot::channel();
-        self.enqueue(batch, Some(done), false)?;
+        self.enqueue(batch, Some(done))?;
         answer.blocking_recv().unwrap_or(Err(Error::Stopped))
     }
 
-    /// Applies a batch some time soon, in order with the others; reads see it at once. A failure is logged, as nobody
-    /// waits for it: only for what reconciling at the next start would find out anyway.
+    /// Applies a batch with the next one that is waited for, or some 20 ms later, in order with the others; reads see it at
+    /// once. A failure is logged: only for what reconciling at the next start would find out anyway.
     pub fn commit_later(&self, batch: Batch) {
-        self.enqueue_unasked(batch, false);
-    }
-
-    /// As [`Store::commit_later`], for what another batch will follow at once: written with that, or some 20 ms later.
-    pub fn commit_lazily(&self, batch: Batch) {
-        self.enqueue_unasked(batch, true);
-    }
-
-    fn enqueue_unasked(&self, batch: Batch, lazy: bool) {
-        if let Err(error) = self.enqueue(batch, None, lazy) {
+        if let Err(error) = self.enqueue(batch, None) {
             tracing::error!("a record could not be queued: {error}");
         }
     }
@@ -128,11 +119,11 @@ impl Store {
 
     /// Checks the conditions, resolves what depends on other records, and queues, all under one lock: nothing can come
     /// between a condition and its batch.
-    fn enqueue(&self, batch: Batch, done: Option<oneshot::Sender<Result<()>>>, lazy: bool) -> Result<()> {
+    fn enqueue(&self, batch: Batch, done: Option<oneshot::Sender<Result<()>>>) -> Result<()> {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let writes = batch.resolve(&self.file, &pending)?;
         let sequence = pending.add(&writes);
-        let sent = self.writer.send(Job { sequence, writes, done, lazy });
+        let sent = self.writer.send(Job { sequence, writes, done });
         if sent.is_err() {
             pending.settle(sequence..=sequence);
         }

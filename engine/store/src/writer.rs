@@ -15,16 +15,15 @@ use crate::{Error, Result, read};
 /// The most batches that share a transaction, so that the first of them does not wait for ever.
 const GROUP: usize = 512;
 
-/// How long one that waits for the next does so.
+/// How long a batch waits for the next one.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// A batch on its way, and who waits for it.
 pub(crate) struct Job {
     pub sequence: u64,
     pub writes: Vec<Write>,
+    /// Where there is none, it is as good to be written with the next one.
     pub done: Option<oneshot::Sender<Result<()>>>,
-    /// Whether it is as good to be written with the next one.
-    pub lazy: bool,
 }
 
 pub(crate) struct Writer {
@@ -68,10 +67,10 @@ fn write_all(file: &File, pending: &Mutex<Pending>, queue: &Receiver<Job>) {
     }
 }
 
-/// What is lazy waits a moment for what is not: both cost one transaction then.
+/// What nobody waits for waits a moment for what somebody does: both cost one transaction then, and the disk is at hand.
 fn await_company(group: &mut Vec<Job>, queue: &Receiver<Job>) {
     let deadline = Instant::now() + PATIENCE;
-    while group.len() < GROUP && group.iter().all(|job| job.lazy) {
+    while group.len() < GROUP && group.iter().all(|job| job.done.is_none()) {
         match queue.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(job) => group.push(job),
             Err(_) => return,

@@ -38,13 +38,13 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 #[test]
-fn what_is_lazy_is_read_at_once_keeps_its_place_and_is_written_without_company_too() {
+fn what_nobody_waits_for_is_read_at_once_keeps_its_place_and_is_written_without_company_too() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    store.commit_lazily(put("a", 1));
+    store.commit_later(put("a", 1));
     assert_eq!(store.get::<Thing>(TABLE, "a").unwrap(), Some(thing(1)));
     store.commit_blocking(put("a", 2)).unwrap();
-    store.commit_lazily(put("b", 3));
+    store.commit_later(put("b", 3));
     drop(store);
     let expected = [("a".to_owned(), thing(2)), ("b".to_owned(), thing(3))];
     assert_eq!(open(directory.path()).list::<Thing>(TABLE).unwrap(), expected);
