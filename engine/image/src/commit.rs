@@ -93,7 +93,7 @@ async fn settle(images: &Arc<Images>, request: LayerRequest, package: Package) -
         let _quiet = images.sweep.read().await;
         images.pins.pin(vec![chain, digest])
     };
-    let claim = images.layer_claims.claim(&chain).await;
+    let claim = images.layer_claims.claim("", &chain).await;
     let images = images.clone();
     let work = move || {
         let placed = place(&images, &request, package, &chain);

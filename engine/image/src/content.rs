@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use aws_lc_rs::digest::{Context, SHA256, digest};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use rustix::fs::{FlockOperation, flock};
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
 
@@ -28,6 +29,16 @@ pub(crate) struct Partial {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
     pub(crate) length: u64,
+    /// Whether the next download looks for it.
+    resumable: bool,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if !self.resumable {
+            discard(&self.path);
+        }
+    }
 }
 
 /// A partial download that was left behind.
@@ -90,16 +101,23 @@ impl Content {
         Ok(())
     }
 
-    /// The file that a blob is downloaded to, with what an earlier download left in it.
+    /// The file that a blob is downloaded to, with what an earlier download left in it; another one while somebody else
+    /// downloads the same blob from elsewhere.
     pub(crate) fn ingest(&self, descriptor: &Descriptor) -> Result<Partial> {
         let path = self.ingest.join(descriptor.digest.hex());
         let file = options().append(true).open(&path).map_err(Error::io("open", &path))?;
+        let alone = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+        // Who had it may just have given it its name.
+        if !alone || !path.exists() {
+            let (path, file) = self.scratch()?;
+            return Ok(Partial { path, file, length: 0, resumable: false });
+        }
         let mut length = file.metadata().map_err(Error::io("examine", &path))?.len();
         if length > descriptor.size {
             file.set_len(0).map_err(Error::io("truncate", &path))?;
             length = 0;
         }
-        Ok(Partial { path, file, length })
+        Ok(Partial { path, file, length, resumable: true })
     }
 
     /// Whether an earlier download of a blob left a part of it.

@@ -121,19 +121,20 @@ async fn one(
     reporter: Reporter,
 ) -> Result<()> {
     let images = &work.images;
-    let chain_claim = images.layer_claims.claim(&layer.chain).await;
+    let domain = work.request.reference.domain();
+    let chain_claim = images.layer_claims.claim(domain, &layer.chain).await;
     if images.snapshots.has(&layer.chain) {
         reporter.tell(LayerState::AlreadyExists);
         return Ok(());
     }
     reporter.tell(LayerState::PullingFsLayer);
-    let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
+    let blob_claim = images.blob_claims.claim(domain, &layer.blob.digest).await;
     let resumed = images.content.has_partial(&layer.blob.digest);
     let mut ready = unpack(&work, (&layer, first), &reporter, [chain_claim, blob_claim]).await;
     // What an earlier download left may be at fault, and was removed with this error: then all of it is fetched once more.
     if resumed && matches!(&ready, Err(error) if error.kind() == Kind::Corrupt) {
-        let chain_claim = images.layer_claims.claim(&layer.chain).await;
-        let blob_claim = images.blob_claims.claim(&layer.blob.digest).await;
+        let chain_claim = images.layer_claims.claim(domain, &layer.chain).await;
+        let blob_claim = images.blob_claims.claim(domain, &layer.blob.digest).await;
         ready = unpack(&work, (&layer, first), &reporter, [chain_claim, blob_claim]).await;
     }
     let ready = ready?;

@@ -115,7 +115,7 @@ pub struct Images {
     index: RwLock<Index>,
     /// Held while records are changed, from looking at the index to the end of the commit.
     writing: Mutex<()>,
-    /// By chain id, and by digest of a blob: of an uncompressed lowest layer both are the same.
+    /// By registry, and by chain id or digest of a blob: of an uncompressed lowest layer both are the same.
     layer_claims: claim::Claims,
     blob_claims: claim::Claims,
     pins: pin::Pins,

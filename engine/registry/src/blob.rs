@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,6 +12,7 @@ use tare_oci::image::Descriptor;
 
 use crate::ask::{Ask, Subject, ask};
 use crate::client::root_cause;
+use crate::pace::Pace;
 use crate::{Credentials, Error, Registry, Result, retry};
 
 /// A connection that brought this much was worth having: the count of tries begins anew.
@@ -36,6 +38,7 @@ pub(crate) async fn open(
             skip: 0,
             tries: 0,
             mark: offset,
+            pace: Pace::new(&registry.rules().config),
         };
         match reading.connect().await {
             Ok(()) => return Ok(reading.into_stream()),
@@ -59,6 +62,7 @@ struct Reading {
     tries: u32,
     /// The position when the connection broke last.
     mark: u64,
+    pace: Pace,
 }
 
 impl Reading {
@@ -104,8 +108,10 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
             let Some(response) = &mut self.response else { return Ok(None) };
+            let begun = Instant::now();
             match response.chunk().await {
                 Ok(Some(chunk)) => {
+                    self.pace.keep(begun.elapsed(), chunk.len(), &self.what)?;
                     if let Some(chunk) = self.take(chunk)? {
                         return Ok(Some(chunk));
                     }

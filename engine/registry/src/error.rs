@@ -101,6 +101,16 @@ pub enum Error {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// The registry drips.
+    #[error("{what}: the registry sent {bytes} bytes in {seconds} s, which is too slow")]
+    Slow {
+        /// What was read.
+        what: String,
+        /// What came of it in that time.
+        bytes: u64,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The registry closed the connection too early, again and again.
     #[error("{what}: the registry stopped after {received} of {expected} bytes: {cause}")]
     Interrupted {
@@ -212,7 +222,8 @@ impl HasKind for Error {
             }
             Self::Denied { .. } | Self::PushDenied { .. } | Self::Unauthorized(_) => Kind::Unauthorized,
             Self::TooManyRequests(_) | Self::Status { .. } | Self::Unreachable { .. } => Kind::Unavailable,
-            Self::Stalled { .. } | Self::Interrupted { .. } | Self::Nonsense { .. } => Kind::Unavailable,
+            Self::Stalled { .. } | Self::Slow { .. } => Kind::Unavailable,
+            Self::Interrupted { .. } | Self::Nonsense { .. } => Kind::Unavailable,
             Self::Redirect { .. } | Self::Realm { .. } => Kind::Unavailable,
             Self::Size { .. } | Self::Digest { .. } | Self::TooLarge { .. } => Kind::Corrupt,
             Self::OldManifest { .. } | Self::NoSearch(_) => Kind::NotSupported,

@@ -22,6 +22,7 @@ mod error;
 mod listing;
 mod login;
 mod manifest;
+mod pace;
 mod papers;
 mod parcel;
 mod put;

@@ -214,3 +214,29 @@ async fn an_image_without_layers_is_an_image() {
     let image = room.images.resolve(&sample.id().to_string()).unwrap();
     assert_eq!((image.top_layer(), image.size), (None, 0));
 }
+
+/// Who drips layers of others' images holds nobody up who has them from elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_that_drips_does_not_hold_up_pulls_from_another() {
+    let (drips, fake, room) = (Fake::start().await, Fake::start().await, Room::open().await);
+    let sample = Sample::new(&[Layer::gzip(&[("data", &noise(7, 1_000_000))])]);
+    sample.serve(&drips, "web", "v1");
+    sample.serve(&fake, "web", "v1");
+    let path = sample.layers[0].path("web");
+    drips.always(&path, Answer::new(200, sample.layers[0].blob.clone()).manner(Manner::Drip));
+    let (name, other) = (reference(&drips, "web:v1"), reference(&fake, "web:v1"));
+    let meanwhile = async {
+        while drips.count(&path) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        room.pull(&other).await.unwrap();
+    };
+    tokio::select! {
+        biased;
+        ended = room.pull(&name) => panic!("the other waited for it: {ended:?}"),
+        () = meanwhile => {}
+    }
+    let image = room.images.resolve(&other.to_string()).unwrap();
+    assert_eq!(room.file(&image, "/data").unwrap(), noise(7, 1_000_000));
+}

@@ -76,6 +76,15 @@ async fn a_registry_that_falls_silent_is_an_error_in_time() {
 }
 
 #[tokio::test]
+async fn a_registry_that_drips_is_an_error_in_time() {
+    let (fake, bytes) = (Fake::start().await, content());
+    fake.always(&path(&bytes), Answer::new(200, bytes.clone()).manner(Manner::Drip));
+    let error = read(&registry(), &fake, &bytes, 0).await.unwrap_err();
+    assert!(matches!(error, Error::Slow { bytes: 1..200, .. }), "{error}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+}
+
+#[tokio::test]
 async fn a_blob_of_another_size_is_refused_and_not_asked_for_again() {
     let (fake, bytes) = (Fake::start().await, content());
     let (shorter, longer) = (bytes[..bytes.len() - 1].to_vec(), [&bytes[..], b"x"].concat());

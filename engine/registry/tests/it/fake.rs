@@ -28,6 +28,8 @@ pub(crate) enum Manner {
     CutAfter(usize),
     /// Announced whole, silent after so many bytes.
     StallAfter(usize),
+    /// As announced, a byte every few milliseconds.
+    Drip,
     /// In chunks, without a length.
     Chunked,
     /// Not at all: the connection ends.
@@ -205,6 +207,13 @@ async fn write(stream: &mut TcpStream, asked: &Asked, mut answer: Answer) -> std
             stream.write_all(&answer.body[..length]).await?;
             // Until the client hangs up.
             stream.read(&mut [0; 1]).await.map(drop)
+        }
+        Manner::Drip => {
+            for byte in answer.body {
+                stream.write_all(&[byte]).await?;
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            Ok(())
         }
         Manner::Chunked => {
             for chunk in answer.body.chunks(1000) {
