@@ -9,6 +9,7 @@ use reqwest::{Response, StatusCode, Url};
 use tare_model::Timestamp;
 
 use crate::client::root_cause;
+use crate::endpoint::{is_near, leads_near};
 use crate::{Error, Registry, Result};
 
 /// Redirects that are followed.
@@ -25,8 +26,8 @@ pub struct Download {
 }
 
 impl Registry {
-    /// Fetches `address`, http or https, without credentials. Follows redirects, but none from TLS to plain HTTP. Certificates
-    /// and proxies are those that registries are spoken to with.
+    /// Fetches `address`, http or https, without credentials. Follows redirects, but none from TLS to plain HTTP, and none from
+    /// elsewhere to this machine or its link. Certificates and proxies are those that registries are spoken to with.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an answer that is no success; [`Error::Unreachable`] where none came.
@@ -50,10 +51,21 @@ impl Registry {
             if url.scheme() == "https" && next.scheme() != "https" {
                 return Err(failed(address, "it redirects from TLS to plain HTTP"));
             }
+            if resolves_near(&next).await && !resolves_near(&url).await {
+                return Err(failed(address, "it redirects from elsewhere to this machine"));
+            }
             url = next;
         }
         Err(failed(address, "it redirects without end"))
     }
+}
+
+/// Whether an address leads near, by itself or by what its name stands for now. A name that is not known here is the proxy's to
+/// know.
+async fn resolves_near(url: &Url) -> bool {
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else { return false };
+    let resolved = async { tokio::net::lookup_host((host, port)).await.ok() };
+    leads_near(url) || resolved.await.is_some_and(|mut found| found.any(|found| is_near(found.ip())))
 }
 
 fn failed(address: &str, why: &str) -> Error {

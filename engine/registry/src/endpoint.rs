@@ -127,10 +127,27 @@ pub(crate) fn authority_of(url: &Url) -> Option<String> {
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
-/// Whether a host, without port, is this machine: 127.0.0.0/8, ::1 or `localhost`.
+/// Whether a host, without port, is this machine: 127.0.0.0/8, ::1, `localhost`, or the address of any host, which reaches this
+/// one.
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical().is_loopback())
+    let is_here = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|ip: IpAddr| is_here(ip.to_canonical()))
+}
+
+/// Whether an address leads to this machine or to what serves it alone: loopback, and the network of its own link, where clouds
+/// have what knows a machine's secrets (169.254.169.254). Nobody elsewhere has a reason to send us there.
+pub(crate) fn is_near(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_unspecified() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
+    }
+}
+
+/// [`is_near`] of the host of an address as it is written; a name is near that is this machine's.
+pub(crate) fn leads_near(url: &Url) -> bool {
+    let authority = authority_of(url).unwrap_or_default();
+    let host = host_of(&authority);
+    is_loopback(host) || host.parse().is_ok_and(is_near)
 }
 
 fn host_of(authority: &str) -> &str {
@@ -196,6 +213,9 @@ mod tests {
             ("127.0.0.1:5000", Trust::Loopback),
             ("127.8.9.10", Trust::Loopback),
             ("[::1]:5000", Trust::Loopback),
+            ("0.0.0.0:5000", Trust::Loopback),
+            ("[::]:5000", Trust::Loopback),
+            ("[::ffff:127.0.0.1]:5000", Trust::Loopback),
             ("localhost:80", Trust::Loopback),
             ("10.1.2.3:443", Trust::Insecure),
             ("reg.lan:5000", Trust::Insecure),

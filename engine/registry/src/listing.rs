@@ -116,6 +116,9 @@ async fn pages(
         // A page without names has no next one, whatever it says.
         let empty = names.is_empty();
         found.extend(names);
+        if found.len() > PAGES * PAGE {
+            break;
+        }
         match next {
             Some(query) if !empty => question.subject = subject(query),
             _ => return Ok(found),

@@ -5,7 +5,7 @@ use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
 use reqwest::{Response, Url};
 
 use crate::client::root_cause;
-use crate::endpoint::{Directory, Trust, authority_of};
+use crate::endpoint::{Directory, Trust, authority_of, leads_near};
 use crate::{Error, Registry, Result};
 
 const MAX_HOPS: usize = 5;
@@ -73,12 +73,11 @@ fn target(directory: &Directory, from: &Url, location: &str) -> Result<Url> {
     let next = from.join(location).map_err(|_| refused(from, from, "its target is no address"))?;
     let authority = authority_of(&next).ok_or_else(|| refused(from, &next, "its target has no host"))?;
     let trust = directory.trust(&authority);
-    let from_here = authority_of(from).is_some_and(|a| directory.trust(&a) == Trust::Loopback);
     match next.scheme() {
         _ if !next.username().is_empty() || next.password().is_some() => {
             Err(refused(from, &next, "its target carries credentials"))
         }
-        _ if trust == Trust::Loopback && !from_here => {
+        _ if leads_near(&next) && !leads_near(from) => {
             Err(refused(from, &next, "a registry elsewhere does not lead back to this machine"))
         }
         "https" => Ok(next),
@@ -132,6 +131,11 @@ mod tests {
             ("https://reg.example/v2/", "http://127.0.0.1/", false),
             ("https://reg.example/v2/", "https://127.0.0.1/", false),
             ("https://reg.example/v2/", "https://2130706433/", false),
+            ("https://reg.example/v2/", "https://0.0.0.0/", false),
+            ("https://reg.example/v2/", "https://[::]/", false),
+            ("https://reg.example/v2/", "https://[::ffff:7f00:1]/", false),
+            ("https://reg.example/v2/", "https://169.254.169.254/", false),
+            ("https://reg.example/v2/", "https://[fe80::1]/", false),
             ("https://reg.example/v2/", "https://user@cdn.example/", false),
             ("https://reg.example/v2/", "file:///etc/passwd", false),
             ("https://reg.example/v2/", "ftp://cdn.example/", false),

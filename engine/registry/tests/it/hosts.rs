@@ -118,6 +118,12 @@ async fn a_list_without_end_is_an_error() {
     fake.always("/v2/web/tags/list", page);
     let error = registry().tags(&reference(&fake, "web"), None).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+    // Small pages by their bytes, whatever number was asked for.
+    let names = format!(r#"{{"tags":[{}"b"]}}"#, r#""a","#.repeat(60_000));
+    let page = Answer::new(200, names).header("Link", "</v2/many/tags/list?last=a>; rel=next");
+    fake.always("/v2/many/tags/list", page);
+    let error = registry().tags(&reference(&fake, "many"), None).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge { .. }) && fake.count("/v2/many/tags/list") == 2, "{error}");
     fake.always("/v2/big/tags/list", Answer::new(200, vec![b' '; 5 << 20]));
     let error = registry().tags(&reference(&fake, "big"), None).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
@@ -143,4 +149,64 @@ async fn a_search_asks_the_old_way_then_the_catalog_and_else_says_that_it_cannot
     assert_eq!(hits.iter().map(|hit| hit.name.clone()).collect::<Vec<_>>(), [term("a/nginx")]);
     let error = registry().search(&term("nginx"), 5, None).await.unwrap_err();
     assert_eq!((error.kind(), matches!(error, Error::NoSearch(_))), (Kind::NotSupported, true));
+}
+
+/// A server elsewhere does not have us ask what only this machine can reach. Who names such an address has it asked.
+#[tokio::test]
+async fn downloads_are_not_led_back_to_this_machine() {
+    let (proxy, here) = (Fake::start().await, Fake::start().await);
+    here.always("/secret", Answer::new(200, "secret"));
+    here.always("/moved", Answer::new(302, "").header("Location", "/secret"));
+    let proxies = Proxies { http: proxy.url(""), ..Proxies::default() };
+    let registry = registry_with(Config { proxies: Some(proxies), ..Config::default() });
+    let port = here.address.port();
+    for target in [
+        here.url("/secret"),
+        format!("http://localhost:{port}/secret"),
+        format!("http://0.0.0.0:{port}/secret"),
+        format!("http://[::]:{port}/secret"),
+        format!("http://[::ffff:127.0.0.1]:{port}/secret"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+        "http://[fe80::1]/".to_owned(),
+    ] {
+        proxy.always("http://203.0.113.7/file", Answer::new(302, "").header("Location", &target));
+        let error = registry.download("http://203.0.113.7/file").await.err().unwrap();
+        assert!(error.to_string().contains("redirects from elsewhere"), "{target}: {error}");
+    }
+    assert!(here.asked().is_empty() && proxy.asked().iter().all(|asked| asked.path.contains("203.0.113.7")));
+    assert!(registry.download(&here.url("/moved")).await.is_ok());
+}
+
+/// A registry elsewhere does not have a password sent to a server of this machine.
+#[tokio::test]
+async fn a_token_server_is_not_on_this_machine_where_the_registry_is_not() {
+    let (proxy, here) = (Fake::start().await, Fake::start().await);
+    here.always("/token", Answer::new(200, r#"{"token":"abc"}"#));
+    let proxies = Proxies { http: proxy.url(""), ..Proxies::default() };
+    let insecure = vec!["registry.example".to_owned()];
+    for host in ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"] {
+        let realm = format!("Bearer realm=\"http://{host}:{}/token\"", here.address.port());
+        let challenge = Answer::new(401, "").header("WWW-Authenticate", realm);
+        proxy.always("http://registry.example/v2/web/manifests/v1", challenge);
+        let config =
+            Config { insecure: insecure.clone(), proxies: Some(proxies.clone()), ..Config::default() };
+        let name = "registry.example/web:v1".parse().unwrap();
+        let error = registry_with(config).manifest(&name, Some(&ada())).await.unwrap_err();
+        assert!(
+            matches!(&error, Error::Realm { cause, .. } if cause.contains("this machine")),
+            "{host}: {error}"
+        );
+    }
+    assert!(here.asked().is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_with_more_headers_than_anybody_needs_is_an_error() {
+    let fake = Fake::start().await;
+    let many = (0..1000).fold(manifest(), |answer, number| answer.header(&format!("X-{number}"), "x"));
+    for answer in [manifest().header("X-Long", "x".repeat(8 << 20)), many] {
+        fake.always("/v2/web/manifests/v1", answer);
+        let error = registry().manifest(&reference(&fake, "web:v1"), None).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+    }
 }
