@@ -30,6 +30,7 @@ pub use error::{Error, Result};
 pub use list::Page;
 pub use manifest::{Kept, MANIFEST_LIMIT, Put, Wanted};
 pub use name::{Name, Tag};
+pub use referrers::Referrers;
 
 /// A registry's directory, open to one process at a time. Its functions stand in the files that are called after what they
 /// are about.

@@ -11,6 +11,7 @@ use tare_model::Digest;
 use tare_oci::image::{Descriptor, media_type};
 
 use crate::files::{self, Shelf};
+use crate::referrers;
 use crate::{Depot, Error, Name, Result, Tag};
 
 /// The largest manifest that is kept, in bytes: what the specification has registries accept at least.
@@ -104,15 +105,18 @@ impl Depot {
         let (kind, document) = read(kind, bytes)?;
         let _quiet = self.sweep.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         self.check(name, &document)?;
+        let about = document.subject.as_ref().map(|subject| subject.digest);
+        let entry = about.map(|_| referrers::entry(&found, &kind, bytes.len(), &document)).transpose()?;
         self.write(&self.content(&found), bytes)?;
-        if let Some(subject) = &document.subject {
-            self.refer(name, &subject.digest, &found, &kind, (bytes.len(), &document))?;
-        }
         self.write(&self.link(name, Shelf::Manifests, &found), kind.as_bytes())?;
+        // What is listed is there, also where the disk is full in between.
+        if let (Some(subject), Some(entry)) = (&about, entry) {
+            self.refer(name, subject, &found, &entry)?;
+        }
         if let Wanted::Tag(tag) = wanted {
             self.write(&self.tag(name, tag), found.to_string().as_bytes())?;
         }
-        Ok(Put { digest: found, subject: document.subject.map(|subject| subject.digest) })
+        Ok(Put { digest: found, subject: about })
     }
 
     /// Takes a tag away, or a manifest with all its tags.

@@ -33,13 +33,21 @@ pub(crate) async fn tags(service: Arc<Service>, request: Request) -> Result<Repl
 /// `GET /v2/{name}/referrers/{digest}`: an index, empty where nothing refers to the digest.
 pub(crate) async fn referrers(service: Arc<Service>, request: Request) -> Result<Reply> {
     let (name, subject) = (name(&request)?, blob::digest(&request)?);
-    let mut found = blocking(move || service.depot.referrers(&name, &subject)).await?;
+    let path = format!("/v2/{name}/referrers/{subject}");
+    let last = request.query.get("last").map(str::to_owned);
+    let page = blocking(move || service.depot.referrers(&name, &subject, last.as_deref())).await?;
+    let tare_depot::Referrers { descriptors: mut found, more } = page;
     let wanted = request.query.get("artifactType").filter(|kind| !kind.is_empty());
     if let Some(wanted) = wanted {
         found.retain(|descriptor| descriptor.get("artifactType").and_then(Value::as_str) == Some(wanted));
     }
     let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": found});
     let reply = with(Reply::json(StatusCode::OK, &index), "content-type", media_type::OCI_INDEX);
+    let of = wanted.map(|wanted| format!("artifactType={wanted}&")).unwrap_or_default();
+    let reply = match more {
+        Some(last) => with(reply, "link", format!("<{path}?{of}last={last}>; rel=\"next\"")),
+        None => reply,
+    };
     Ok(if wanted.is_some() { with(reply, "oci-filters-applied", "artifactType") } else { reply })
 }
 

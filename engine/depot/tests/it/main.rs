@@ -176,6 +176,53 @@ fn a_full_disk_refuses_the_push_and_keeps_everything_else() {
     assert_eq!(depot.manifest(&to, &"v1".parse().unwrap()).unwrap().digest, kept);
 }
 
+/// Whichever of its notes a push cannot write: it fails whole, what was there stays, and nothing is listed that is not there.
+#[test]
+fn a_disk_that_fills_up_between_two_notes_breaks_nothing() {
+    let Some(small) = Small::mount() else {
+        println!("skipped: needs root to mount a small file system");
+        return;
+    };
+    let depot = Depot::open(small.0.path()).unwrap();
+    let to = name("a");
+    let kept = manifest(&depot, &to, "v1", b"layer");
+    let text = String::from_utf8(depot.manifest(&to, &Wanted::Digest(kept)).unwrap().bytes).unwrap();
+    let subject =
+        format!(r#","subject":{{"mediaType":"{MANIFEST}","digest":"{kept}","size":{}}}}}"#, text.len());
+    let about = format!("{}{subject}", text.strip_suffix('}').unwrap());
+    let filler = small.0.path().join("filler");
+    let mut failed = 0;
+    // Content, note of the manifest, note of what it is about, tag: each is the first that finds no page.
+    for free in [0, 1, 1, 1, 2, 3, 4] {
+        let whole = std::fs::File::create(&filler).unwrap();
+        let mut pages = 0_u64;
+        while std::os::unix::fs::FileExt::write_all_at(&whole, &[1; 4096], pages * 4096).is_ok() {
+            pages += 1;
+        }
+        whole.set_len((pages - free) * 4096).unwrap();
+        let begun = depot.begin(&to);
+        assert!(free > 0 || begun.as_ref().err().is_some_and(|error| error.kind() == Kind::Exhausted));
+        begun.into_iter().for_each(|id| depot.abort(&to, &id).unwrap());
+        let put = depot.put_manifest(&to, &"v2".parse().unwrap(), MANIFEST, about.as_bytes());
+        drop(whole);
+        std::fs::remove_file(&filler).unwrap();
+        assert_eq!(std::fs::read_dir(small.0.path().join("uploads")).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(small.0.path().join("tmp")).unwrap().count(), 0);
+        assert_eq!(depot.manifest(&to, &"v1".parse().unwrap()).unwrap().digest, kept);
+        let listed = depot.referrers(&to, &kept, None).unwrap().descriptors;
+        let there = depot.manifest(&to, &Wanted::Digest(sha256(about.as_bytes()))).is_ok();
+        assert!(there || listed.is_empty(), "{free}");
+        match put {
+            Ok(_) => break,
+            Err(error) => assert_eq!(error.kind(), Kind::Exhausted, "{error}"),
+        }
+        assert!(depot.manifest(&to, &"v2".parse().unwrap()).is_err());
+        failed += 1;
+    }
+    assert_eq!(failed, 4);
+    assert_eq!(depot.referrers(&to, &kept, None).unwrap().descriptors.len(), 1);
+}
+
 #[test]
 fn a_name_is_never_there_without_its_content() {
     let root = TempDir::new().unwrap();

@@ -203,3 +203,40 @@ async fn what_refers_to_a_manifest_is_listed() {
     assert_eq!(put(&server, "a", &tag, INDEX, &fallback).await.status, 201);
     assert_eq!(list(format!("/v2/a/referrers/{digest}")).await.0.len(), 2);
 }
+
+/// Many that refer to one manifest, with much to say, are listed page by page.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_referrers_is_as_long_as_can_be_read() {
+    let server = Server::ours();
+    let subject = sha256(b"subject");
+    let about = |kind: &str, annotation: usize| {
+        let annotation = "x".repeat(annotation);
+        format!(
+            r#","artifactType":"{kind}","annotations":{{"k":"{annotation}"}},"subject":{{"mediaType":"{MANIFEST}","digest":"{subject}","size":7}}"#
+        )
+    };
+    for number in 0..160 {
+        let length = if number == 0 { 3 << 20 } else { 15 << 10 };
+        let document = manifest(&server, "a", &number.to_string(), &about("example/note", length)).await;
+        assert_eq!(put(&server, "a", &sha256(document.as_bytes()), MANIFEST, &document).await.status, 201);
+    }
+    let (mut path, mut seen, mut pages) =
+        (format!("/v2/a/referrers/{subject}?artifactType=example/note"), Vec::new(), 0);
+    loop {
+        let answer = server.get(&path).await;
+        assert!(answer.status == 200 && answer.body.len() < 3 << 20, "{}", answer.body.len());
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        seen.extend(json["manifests"].as_array().unwrap().clone());
+        pages += 1;
+        let link = answer.header("link").to_owned();
+        let Some((next, _)) = link.trim_start_matches('<').split_once('>') else { break };
+        path = next.to_owned();
+    }
+    let bare = seen.iter().filter(|one| one.get("annotations").is_none()).count();
+    assert_eq!((pages, seen.len(), bare), (2, 160, 1), "the long one's manifest has them");
+    seen.dedup_by_key(|one| one["digest"].clone());
+    assert_eq!(seen.len(), 160);
+    let endless = manifest(&server, "a", "type", &about(&"x".repeat(20_000), 1)).await;
+    let refused = put(&server, "a", "v1", MANIFEST, &endless).await;
+    assert_eq!((refused.status, refused.code().as_str()), (400, "MANIFEST_INVALID"));
+}
