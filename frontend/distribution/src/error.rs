@@ -35,6 +35,9 @@ pub enum Error {
     /// A client that has stopped sending.
     #[error("nothing has come for a minute")]
     Stalled,
+    /// Too many passwords at a time.
+    #[error("too many wait for their password to be looked at: try again in a moment")]
+    Busy,
     /// A file with passwords that cannot be used.
     #[error("{0}")]
     Passwords(String),
@@ -51,7 +54,7 @@ impl HasKind for Error {
             Self::Unsupported(_) => Kind::NotSupported,
             Self::PageInvalid | Self::Header(_) | Self::Range(_) | Self::Passwords(_) => Kind::InvalidInput,
             Self::TooLarge(_) => Kind::Exhausted,
-            Self::Stalled => Kind::Unavailable,
+            Self::Stalled | Self::Busy => Kind::Unavailable,
             Self::Internal(_) => Kind::Internal,
         }
     }
@@ -70,6 +73,7 @@ impl Error {
             Self::TooLarge(_) => (S::PAYLOAD_TOO_LARGE, "MANIFEST_INVALID"),
             Self::Range(_) => (S::RANGE_NOT_SATISFIABLE, "RANGE_INVALID"),
             Self::Stalled => (S::REQUEST_TIMEOUT, "BLOB_UPLOAD_INVALID"),
+            Self::Busy => (S::TOO_MANY_REQUESTS, "TOOMANYREQUESTS"),
             Self::Passwords(_) | Self::Internal(_) => (S::INTERNAL_SERVER_ERROR, "UNKNOWN"),
         }
     }

@@ -8,8 +8,14 @@ use std::time::SystemTime;
 
 use crate::{Error, Result};
 
-/// Names and hashes.
-type Users = HashMap<String, String>;
+/// What the file says.
+#[derive(Debug)]
+struct Users {
+    hashes: HashMap<String, String>,
+    /// A hash of nobody's password, which costs as much as the dearest of the file's: a name that is not there takes as long as
+    /// one that is.
+    nobody: String,
+}
 
 /// The file.
 #[derive(Debug)]
@@ -18,8 +24,8 @@ pub struct Passwords {
     read: Mutex<(Option<SystemTime>, Arc<Users>)>,
 }
 
-/// A hash of nobody's password: a name that is not there takes as long as one that is.
-const NOBODY: &str = "$2b$10$abcdefghijklmnopqrstuuZf7bYJyeYXkDsoy2qzM0G1z2fWGxKxW";
+/// Salt and hash of a password that nobody has.
+const NOBODY: &str = "abcdefghijklmnopqrstuuZf7bYJyeYXkDsoy2qzM0G1z2fWGxKxW";
 
 impl Passwords {
     /// Reads the file. Other hashes than bcrypt's are refused: they are quick to guess.
@@ -31,14 +37,14 @@ impl Passwords {
     /// Whether this is the user's password. Takes the better part of a tenth of a second.
     pub(crate) fn fit(&self, user: &str, password: &str) -> bool {
         let users = self.users();
-        let known = users.get(user);
-        let fits = bcrypt::verify(password, known.map_or(NOBODY, String::as_str)).unwrap_or(false);
+        let known = users.hashes.get(user);
+        let fits = bcrypt::verify(password, known.unwrap_or(&users.nobody)).unwrap_or(false);
         known.is_some() && fits
     }
 
     /// The hash that is kept for a user, by which an answer given before can be told to hold still.
     pub(crate) fn hash(&self, user: &str) -> Option<String> {
-        self.users().get(user).cloned()
+        self.users().hashes.get(user).cloned()
     }
 
     fn users(&self) -> Arc<Users> {
@@ -61,7 +67,7 @@ fn changed(path: &Path) -> Option<SystemTime> {
 fn read(path: &Path) -> Result<Users> {
     let failed = |why: String| Error::Passwords(format!("{}: {why}", path.display()));
     let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-    let mut users = Users::new();
+    let (mut hashes, mut dearest) = (HashMap::new(), 4);
     for (number, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -73,9 +79,13 @@ fn read(path: &Path) -> Result<Users> {
             let why = format!("line {}: only bcrypt is accepted (htpasswd -B)", number + 1);
             return Err(failed(why));
         }
-        users.insert(user.to_owned(), hash.to_owned());
+        let cost = hash.get(4..6).and_then(|cost| cost.parse().ok()).filter(|cost| (4..=31).contains(cost));
+        let cost: u32 = cost.ok_or_else(|| failed(format!("line {}: it is no bcrypt hash", number + 1)))?;
+        dearest = dearest.max(cost);
+        hashes.insert(user.to_owned(), hash.to_owned());
     }
-    if users.is_empty() { Err(failed("it names nobody".to_owned())) } else { Ok(users) }
+    let nobody = format!("$2b${dearest:02}${NOBODY}");
+    if hashes.is_empty() { Err(failed("it names nobody".to_owned())) } else { Ok(Users { hashes, nobody }) }
 }
 
 #[cfg(test)]
@@ -104,10 +114,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_is_not_there_costs_what_the_others_do() {
+        let [cheap, dear] = [4, 7].map(|cost| bcrypt::hash("s3cret", cost).unwrap());
+        for (text, cost) in [(format!("ada:{cheap}"), 4), (format!("ada:{cheap}\nbob:{dear}"), 7)] {
+            let (_dir, path) = file(&text);
+            let users = read(&path).unwrap();
+            let parts: bcrypt::HashParts = users.nobody.parse().unwrap();
+            assert_eq!(parts.get_cost(), cost);
+        }
+    }
+
+    #[test]
     fn weak_and_broken_files_are_refused() {
         for (text, why) in [
             ("ada:$apr1$x$y", "only bcrypt"),
             ("ada:{SHA}x", "only bcrypt"),
+            ("ada:$2b$", "no bcrypt hash"),
+            ("ada:$2b$99$x", "no bcrypt hash"),
             ("ada", "NAME:HASH"),
             (":x", "NAME:HASH"),
             ("\n#\n", "names nobody"),
