@@ -26,6 +26,8 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const TYPE: &str = "cosign container image signature";
 /// A payload has some hundred bytes.
 const PAYLOAD_LIMIT: u64 = 64 << 10;
+/// The signature of one, as text.
+const SIGNATURE_LIMIT: usize = 16 << 10;
 /// Signatures of one image that are looked at.
 const MOST: usize = 64;
 
@@ -132,11 +134,21 @@ async fn of(images: &Arc<Images>, request: &PullRequest, digest: &Digest) -> Res
         };
         let parsed = document::parse("signature", &fetched.descriptor.media_type, &fetched.bytes);
         if let Ok(Document::Manifest(manifest)) = parsed {
-            signatures.extend(manifest.layers.into_iter().filter(|layer| layer.media_type == PAYLOAD));
+            let found = manifest.layers.into_iter().filter(|layer| layer.media_type == PAYLOAD);
+            signatures.extend(found.map(slim).take(MOST - signatures.len()));
+        }
+        if signatures.len() == MOST {
+            break;
         }
     }
-    signatures.truncate(MOST);
     Ok(signatures)
+}
+
+/// A signature with nothing that is not looked at.
+fn slim(mut layer: Descriptor) -> Descriptor {
+    layer.annotations.retain(|name, text| name == SIGNATURE && text.len() <= SIGNATURE_LIMIT);
+    layer.urls.clear();
+    layer
 }
 
 /// The fingerprint of the key that made a signature, if it is a wanted one and signs this image under this name.

@@ -260,3 +260,21 @@ async fn images_that_are_here_are_judged_by_the_name_they_are_run_under() {
     assert!(matches!(permit(&name.to_string()), Err(Error::Refused { .. })));
     assert!(matches!(room.pull(&name).await, Err(Error::Refused { .. })));
 }
+
+/// Whoever may push can put up any number of signatures; so many are looked at, and no more are fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn only_so_many_signatures_are_fetched() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, sample());
+    sample.serve(&fake, "web", "v1");
+    let name = reference(&fake, "web:v1");
+    let bad = signature(&Signer::ecdsa(), &sample.digest(), &name_of(&name));
+    serve(&fake, "web", &sample.digest(), &vec![bad; 100]);
+    let mut entry = descriptor(media_type::OCI_MANIFEST, b"another");
+    entry["artifactType"] = "application/vnd.dev.cosign.artifact.sig.v1+json".into();
+    let list = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry]});
+    fake.always(&format!("/v2/web/referrers/{}", sample.digest()), document(media_type::OCI_INDEX, &list));
+    room.images.set_policy(signed_by(&fake, &[&Signer::ecdsa()]));
+    let error = room.pull(&name).await.unwrap_err();
+    assert!(error.to_string().contains("none of its 64 signatures"), "{error}");
+    assert_eq!(fake.count(&format!("/v2/web/manifests/{}", sha256(b"another"))), 0);
+}
