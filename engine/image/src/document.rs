@@ -194,11 +194,85 @@ mod tests {
         assert_eq!(chain_ids(&[]), []);
     }
 
+    /// What may stand in a field, or may not.
+    fn value() -> impl Strategy<Value = Value> {
+        let odd = |field: &str, value: Value| {
+            let mut odd = descriptor(media_type::OCI_LAYER);
+            odd[field] = value;
+            odd
+        };
+        let one = prop::sample::select(vec![
+            json!(null),
+            json!(2),
+            json!(-1),
+            json!(1e300),
+            json!(u64::MAX),
+            json!(""),
+            json!("layers"),
+            json!("linux"),
+            json!(media_type::OCI_INDEX),
+            json!(media_type::OCI_MANIFEST),
+            json!({}),
+            json!({"type": "layers", "diff_ids": [digest(1), digest(2)]}),
+            json!({"a": "b"}),
+            descriptor(media_type::OCI_CONFIG),
+            descriptor(media_type::OCI_LAYER_GZIP),
+            odd("size", json!(u64::MAX)),
+            odd("digest", json!("sha256:../..")),
+            odd("urls", json!(["http://127.0.0.1/"])),
+            odd("annotations", json!({"a": 1})),
+            odd("platform", json!({"os": "linux", "architecture": "amd64", "variant": null})),
+        ]);
+        (one.clone(), prop::collection::vec(one, 0..4), any::<bool>())
+            .prop_map(|(one, many, list)| if list { Value::Array(many) } else { one })
+    }
+
+    /// Fields that are put into a document, or take the place of its own.
+    fn changes() -> impl Strategy<Value = Vec<(&'static str, Value)>> {
+        const FIELDS: [&str; 14] = [
+            "schemaVersion",
+            "mediaType",
+            "artifactType",
+            "config",
+            "layers",
+            "fsLayers",
+            "manifests",
+            "subject",
+            "annotations",
+            "os",
+            "architecture",
+            "rootfs",
+            "history",
+            "created",
+        ];
+        prop::collection::vec((prop::sample::select(&FIELDS[..]), value()), 0..4)
+    }
+
     proptest! {
+        /// One that is read is what it was taken for, and nothing else as well.
         #[test]
-        fn reading_never_panics(text in "[\\[\\]{}:,\"a-zA-Z0-9]{0,120}") {
-            let _ = parse("it", media_type::OCI_MANIFEST, text.as_bytes());
-            let _ = config("it", text.as_bytes(), 0);
+        fn whatever_a_document_says_it_is_one_thing_or_refused(changes in changes(), at in any::<prop::sample::Index>()) {
+            let kinds = [media_type::OCI_MANIFEST, media_type::OCI_INDEX, media_type::DOCKER_MANIFEST];
+            let layer = manifest(media_type::OCI_CONFIG, media_type::OCI_LAYER);
+            let index = json!({"schemaVersion": 2, "manifests": [descriptor(media_type::OCI_MANIFEST)]});
+            let described = json!({"os": "linux", "rootfs": {"type": "layers", "diff_ids": [digest(1)]}});
+            for original in [layer, index, described] {
+                let mut document = original;
+                changes.iter().for_each(|(field, value)| document[*field] = value.clone());
+                let text = document.to_string();
+                let read: Vec<_> = kinds.iter().filter_map(|kind| parse("it", kind, text.as_bytes()).ok()).collect();
+                let indexes = read.iter().filter(|read| matches!(read, Document::Index(_))).count();
+                prop_assert!(indexes == 0 || indexes == read.len(), "{}", text);
+                let described = config("it", text.as_bytes(), 1);
+                prop_assert!(!changes.is_empty() || !read.is_empty() || described.is_ok(), "{}", text);
+                for document in read {
+                    if let Document::Manifest(manifest) = document {
+                        let _ = check("it", &manifest, &Limits::default());
+                    }
+                }
+                let cut = at.index(text.len());
+                prop_assert!(parse("it", kinds[0], &text.as_bytes()[..cut]).is_err(), "half of it is none");
+            }
         }
     }
 }

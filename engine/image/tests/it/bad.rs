@@ -38,6 +38,21 @@ async fn a_layer_with_a_wrong_digest_is_refused() {
     }
 }
 
+/// The connection breaks, and what the registry goes on with is the rest of something else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_goes_on_with_other_bytes_is_refused() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let [layer, other] = [7, 8].map(|seed| Layer::plain(&[("data", &noise(seed, 1_000_000))]));
+    let sample = Sample::new(std::slice::from_ref(&layer));
+    sample.serve(&fake, "web", "v1");
+    let path = layer.path("web");
+    fake.once(&path, Answer::new(200, layer.blob.clone()).manner(Manner::CutAfter(300_000)));
+    fake.always(&path, Answer::new(200, other.blob.clone()).manner(Manner::Ranges));
+    let error = refused(&fake, &room).await;
+    assert!(matches!(error, Error::Digest { .. }), "{error}");
+    assert_eq!(fake.asked().last().unwrap().headers["range"], "bytes=300000-");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_that_is_short_or_long_is_refused() {
     let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());

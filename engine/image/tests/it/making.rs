@@ -1,14 +1,14 @@
 //! Images that are made here: layers out of what was written, images out of layers.
 
 use futures_util::StreamExt;
-use tare_image::{CommitRequest, Image, LayerRequest, LayerUse, Removed};
+use tare_image::{CommitRequest, Image, ImportRequest, LayerRequest, LayerUse, Limits, Removed};
 use tare_model::{Digest, HasKind, Kind};
 use tare_oci::image::{History, ImageConfig};
 use tare_snapshot::PackOptions;
 use tare_store::Batch;
 
 use crate::fake::Fake;
-use crate::sample::{Layer, Sample};
+use crate::sample::{Layer, Sample, archive, noise};
 use crate::{Room, reference};
 
 /// A base image with `/base` and `/old`.
@@ -187,5 +187,51 @@ async fn many_commits_while_garbage_is_collected_all_stand() {
     for (number, image) in (0..12_u8).zip(&images) {
         assert_eq!(room.file(image, "/n").unwrap(), [number / 2]);
         assert!(room.images.save(&[format!("c{number}")], None).await.is_ok());
+    }
+}
+
+/// What is imported passes the same checks as a layer that is pulled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_that_nobody_should_import_is_refused() {
+    let limits =
+        Limits { ratio_from: 1 << 20, layer_bytes: 16 << 20, layer_entries: 100, ..Limits::default() };
+    let packed = |bytes: &[u8]| zstd::stream::encode_all(bytes, 1).unwrap();
+    let many: Vec<_> = (0..101).map(|number| (number.to_string(), &b""[..])).collect();
+    let many: Vec<_> = many.iter().map(|(name, content)| (name.as_str(), *content)).collect();
+    let good = archive(&[("a", b"1")]);
+    let mut damaged = good.clone();
+    damaged[0] ^= 1;
+    let device = {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Block);
+        header.set_path("disk").unwrap();
+        header.set_device_major(8).unwrap();
+        header.set_device_minor(0).unwrap();
+        header.set_mode(0o666);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    };
+    let large = noise(1, 17 << 20);
+    for (what, bytes) in [
+        ("leads out", archive(&[("../out", b"x")])),
+        ("a device", device),
+        ("many entries", archive(&many)),
+        ("many bytes", archive(&[("large", &large)])),
+        ("a bomb", packed(&archive(&[("zeros", &[0; 8 << 20])]))),
+        ("damaged", damaged),
+        ("cut off", good[..700].to_vec()),
+        ("packed and cut off", packed(&archive(&[("noise", &large[..1 << 20])]))[..1 << 19].to_vec()),
+    ] {
+        let room = Room::with_limits(limits).await;
+        let stream = futures_util::stream::iter([Ok(bytes.into())]).boxed();
+        let request = ImportRequest { names: vec!["a:v1".parse().unwrap()], ..ImportRequest::default() };
+        let error = room.images.import(stream, request).await.err();
+        let kind = error.as_ref().map(HasKind::kind);
+        assert!(
+            matches!(kind, Some(Kind::InvalidInput | Kind::Corrupt | Kind::Exhausted)),
+            "{what}: {error:?}"
+        );
+        assert!(room.files().is_empty(), "{what}: {:?}", room.files());
+        assert!(room.images.list().unwrap().is_empty(), "{what}");
     }
 }
