@@ -152,3 +152,31 @@ fn volumes_that_lead_out_stay_inside() -> Result<()> {
     }
     Ok(())
 }
+
+/// A mount is told its source as text. A name of an image that is none must not become another one, which the image has as a link
+/// to a file of the host (class of CVE-2024-1753).
+#[test]
+fn a_mount_from_an_image_shows_nothing_of_the_host() -> Result<()> {
+    let world = World::new()?;
+    let outside = world.dir().join("outside");
+    std::fs::create_dir(&outside)?;
+    std::fs::write(outside.join("key"), "of the host")?;
+    let out = outside.display();
+    let members = format!(
+        "f('b\\udcff',b'of the image'); l('b\\ufffd','{out}/key'); l('a','b\\udcff')\n\
+         d('d\\udcff'); f('d\\udcff/key',b'of the image'); l('d\\ufffd','{out}'); l('e','d\\udcff')"
+    );
+    let image = image_of(&world, "no-text", &members)?;
+    let context = world.dir().join("context");
+    std::fs::create_dir(&context)?;
+    for (source, seen) in [("/a", "/m"), ("/e/key", "/m"), ("/e", "/m/key")] {
+        let mount = format!("--mount=type=bind,from={image},source={source},target=/m");
+        std::fs::write(context.join("Dockerfile"), format!("FROM {image}\nRUN {mount} cat {seen}\n"))?;
+        let built = world.tare(&["build", "--progress", "plain", &context.display().to_string()])?;
+        let told = format!("{}{}", built.out, built.err);
+        assert!(!told.contains("of the host"), "{source}: {built:?}");
+        assert!(built.code != 0 || told.contains("of the image"), "{source}: {built:?}");
+    }
+    world.assert_clean(&[])?;
+    Ok(())
+}

@@ -153,3 +153,21 @@ fn an_image_lends_its_steps_to_who_names_it() -> Result<()> {
     assert_ne!(site.id()?, id);
     Ok(())
 }
+
+/// CVE-2024-24557: an image of somebody else that claims to come of the very steps that are built stands for none of them.
+#[test]
+fn what_is_loaded_stands_for_no_step() -> Result<()> {
+    let site = Site::new()?;
+    site.file("data", "one")?;
+    site.built(FILE)?;
+    let (id, when) = (site.id()?, site.shell("cat /when")?);
+    let archive = site.world.dir().join("claims.tar").display().to_string();
+    site.world.docker(&["save", "-o", &archive, "built"])?.ok();
+    site.world.docker(&["rmi", "built"])?.ok();
+    assert_eq!(site.world.api("POST", "/build/prune", None)?.0, 200);
+    site.world.docker(&["load", "-i", &archive])?.ok();
+    assert_eq!(site.id()?, id, "all that the steps made is here, and how they were called");
+    assert_eq!(cached(&site, &[])?, 0);
+    assert_ne!(site.shell("cat /when")?, when);
+    Ok(())
+}
