@@ -233,8 +233,15 @@ fn containers_run_on(driver: &str) -> Result<World> {
         let path = at.to_str().context("a path that is text")?;
         world.tare(&["image", "mount", "made:1", path])?.ok();
         let gone = !at.join("bin/vi").exists() && at.join("new").exists();
+        let written = std::fs::write(at.join("more"), "").map_err(|error| error.kind());
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         world.tare(&["image", "unmount", path])?.ok();
         assert!(gone, "{client}");
+        assert_eq!(written, Err(std::io::ErrorKind::ReadOnlyFilesystem), "{client}");
+        let mount = mounts.lines().find(|line| line.contains(&format!(" {path} "))).context("the mount")?;
+        assert!(mount.contains("ro,nosuid,nodev"), "{client}: {mount}");
+        assert_eq!(mount.contains(" - fuse "), driver == "fuse-overlayfs", "{client}: {mount}");
+        assert!(!mount.contains(" - overlay "), "{client}: the kernel's overlayfs is not needed: {mount}");
         assert!(world.tare(&["system", "verify"])?.ok().ends_with("2 layers: 0 damaged, 0 repaired"));
         run(&["rm", "box"])?.ok();
         run(&["rmi", "made:1", &image])?.ok();

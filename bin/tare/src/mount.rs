@@ -2,15 +2,16 @@
 //! lie and keeps them; it mounts nothing on the host.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, unmount as unmount_at,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount as unmount_at,
 };
+use tare_sys::mount::Change;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result};
@@ -23,9 +24,11 @@ pub(crate) async fn mount(call: Call) -> Result<u8> {
     let layers = call.client.image_layers(name).await?;
     let trees: Vec<&str> =
         layers.iter().rev().map(|layer| layer.path.as_str()).filter(|path| !path.is_empty()).collect();
+    let info = call.client.info_raw().await?;
+    let driver = info["Driver"].as_str().unwrap_or_default();
     // Kept before it is mounted: in between nothing may go.
     call.client.hold_image(name, &target).await?;
-    if let Err(error) = mount_trees(&trees, Path::new(&target)) {
+    if let Err(error) = mount_trees(driver, &trees, Path::new(&target)) {
         call.client.release(&target).await?;
         return Err(Failure::new(format!("cannot mount {name} at {target}: {error}"))
             .hint("it takes root on the daemon's own machine, and an empty directory"));
@@ -40,8 +43,40 @@ fn absolute(directory: &str) -> Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-fn mount_trees(trees: &[&str], target: &Path) -> io::Result<()> {
-    // Overlayfs wants two layers at least where nothing is written; an empty one below changes nothing.
+/// Mounts what layers show together, the topmost first, the way in which the daemon's storage driver keeps them.
+fn mount_trees(driver: &str, trees: &[&str], target: &Path) -> io::Result<()> {
+    let tree = match (driver, trees) {
+        // A tree that is whole.
+        ("copy", [tree, ..]) | ("fuse-overlayfs", [tree]) => bound(Path::new(tree))?,
+        ("fuse-overlayfs", trees) => served(trees)?,
+        (_, trees) => stacked(trees)?,
+    };
+    Ok(move_mount(&tree, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+fn attributes() -> MountAttrFlags {
+    MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_NOSUID
+}
+
+/// The directory as it lies.
+fn bound(tree: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let view = open_tree(CWD, tree, flags)?;
+    let change = Change { set: attributes().bits().into(), ..Change::default() };
+    tare_sys::mount::set(view.as_fd(), false, change)?;
+    Ok(view)
+}
+
+/// By the program fuse-overlayfs, which ends when this is unmounted.
+fn served(trees: &[&str]) -> io::Result<OwnedFd> {
+    let layers = format!("lowerdir={}", trees.join(":"));
+    let (tree, _outlives_us) = tare_sys::fuse::overlay(&tare_sys::fuse::program()?, &layers, attributes())?;
+    Ok(tree)
+}
+
+/// By the kernel's overlayfs.
+fn stacked(trees: &[&str]) -> io::Result<OwnedFd> {
+    // It wants two layers at least where nothing is written; an empty one below changes nothing.
     let empty = Empty::make()?;
     let paths = trees.iter().map(Path::new).chain([empty.0.as_path()]);
     let open: Vec<OwnedFd> = paths.map(directory).collect::<rustix::io::Result<_>>()?;
@@ -54,11 +89,7 @@ fn mount_trees(trees: &[&str], target: &Path) -> io::Result<()> {
     }
     fsconfig_set_flag(&context, "ro")?;
     fsconfig_create(&context)?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOSUID;
-    let mounted = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    Ok(move_mount(&mounted, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes())?)
 }
 
 fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {

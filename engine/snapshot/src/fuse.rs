@@ -7,25 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::mount::MountAttrFlags;
+pub(crate) use tare_sys::fuse::{PROGRAM, program};
 
 use crate::temporary::Temporary;
 use crate::{Error, directory, overlay};
 
-/// The program, which is looked for in `PATH`.
-pub(crate) const PROGRAM: &str = "fuse-overlayfs";
 /// What it makes in an opaque directory, whose extended attribute says the same.
 const MARKS: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];
 
 /// Whether a name in a writable layer is one of its marks.
 pub(crate) fn is_mark(last: &[u8]) -> bool {
     MARKS.contains(&last)
-}
-
-/// Where the program is.
-pub(crate) fn program() -> io::Result<PathBuf> {
-    let paths = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths).map(|place| place.join(PROGRAM)).find(|file| file.is_file());
-    found.ok_or_else(|| io::Error::other("the program is not installed"))
 }
 
 /// Makes one overlay of what we need, which is gone again when this returns.
@@ -71,6 +63,6 @@ fn served(options: &str, attributes: MountAttrFlags) -> io::Result<OwnedFd> {
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let (tree, mut child) = tare_sys::fuse::overlay(&program()?, options, attributes)?;
     // It ends with the descriptor; somebody has to wait for it.
-    std::thread::Builder::new().name("fuse-overlayfs".to_owned()).spawn(move || drop(child.wait()))?;
+    std::thread::Builder::new().name(PROGRAM.to_owned()).spawn(move || drop(child.wait()))?;
     Ok(tree)
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
@@ -12,6 +12,19 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount, fsopen,
 };
+
+/// The program, which is looked for in `PATH`.
+pub const PROGRAM: &str = "fuse-overlayfs";
+
+/// Where the program is.
+///
+/// # Errors
+/// Where it is not installed.
+pub fn program() -> io::Result<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).map(|place| place.join(PROGRAM)).find(|file| file.is_file());
+    found.ok_or_else(|| io::Error::other(format!("{PROGRAM} is not installed")))
+}
 
 /// Mounts the overlay of `options` (`lowerdir=a:b`, the topmost first, `upperdir=`, `workdir=`), detached. The program ends by
 /// itself with the last mount and descriptor of the tree; who calls has to reap it.
@@ -22,13 +35,9 @@ pub fn overlay(program: &Path, options: &str, attributes: MountAttrFlags) -> io:
     let connection = openat(CWD, "/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     let context = fsopen("fuse", FsOpenFlags::FSOPEN_CLOEXEC)?;
     let number = connection.as_raw_fd().to_string();
-    for (name, value) in [
-        ("source", "fuse-overlayfs"),
-        ("fd", &number),
-        ("rootmode", "40000"),
-        ("user_id", "0"),
-        ("group_id", "0"),
-    ] {
+    for (name, value) in
+        [("source", PROGRAM), ("fd", &number), ("rootmode", "40000"), ("user_id", "0"), ("group_id", "0")]
+    {
         fsconfig_set_string(&context, name, value)?;
     }
     // Whoever runs in the container sees it, and the kernel judges permissions by mode and owner as everywhere.
