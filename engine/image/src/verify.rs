@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 use crate::content::from_hash;
 use crate::inflate::{Compression, Inflated};
 use crate::layer::bounds;
+use crate::parts::Parts;
 use crate::shipment::known_manifest;
 use crate::{Error, Images, Result};
 
@@ -134,10 +135,10 @@ async fn fetch(images: &Arc<Images>, digest: &Digest, wanted: bool) -> Result<()
     if !wanted {
         return Ok(());
     }
-    let (reference, descriptor) = origin(images, digest).ok_or_else(|| {
+    let Origin { reference, descriptor, document } = origin(images, digest).ok_or_else(|| {
         Error::Archive("it did not come from a registry that could be asked for it".to_owned())
     })?;
-    let bytes = if document(images, digest) {
+    let bytes = if document {
         let found = images.registry.manifest(&reference.with_digest(*digest), None).await?;
         futures_util::stream::iter([Ok(found.bytes)]).boxed()
     } else {
@@ -147,30 +148,40 @@ async fn fetch(images: &Arc<Images>, digest: &Digest, wanted: bool) -> Result<()
     images.content.receive(digest, bytes).await
 }
 
-/// Whether the blob is a manifest or an index, which registries serve elsewhere.
-fn document(images: &Images, digest: &Digest) -> bool {
-    let index = images.index();
-    let sources = index.records.values().flat_map(|record| &record.sources);
-    sources.into_iter().any(|source| source.top == *digest || source.manifest == *digest)
+/// Where a blob came from.
+struct Origin {
+    reference: Reference,
+    descriptor: Descriptor,
+    /// Whether it is a manifest or an index, which registries serve elsewhere.
+    document: bool,
 }
 
-/// Where a blob came from, and how long it is.
-fn origin(images: &Images, digest: &Digest) -> Option<(Reference, Descriptor)> {
+fn origin(images: &Images, digest: &Digest) -> Option<Origin> {
     let index = images.index();
-    let holders = index
-        .records
-        .iter()
-        .filter(|(_, record)| record.sources.iter().any(|source| source.blobs.contains(digest)));
-    for (id, _) in holders {
-        let from = index.references.iter().find(|(_, target)| target.image == *id && target.top.is_some());
-        let Some((reference, _)) = from else { continue };
+    for (id, record) in &index.records {
+        let Some(source) = record.sources.iter().find(|source| source.blobs.contains(digest)) else {
+            continue;
+        };
+        let came = |name: &Reference| index.references.get(name).is_some_and(|target| target.top.is_some());
+        let Some(reference) = index.names(id).into_iter().find(came) else { continue };
         let mut descriptor = crate::shipment::descriptor("", b"");
         descriptor.digest = *digest;
-        if let Some(manifest) = known_manifest(&images.content, &index, id) {
-            let mut all = manifest.layers.into_iter().chain([manifest.config]);
-            descriptor = all.find(|blob| blob.digest == *digest).unwrap_or(descriptor);
+        if source.top == *digest || source.manifest == *digest {
+            return Some(Origin { reference, descriptor, document: true });
         }
-        return Some((reference.clone(), descriptor));
+        let own = known_manifest(&images.content, &index, id).into_iter();
+        let mut own = own.flat_map(|manifest| manifest.layers.into_iter().chain([manifest.config]));
+        if let Some(blob) = own.find(|blob| blob.digest == *digest) {
+            return Some(Origin { reference, descriptor: blob, document: false });
+        }
+        // What came with the image because the index names it: how it was made.
+        let parts = Parts::of(&images.content, &source.top).map(|parts| parts.parts).unwrap_or_default();
+        let document = parts.iter().any(|part| part.entry.digest == *digest);
+        let manifests = parts.into_iter().filter_map(|part| part.manifest);
+        let mut named =
+            manifests.flat_map(|(manifest, _)| manifest.layers.into_iter().chain([manifest.config]));
+        let descriptor = named.find(|blob| blob.digest == *digest).unwrap_or(descriptor);
+        return Some(Origin { reference, descriptor, document });
     }
     None
 }

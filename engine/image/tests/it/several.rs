@@ -184,8 +184,16 @@ async fn all_platforms_come_with_what_says_how_they_were_made() {
     let kinds: Vec<_> = kinds.collect();
     let ids = several.images.iter().map(|image| Some(image.id()));
     assert_eq!(kinds, ids.chain([Some(several.images[1].digest())]).collect::<Vec<_>>());
+    // What is damaged or lost is fetched again, whatever it is.
+    let blobs = room.root.path().join("content/blobs/sha256");
+    let all: Vec<_> = std::fs::read_dir(&blobs).unwrap().map(|entry| entry.unwrap().path()).collect();
+    for lost in &all {
+        std::fs::remove_file(lost).unwrap();
+        room.images.verify(true, |_| {}).await.unwrap();
+        assert!(lost.exists(), "{}", lost.display());
+    }
     // A layer that all have came once; what nobody needs goes.
-    assert_eq!(fake.count(&several.images[0].layers[0].path("web")), 1);
+    assert_eq!(fake.count(&several.images[0].layers[0].path("web")), 2, "the second time as it was lost");
     assert_eq!(room.images.sweep().await.unwrap(), 0);
     // One platform goes by its id, with nothing of the others.
     room.images.remove(&several.id(OTHERS[0]).to_string(), false, true).await.unwrap();
