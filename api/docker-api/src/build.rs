@@ -4,7 +4,7 @@
 //!
 //! | query | meaning |
 //! |---|---|
-//! | `tareprogress=1` | the answer carries [`BuildAux::step`], [`BuildAux::output`] and [`BuildAux::result`] instead of `stream` |
+//! | `tareprogress=1` | the answer carries [`crate::ProgressAux::step`], [`crate::ProgressAux::output`] and [`crate::ProgressAux::result`] instead of `stream` |
 //! | `ssh=[{"ID":"default","Socket":"/run/agent"}]` | agents for `RUN --mount=type=ssh`, as a JSON list of [`BuildSsh`]; a socket on the daemon's machine |
 //! | `contexts={"name":"docker-image://debian:12"}` | `--build-context`, as a JSON map of name to a `docker-image://…`, `http(s)://…`, git or `tar:NAME` reference |
 //!
@@ -22,12 +22,11 @@
 //! Our client has applied `.dockerignore` already and leaves the file itself out where it says so. What other clients send is
 //! judged by it in the daemon, the Dockerfile and `.dockerignore` included.
 //!
-//! **Answer.** One [`BuildMessage`] a line. Closing the connection cancels the build.
+//! **Answer.** One [`crate::ProgressMessage`] a line. Closing the connection cancels the build.
 
 use std::collections::BTreeMap;
 
 use crate::wire::is_empty;
-use crate::{ErrorDetail, ProgressDetail};
 
 /// Top name of secrets in the body of `POST /build`.
 pub const SECRETS: &str = ".tare-secrets";
@@ -37,39 +36,6 @@ pub const DOCKERFILE: &str = ".tare-dockerfile";
 pub const CONTEXTS: &str = ".tare-contexts";
 
 wire! {
-    /// One line of the answer to `POST /build`.
-    pub struct BuildMessage {
-        #[serde(rename = "stream", skip_serializing_if = "is_empty")]
-        pub stream: String,
-        #[serde(rename = "status", skip_serializing_if = "is_empty")]
-        pub status: String,
-        #[serde(rename = "errorDetail", skip_serializing_if = "Option::is_none")]
-        pub error_detail: Option<ErrorDetail>,
-        #[serde(rename = "error", skip_serializing_if = "is_empty")]
-        pub error: String,
-        #[serde(rename = "progressDetail", skip_serializing_if = "Option::is_none")]
-        pub progress_detail: Option<ProgressDetail>,
-        #[serde(rename = "progress", skip_serializing_if = "is_empty")]
-        pub progress: String,
-        #[serde(rename = "id", skip_serializing_if = "is_empty")]
-        pub id: String,
-        #[serde(rename = "aux", skip_serializing_if = "Option::is_none")]
-        pub aux: Option<BuildAux>,
-    }
-
-    /// What a build tells programs.
-    pub struct BuildAux {
-        /// The image, once it is finished.
-        #[serde(rename = "ID", skip_serializing_if = "is_empty")]
-        pub id: String,
-        #[serde(rename = "tare.step", skip_serializing_if = "Option::is_none")]
-        pub step: Option<BuildStep>,
-        #[serde(rename = "tare.output", skip_serializing_if = "Option::is_none")]
-        pub output: Option<BuildOutput>,
-        #[serde(rename = "tare.result", skip_serializing_if = "Option::is_none")]
-        pub result: Option<BuildResult>,
-    }
-
     /// News of one step of a build. The first message of a step names it; later ones may leave the name out.
     pub struct BuildStep {
         /// Counted from 1, in the order in which steps are shown; unique in a build.
@@ -154,19 +120,20 @@ wire! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ProgressAux, ProgressMessage};
 
     #[test]
     fn a_build_line_says_only_what_it_knows() {
-        let line = BuildMessage { stream: "Step 1/2 : FROM a\n".into(), ..BuildMessage::default() };
+        let line = ProgressMessage { stream: "Step 1/2 : FROM a\n".into(), ..ProgressMessage::default() };
         assert_eq!(serde_json::to_string(&line).unwrap(), r#"{"stream":"Step 1/2 : FROM a\n"}"#);
         let step = BuildStep { number: 3, status: "cached".into(), ..BuildStep::default() };
-        let aux = BuildAux { step: Some(step), ..BuildAux::default() };
-        let line = BuildMessage { aux: Some(aux), ..BuildMessage::default() };
+        let aux = ProgressAux { step: Some(step), ..ProgressAux::default() };
+        let line = ProgressMessage { aux: Some(aux), ..ProgressMessage::default() };
         assert_eq!(
             serde_json::to_string(&line).unwrap(),
             r#"{"aux":{"tare.step":{"Number":3,"Status":"cached"}}}"#
         );
-        let id: BuildMessage = serde_json::from_str(r#"{"aux":{"ID":"sha256:ab"}}"#).unwrap();
+        let id: ProgressMessage = serde_json::from_str(r#"{"aux":{"ID":"sha256:ab"}}"#).unwrap();
         assert_eq!(id.aux.unwrap().id, "sha256:ab");
     }
 }

@@ -2,12 +2,11 @@ use serde::Serialize;
 use serde_json::{Result, Value};
 
 use crate::{
-    AuthConfig, AuthResponse, BuildMessage, BuildPrune, ContainerConfig, ContainerCreateRequest,
-    ContainerCreateResponse, ContainerInspect, ContainerPrune, ContainerSummary, ContainerTop, ContainerWait,
-    DiskUsage, Event, ExecCreateRequest, ExecInspect, ExecStartRequest, FileChange, IdResponse, ImageDeleted,
-    ImageHistoryItem, ImageLayer, ImagePrune, ImageSummary, IndexMade, Network, NetworkPrune,
-    ProgressMessage, SearchResult, SystemInfo, SystemVersion, TreeDifference, Verdict, Volume,
-    VolumeCreateRequest, VolumeList, VolumePrune,
+    AuthConfig, AuthResponse, BuildPrune, ContainerConfig, ContainerCreateRequest, ContainerCreateResponse,
+    ContainerInspect, ContainerPrune, ContainerSummary, ContainerTop, ContainerWait, DiskUsage, Event,
+    ExecCreateRequest, ExecInspect, ExecStartRequest, FileChange, IdResponse, ImageDeleted, ImageHistoryItem,
+    ImageLayer, ImagePrune, ImageSummary, IndexMade, Network, NetworkPrune, ProgressMessage, SearchResult,
+    SystemInfo, SystemVersion, TreeDifference, Verdict, Volume, VolumeCreateRequest, VolumeList, VolumePrune,
 };
 
 /// A document that somebody reads whole.
@@ -51,7 +50,6 @@ macro_rules! documents {
 documents! {
     AuthConfig,
     AuthResponse,
-    BuildMessage,
     BuildPrune,
     ContainerConfig,
     ContainerCreateRequest,

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
-use crate::ContainerConfig;
 use crate::wire::is_empty;
+use crate::{BuildOutput, BuildResult, BuildStep, ContainerConfig};
 
 wire! {
     /// One of `GET /images/json`. `created` in seconds since 1970; -1 = not counted.
@@ -167,7 +167,7 @@ wire! {
         pub variant: String,
     }
 
-    /// One line of the stream that pulling, pushing and loading answer.
+    /// One line of the stream that pulling, pushing, loading and building answer.
     pub struct ProgressMessage {
         #[serde(rename = "stream", skip_serializing_if = "is_empty")]
         pub stream: String,
@@ -184,17 +184,28 @@ wire! {
         #[serde(rename = "id", skip_serializing_if = "is_empty")]
         pub id: String,
         #[serde(rename = "aux", skip_serializing_if = "Option::is_none")]
-        pub aux: Option<PushResult>,
+        pub aux: Option<ProgressAux>,
     }
 
-    /// What a push has come to, for programs; in a line of its own, that an image was pushed in place of an index.
-    pub struct PushResult {
+    /// What such a stream tells programs.
+    pub struct ProgressAux {
+        /// An image that was built, once it is finished.
+        #[serde(rename = "ID", skip_serializing_if = "is_empty")]
+        pub id: String,
+        #[serde(rename = "tare.step", skip_serializing_if = "Option::is_none")]
+        pub step: Option<BuildStep>,
+        #[serde(rename = "tare.output", skip_serializing_if = "Option::is_none")]
+        pub output: Option<BuildOutput>,
+        #[serde(rename = "tare.result", skip_serializing_if = "Option::is_none")]
+        pub result: Option<BuildResult>,
+        /// Under which tag something was pushed.
         #[serde(skip_serializing_if = "is_empty")]
         pub tag: String,
         #[serde(skip_serializing_if = "is_empty")]
         pub digest: String,
         #[serde(skip_serializing_if = "is_empty")]
         pub size: u64,
+        /// Whether an image was pushed in place of an index that is not here whole.
         #[serde(rename = "manifestPushedInsteadOfIndex", skip_serializing_if = "is_empty")]
         pub instead: bool,
         #[serde(rename = "originalIndex", skip_serializing_if = "Option::is_none")]

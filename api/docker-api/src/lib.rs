@@ -25,8 +25,7 @@ mod usage;
 mod volume;
 
 pub use build::{
-    BuildAux, BuildExport, BuildMessage, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS,
-    DOCKERFILE, SECRETS,
+    BuildExport, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS, DOCKERFILE, SECRETS,
 };
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,
@@ -43,7 +42,7 @@ pub use host::{
 pub use image::{
     Attestation, DistributionInspect, ErrorDetail, GraphDriver, ImageDeleted, ImageHistoryItem, ImageInspect,
     ImageManifest, ImageManifestSize, ImageMetadata, ImageSummary, ImageUnpackedSize, OciDescriptor,
-    OciPlatform, PlatformImage, ProgressDetail, ProgressMessage, PushResult, RootFs, SearchResult,
+    OciPlatform, PlatformImage, ProgressAux, ProgressDetail, ProgressMessage, RootFs, SearchResult,
 };
 pub use network::{
     ConfigReference, EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, Network, NetworkContainer,

@@ -1,7 +1,7 @@
 //! `pull`.
 
 use tare_client::{Messages, PullOptions};
-use tare_docker_api::{ProgressMessage, PushResult};
+use tare_docker_api::{ProgressAux, ProgressMessage};
 use tare_model::Reference;
 
 use crate::call::Call;
@@ -123,7 +123,7 @@ pub(crate) async fn show(mut messages: Messages, mut progress: Progress) -> Resu
 }
 
 /// Docker's words for an image that was pushed in place of an index.
-fn instead(pushed: &PushResult) -> Option<String> {
+fn instead(pushed: &ProgressAux) -> Option<String> {
     let (index, manifest) = (pushed.index.as_ref()?, pushed.manifest.as_ref()?);
     let why =
         "Not all multiplatform-content is present and only the available single-platform image was pushed";

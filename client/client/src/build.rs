@@ -24,7 +24,7 @@ pub struct BuildRequest {
 }
 
 impl Client {
-    /// `POST /build`: the stream of [`tare_docker_api::BuildMessage`]s. The context is what comes out of `pieces`.
+    /// `POST /build`: the stream of [`tare_docker_api::ProgressMessage`]s. The context is what comes out of `pieces`.
     pub async fn build(
         &self,
         request: &BuildRequest,

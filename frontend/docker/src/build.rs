@@ -15,12 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tare_build::{Built, Error as BuildError, Progress, PruneRequest};
-use tare_docker_api::{BuildAux, BuildMessage, BuildOutput, BuildPrune, BuildResult, ErrorDetail};
+use tare_docker_api::{BuildOutput, BuildPrune, BuildResult, ErrorDetail, ProgressAux, ProgressMessage};
 use tare_http::{Reply, Request, StatusCode};
 use tare_model::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::filter::Filters;
+use crate::image::progress_line;
 use crate::{Error, Result, Rooms, parameter};
 use steps::Steps;
 use transcript::Transcript;
@@ -87,10 +88,10 @@ struct Work {
     steps: Option<Steps>,
     quiet: bool,
     /// What a quiet build would have said.
-    unsaid: Vec<BuildMessage>,
+    unsaid: Vec<ProgressMessage>,
     unsaid_bytes: usize,
     /// What is to be sent.
-    lines: VecDeque<BuildMessage>,
+    lines: VecDeque<ProgressMessage>,
     /// What was built, as long as its exports go out.
     exporting: Option<Box<Built>>,
     ended: bool,
@@ -176,10 +177,10 @@ impl Work {
                 let message = why.to_string();
                 let code = why.exit_code().map_or(0, i64::from);
                 let error_detail = Some(ErrorDetail { code, message: message.clone() });
-                self.lines.push_back(BuildMessage {
+                self.lines.push_back(ProgressMessage {
                     error_detail,
                     error: message,
-                    ..BuildMessage::default()
+                    ..ProgressMessage::default()
                 });
             }
         }
@@ -187,7 +188,7 @@ impl Work {
 
     fn fail(&mut self, message: String, code: i64) {
         let error_detail = Some(ErrorDetail { code, message: message.clone() });
-        self.lines.push_back(BuildMessage { error_detail, error: message, ..BuildMessage::default() });
+        self.lines.push_back(ProgressMessage { error_detail, error: message, ..ProgressMessage::default() });
     }
 
     /// The next piece of what goes to the client; after the last one, what was built. False at the end of everything.
@@ -212,23 +213,23 @@ impl Work {
                 BuildOutput { index, end: true, ..BuildOutput::default() }
             }
         };
-        let aux = Some(BuildAux { output: Some(output), ..BuildAux::default() });
-        self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+        let aux = Some(ProgressAux { output: Some(output), ..ProgressAux::default() });
+        self.lines.push_back(ProgressMessage { aux, ..ProgressMessage::default() });
         true
     }
 
     fn built(&mut self, built: &Built) {
         let Some(image) = &built.image else { return };
         let id = image.id.to_string();
-        let said = |stream: String| BuildMessage { stream, ..BuildMessage::default() };
+        let said = |stream: String| ProgressMessage { stream, ..ProgressMessage::default() };
         if self.steps.is_some() {
             let names = built.names.clone();
             let result = BuildResult { digest: image.manifest.to_string(), config_digest: id.clone(), names };
-            let aux = Some(BuildAux { result: Some(result), ..BuildAux::default() });
-            self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+            let aux = Some(ProgressAux { result: Some(result), ..ProgressAux::default() });
+            self.lines.push_back(ProgressMessage { aux, ..ProgressMessage::default() });
         }
-        let aux = Some(BuildAux { id: id.clone(), ..BuildAux::default() });
-        self.lines.push_back(BuildMessage { aux, ..BuildMessage::default() });
+        let aux = Some(ProgressAux { id: id.clone(), ..ProgressAux::default() });
+        self.lines.push_back(ProgressMessage { aux, ..ProgressMessage::default() });
         if self.quiet {
             self.lines.push_back(said(format!("{id}\n")));
         } else if self.steps.is_none() {
@@ -256,17 +257,11 @@ impl Work {
                     Step::Ended(outcome) => work.end(outcome),
                 }
             }
-            let piece: Vec<u8> = work.lines.drain(..).flat_map(|message| line(&message)).collect();
+            let piece: Vec<u8> = work.lines.drain(..).flat_map(|message| progress_line(&message)).collect();
             Some((Bytes::from(piece), work))
         });
         pieces.map(Ok)
     }
-}
-
-fn line(message: &BuildMessage) -> Vec<u8> {
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
-    line.extend_from_slice(b"\r\n");
-    line
 }
 
 /// `POST /build/prune`.

@@ -22,7 +22,7 @@ use tare_model::Reference;
 
 pub(crate) use archive::{load, save, save_one};
 pub(crate) use list::list;
-pub(crate) use progress::build_message as progress_message;
+pub(crate) use progress::{line as progress_line, message as progress_message};
 pub(crate) use pull::pull;
 pub(crate) use push::push;
 pub(crate) use remote::{distribution, search};

@@ -6,7 +6,7 @@ pub(crate) mod state;
 
 use std::io::{self, IsTerminal, Write};
 
-use tare_docker_api::BuildMessage;
+use tare_docker_api::ProgressMessage;
 
 use self::picture::Picture;
 use self::plain::Plain;
@@ -59,7 +59,7 @@ impl Display {
         self.mode == Mode::Terminal
     }
 
-    pub(crate) fn show(&mut self, message: &BuildMessage, raw: &serde_json::Value) -> Result<()> {
+    pub(crate) fn show(&mut self, message: &ProgressMessage, raw: &serde_json::Value) -> Result<()> {
         if self.mode == Mode::RawJson {
             output::say(raw.to_string());
             return Ok(());

@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tare_client::{BuildRequest, Messages};
-use tare_docker_api::{BuildMessage, BuildResult, Document};
+use tare_docker_api::{BuildResult, Document, ProgressMessage};
 
 use self::display::{Display, Mode};
 use self::export::Writing;
@@ -79,7 +79,7 @@ async fn follow(mut messages: Messages, mut display: Display, outcome: &mut Outc
 }
 
 fn take(raw: &Value, display: &mut Display, outcome: &mut Outcome) -> Result<()> {
-    let message = BuildMessage::like(raw)
+    let message = ProgressMessage::like(raw)
         .map_err(|error| Failure::new(format!("the daemon's answer cannot be read: {error}")))?;
     let detail = message.error_detail.as_ref().map(|detail| detail.message.as_str());
     if let Some(why) = detail.or(Some(message.error.as_str())).filter(|why| !why.is_empty()) {

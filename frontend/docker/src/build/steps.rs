@@ -3,14 +3,14 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tare_build::Progress;
-use tare_docker_api::{BuildAux, BuildMessage, BuildStep};
+use tare_docker_api::{BuildStep, ProgressAux, ProgressMessage};
 
 /// Makes messages for programs.
 #[derive(Default)]
 pub(super) struct Steps;
 
 impl Steps {
-    pub(super) fn message(&mut self, progress: &Progress) -> Option<BuildMessage> {
+    pub(super) fn message(&mut self, progress: &Progress) -> Option<ProgressMessage> {
         let step = match progress {
             Progress::Started { step, title, .. } => {
                 BuildStep { name: title.clone(), status: "started".to_owned(), ..of(*step) }
@@ -32,8 +32,8 @@ impl Steps {
                 return None;
             }
         };
-        let aux = Some(BuildAux { step: Some(step), ..BuildAux::default() });
-        Some(BuildMessage { aux, ..BuildMessage::default() })
+        let aux = Some(ProgressAux { step: Some(step), ..ProgressAux::default() });
+        Some(ProgressMessage { aux, ..ProgressMessage::default() })
     }
 }
 

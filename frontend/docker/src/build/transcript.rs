@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use tare_build::Progress;
-use tare_docker_api::BuildMessage;
+use tare_docker_api::ProgressMessage;
 use tare_model::Id;
 
 use crate::image::progress_message;
@@ -14,7 +14,7 @@ const WAITING: usize = 8 << 20;
 
 #[derive(Default)]
 struct Said {
-    lines: Vec<BuildMessage>,
+    lines: Vec<ProgressMessage>,
     bytes: usize,
     container: Option<Id>,
     done: bool,
@@ -43,7 +43,7 @@ impl Transcript {
     }
 
     /// Takes in what happened; what is to be printed now.
-    pub(super) fn take(&mut self, progress: Progress) -> Vec<BuildMessage> {
+    pub(super) fn take(&mut self, progress: Progress) -> Vec<ProgressMessage> {
         self.told = true;
         let step = match &progress {
             Progress::Started { step, .. } | Progress::Output { step, .. } => *step,
@@ -61,7 +61,7 @@ impl Transcript {
         self.ready()
     }
 
-    fn ready(&mut self) -> Vec<BuildMessage> {
+    fn ready(&mut self) -> Vec<ProgressMessage> {
         let mut ready = Vec::new();
         while let Some(said) = self.steps.get_mut(&self.now) {
             ready.append(&mut said.lines);
@@ -74,13 +74,13 @@ impl Transcript {
     }
 
     /// What still waits when the build has ended.
-    pub(super) fn rest(&mut self) -> Vec<BuildMessage> {
+    pub(super) fn rest(&mut self) -> Vec<ProgressMessage> {
         self.steps.values_mut().flat_map(|said| std::mem::take(&mut said.lines)).collect()
     }
 }
 
 impl Said {
-    fn hear(&mut self, progress: Progress, remove: bool) -> Vec<BuildMessage> {
+    fn hear(&mut self, progress: Progress, remove: bool) -> Vec<ProgressMessage> {
         match progress {
             Progress::Started { step, total, text, .. } => {
                 vec![stream(format!("Step {step}/{total} : {text}\n"))]
@@ -124,8 +124,8 @@ impl Said {
     }
 }
 
-fn stream(stream: String) -> BuildMessage {
-    BuildMessage { stream, ..BuildMessage::default() }
+fn stream(stream: String) -> ProgressMessage {
+    ProgressMessage { stream, ..ProgressMessage::default() }
 }
 
 #[cfg(test)]

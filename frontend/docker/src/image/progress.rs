@@ -1,9 +1,7 @@
 //! The lines that pulling, pushing and loading print.
 
 use bytes::Bytes;
-use tare_docker_api::{
-    BuildMessage, ErrorDetail, OciDescriptor, ProgressDetail, ProgressMessage, PushResult,
-};
+use tare_docker_api::{ErrorDetail, OciDescriptor, ProgressAux, ProgressDetail, ProgressMessage};
 use tare_image::Progress;
 use tare_model::format_bytes;
 use tare_oci::image::Descriptor;
@@ -11,7 +9,7 @@ use tare_oci::image::Descriptor;
 const BAR: usize = 50;
 
 /// What the engine tells, in Docker's form.
-pub(super) fn message(progress: Progress) -> ProgressMessage {
+pub(crate) fn message(progress: Progress) -> ProgressMessage {
     match progress {
         Progress::Status { id, text } => {
             ProgressMessage { status: text, id: id.unwrap_or_default(), ..ProgressMessage::default() }
@@ -28,21 +26,21 @@ pub(super) fn message(progress: Progress) -> ProgressMessage {
         }
         Progress::Pushed(pushed) => ProgressMessage {
             progress_detail: Some(ProgressDetail::default()),
-            aux: Some(PushResult {
+            aux: Some(ProgressAux {
                 tag: pushed.tag,
                 digest: pushed.digest.to_string(),
                 size: pushed.size,
-                ..PushResult::default()
+                ..ProgressAux::default()
             }),
             ..ProgressMessage::default()
         },
         Progress::PushedOneOf { index, manifest } => ProgressMessage {
             progress_detail: Some(ProgressDetail::default()),
-            aux: Some(PushResult {
+            aux: Some(ProgressAux {
                 instead: true,
                 index: Some(descriptor(*index)),
                 manifest: Some(descriptor(*manifest)),
-                ..PushResult::default()
+                ..ProgressAux::default()
             }),
             ..ProgressMessage::default()
         },
@@ -54,12 +52,6 @@ pub(super) fn descriptor(descriptor: Descriptor) -> OciDescriptor {
     OciDescriptor { media_type, digest: digest.to_string(), size }
 }
 
-/// The same as a line of a build.
-pub(crate) fn build_message(progress: Progress) -> BuildMessage {
-    let ProgressMessage { status, id, progress, progress_detail, .. } = message(progress);
-    BuildMessage { status, id, progress, progress_detail, ..BuildMessage::default() }
-}
-
 /// What ends work that has begun.
 pub(super) fn failure(why: &str) -> ProgressMessage {
     let error_detail = Some(ErrorDetail { code: 0, message: why.to_owned() });
@@ -67,7 +59,7 @@ pub(super) fn failure(why: &str) -> ProgressMessage {
 }
 
 /// One line of JSON.
-pub(super) fn line(message: &ProgressMessage) -> Bytes {
+pub(crate) fn line(message: &ProgressMessage) -> Bytes {
     let mut line = serde_json::to_vec(message).unwrap_or_default();
     line.extend_from_slice(b"\r\n");
     line.into()
