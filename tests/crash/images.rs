@@ -161,6 +161,59 @@ fn a_commit_is_whole_or_absent_at_each_step() -> Result<()> {
     assert_goes(&world, &image)
 }
 
+/// Two platforms under one name: both, or none.
+#[test]
+fn a_name_for_several_platforms_is_whole_or_absent_at_each_step() -> Result<()> {
+    let (mut world, image) = world()?;
+    world.tare(&["pull", "-q", &image])?.ok();
+    let (file, other) = (world.dir().join("tree.tar").display().to_string(), "127.0.0.1:5000/other:v1");
+    world.tare(&["run", "--name", "box", &image, "true"])?.ok();
+    world.tare(&["export", "-o", &file, "box"])?.ok();
+    world.tare(&["rm", "box"])?.ok();
+    world.tare(&["import", "--platform", "linux/s390x", &file, other])?.ok();
+    let name = "127.0.0.1:5000/several:v1";
+    let look = |world: &World, must: bool| -> Result<bool> {
+        let id = world.tare(&["images", "-q", name])?;
+        ensure!(!must || !id.ok().is_empty(), "the client was told that it is there");
+        if id.ok().is_empty() {
+            return Ok(false);
+        }
+        for platform in ["linux/amd64", "linux/s390x"] {
+            let ran = world.tare(&["run", "--rm", "--platform", platform, name, "sh", "-c", LOOK])?;
+            ensure!(ran.ok() == SEEN, "{platform} is not whole");
+        }
+        let verified = world.tare(&["system", "verify", "-q"])?;
+        ensure!(verified.code == 0 && verified.out.is_empty(), "damaged: {verified:?}");
+        Ok(true)
+    };
+    let create = |_| ["manifest", "create", name, &image, other].map(str::to_owned).to_vec();
+    at_each_step(&mut world, &create, &|world, _, answered| {
+        if look(world, answered)? && !answered {
+            world.tare(&["rmi", name])?.ok();
+        }
+        Ok(())
+    })?;
+    world.tare(&["push", "-q", name])?.ok();
+    world.tare(&["rmi", "-f", name, other, &image])?.ok();
+    assert_empty(&world)?;
+    let pull = |_| ["pull", "-q", "--all-platforms", name].map(str::to_owned).to_vec();
+    at_each_step(&mut world, &pull, &|world, _, answered| {
+        look(world, answered)?;
+        assert_goes(world, name)
+    })?;
+    world.tare(&["pull", "-q", "--all-platforms", name])?.ok();
+    let remove = |_| ["rmi", name].map(str::to_owned).to_vec();
+    at_each_step(&mut world, &remove, &|world, _, answered| {
+        if !look(world, false)? {
+            assert_empty(world)?;
+        }
+        if answered {
+            return Ok(());
+        }
+        world.tare(&["pull", "-q", "--all-platforms", name]).map(drop)
+    })
+}
+
 /// Names and images go one after the other; what still has a name runs.
 #[test]
 fn a_removal_and_a_prune_leave_whole_images_at_each_step() -> Result<()> {

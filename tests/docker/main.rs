@@ -9,6 +9,7 @@ mod layers;
 mod life;
 mod limits;
 mod network;
+mod platforms;
 mod registries;
 mod ship;
 mod storage;

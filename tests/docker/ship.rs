@@ -1,5 +1,5 @@
 use anyhow::{Context, Result};
-use tare_tests::{World, capture};
+use tare_tests::{Ran, World, capture};
 
 /// The same bytes go out that came in, and come back from where they were sent.
 #[test]
@@ -212,18 +212,22 @@ fn umoci_unpacks_what_is_saved_and_what_it_packs_is_loaded() -> Result<()> {
     Ok(())
 }
 
+/// podman with a store of the world's own.
+pub(crate) fn podman(world: &World, words: &[&str]) -> Result<Ran> {
+    let path = |name: &str| world.dir().join(name).display().to_string();
+    let mut podman = world.command("podman");
+    podman.args(["--root", &path("podman"), "--runroot", &path("podman-run"), "--storage-driver", "vfs"]);
+    podman.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
+    capture(podman.env("HOME", world.dir()).args(words))
+}
+
 /// podman loads, pulls, saves and pushes what we save, push, load and pull, and the image stays the same one.
 #[test]
 fn podman_and_we_read_what_the_other_writes() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;
     let path = |name: &str| world.dir().join(name).display().to_string();
-    let podman = |words: &[&str]| {
-        let mut podman = world.command("podman");
-        podman.args(["--root", &path("podman"), "--runroot", &path("podman-run"), "--storage-driver", "vfs"]);
-        podman.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none"]);
-        capture(podman.env("HOME", world.dir()).args(words))
-    };
+    let podman = |words: &[&str]| podman(&world, words);
     let plain = "--tls-verify=false";
     world.tare(&["pull", "-q", &image])?.ok();
     let id = world.tare(&["inspect", "--format", "{{.Id}}", &image])?.ok().to_owned();

@@ -20,7 +20,7 @@ pub(crate) const IMAGES: &[Flag] = &[
     JSON,
     NO_TRUNC,
     switch("quiet", "Only show image IDs").short('q'),
-    switch("tree", "List multi-platform images as a tree").hidden(),
+    switch("tree", "List the platforms of each image below it"),
 ];
 
 pub(crate) const HISTORY: &[Flag] = &[
@@ -35,7 +35,7 @@ pub(crate) const HISTORY: &[Flag] = &[
 pub(crate) const RMI: &[Flag] = &[
     switch("force", "Force removal of the image").short('f'),
     switch("no-prune", "Do not delete untagged parents"),
-    list("platform", "strings", "Remove only the given platform variant").hidden(),
+    list("platform", "strings", "Remove only the image for this platform (os[/arch[/variant]])"),
 ];
 
 const TITLES: &[(&str, &str)] = &[
@@ -57,13 +57,18 @@ const NONE: &str = "<none>";
 /// `tare images`
 pub(crate) async fn images(call: Call) -> Result<u8> {
     let given = &call.given;
-    if given.on("tree") {
-        return Err(Failure::not_supported("--tree"));
+    let (format, tree) = (Format::of(given)?, given.on("tree"));
+    if tree && (!format.is_usual() || given.on("quiet") || given.on("digests")) {
+        return Err(Failure::usage(
+            "--tree has a form of its own: it goes with none of --format, --quiet, --digests",
+        ));
     }
-    let format = Format::of(given)?;
     let mut wanted = given.list("filter");
     wanted.extend(given.operands.first().map(|name| format!("reference={name}")));
-    let images = call.client.images(given.on("all"), filters(&wanted)?.as_deref()).await?;
+    let images = call.client.images(given.on("all"), filters(&wanted)?.as_deref(), tree).await?;
+    if tree {
+        return images.iter().flat_map(branches).try_for_each(line).map(|()| 0);
+    }
     let (full, digests) = (given.on("no-trunc"), given.on("digests"));
     let names = |image: &ImageSummary| named(image, digests);
     if given.on("quiet") && format.is_usual() {
@@ -121,6 +126,27 @@ fn named(image: &ImageSummary, digests: bool) -> Vec<Named> {
     let mut lines: Vec<Named> = tagged.chain(untagged).collect();
     if lines.is_empty() {
         lines.push(Named { repository: NONE.into(), tag: NONE.into(), digest: NONE.into() });
+    }
+    lines
+}
+
+/// The lines of an image in a tree: its names, then each platform that they stand for.
+fn branches(image: &ImageSummary) -> Vec<String> {
+    let names = if image.repo_tags.is_empty() { vec![NONE.to_owned()] } else { image.repo_tags.clone() };
+    let mut lines = vec![format!("{}  {}", names.join(", "), image_id(&image.id, false))];
+    let platforms: Vec<_> = image.manifests.iter().flatten().filter(|one| one.image_data.is_some()).collect();
+    for (at, one) in platforms.iter().enumerate() {
+        let branch = if at + 1 == platforms.len() { "└─" } else { "├─" };
+        let platform = one.image_data.as_ref().map(|image| &image.platform);
+        let word = |key| platform.and_then(|platform| platform[key].as_str()).filter(|word| !word.is_empty());
+        let name = ["os", "architecture", "variant"].iter().filter_map(word).collect::<Vec<_>>().join("/");
+        let held = match one.available {
+            true => {
+                format!("{} on disk, {} of it compressed", size_of(one.size.total), size_of(one.size.content))
+            }
+            false => "not here".to_owned(),
+        };
+        lines.push(format!("{branch} {name:<16} {}  {held}", image_id(&one.id, false)));
     }
     lines
 }
@@ -195,13 +221,11 @@ fn step(item: &ImageHistoryItem, full: bool, human: bool) -> Row {
 /// `tare rmi`
 pub(crate) async fn remove(call: Call) -> Result<u8> {
     let given = &call.given;
-    if given.has("platform") {
-        return Err(Failure::not_supported("--platform"));
-    }
+    let platforms = given.list("platform");
     let (force, keep_parents) = (given.on("force"), given.on("no-prune"));
     let mut code = 0;
     for name in &given.operands {
-        match call.client.remove_image(name, force, keep_parents).await {
+        match call.client.remove_image(name, force, keep_parents, &platforms).await {
             Ok(removed) => {
                 for one in removed {
                     if !one.untagged.is_empty() {
@@ -238,6 +262,34 @@ pub(crate) async fn tag(call: Call) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tree_shows_what_a_name_stands_for() {
+        use tare_docker_api::{ImageManifest, ImageManifestSize, PlatformImage};
+        let one = |number: &str, architecture: &str, available| ImageManifest {
+            id: format!("sha256:{}", number.repeat(64)),
+            available,
+            size: ImageManifestSize { total: 5_000_000, content: 2_000_000 },
+            image_data: Some(PlatformImage {
+                platform: serde_json::json!({"os": "linux", "architecture": architecture}),
+                ..PlatformImage::default()
+            }),
+            ..ImageManifest::default()
+        };
+        let attestation = ImageManifest { image_data: None, ..one("c", "unknown", true) };
+        let image = ImageSummary {
+            id: format!("sha256:{}", "ab".repeat(32)),
+            repo_tags: vec!["web:1".into(), "web:latest".into()],
+            manifests: Some(vec![one("a", "amd64", true), one("b", "s390x", false), attestation]),
+            ..ImageSummary::default()
+        };
+        let expected = [
+            "web:1, web:latest  abababababab",
+            "├─ linux/amd64      aaaaaaaaaaaa  5MB on disk, 2MB of it compressed",
+            "└─ linux/s390x      bbbbbbbbbbbb  not here",
+        ];
+        assert_eq!(branches(&image), expected);
+    }
 
     /// As Docker's client 28.2 shows them.
     #[test]

@@ -137,9 +137,15 @@ impl Client {
         Ok(answer.messages())
     }
 
-    /// `GET /images/json`
-    pub async fn images(&self, all: bool, filters: Option<&str>) -> Result<Vec<ImageSummary>> {
-        self.get(&Address::new("images").word("json").flag("all", all).query_some("filters", filters)).await
+    /// `GET /images/json`; with `manifests` also what each name stands for.
+    pub async fn images(
+        &self,
+        all: bool,
+        filters: Option<&str>,
+        manifests: bool,
+    ) -> Result<Vec<ImageSummary>> {
+        let address = Address::new("images").word("json").flag("all", all).query_some("filters", filters);
+        self.get(&address.flag("manifests", manifests)).await
     }
 
     /// `GET /images/{name}/json`, as the daemon wrote it.
@@ -163,8 +169,10 @@ impl Client {
         name: &str,
         force: bool,
         keep_parents: bool,
+        platforms: &[String],
     ) -> Result<Vec<ImageDeleted>> {
         let address = Address::new("images").name(name).flag("force", force).flag("noprune", keep_parents);
+        let address = platforms.iter().fold(address, |address, one| address.query("platforms", one));
         self.send(Method::DELETE, &address).await?.json().await
     }
 }

@@ -140,6 +140,30 @@ impl Index {
         names
     }
 
+    /// These names, and the digests that go with them: that of an image or an index with the last tag of its repository that it
+    /// is known by.
+    pub(crate) fn with_digests(&self, mut names: Vec<Reference>) -> Vec<Reference> {
+        let tags: Vec<Reference> = names.iter().filter(|name| name.digest().is_none()).cloned().collect();
+        for tag in tags {
+            let group = self.references.get(&tag).map(|target| self.behind(target)).unwrap_or_default();
+            let near = |name: &Reference| name.repository() == tag.repository() && !names.contains(name);
+            let others: BTreeSet<Reference> =
+                group.iter().flat_map(|id| self.names(id)).filter(|name| near(name)).collect();
+            let (digests, kept): (Vec<_>, Vec<_>) =
+                others.into_iter().partition(|name| name.digest().is_some());
+            let stays = |digest: &Reference| {
+                let target = &self.references[digest];
+                let known_by = |tag: &Reference| match self.index_of(target) {
+                    Some(index) => self.references[tag].document() == Some(index),
+                    None => self.behind(&self.references[tag]).contains(&target.image),
+                };
+                kept.iter().any(known_by)
+            };
+            names.extend(digests.into_iter().filter(|digest| !stays(digest)));
+        }
+        names
+    }
+
     /// The images that have no name any more once these are gone; others that have none are not meant.
     pub(crate) fn nameless_without(&self, gone: &[Reference]) -> Vec<Digest> {
         let targets = gone.iter().filter_map(|reference| self.references.get(reference));
@@ -179,9 +203,17 @@ impl Index {
 
     /// [`Index::images`] without those that only have a name together with one for another platform.
     pub(crate) fn heads(&self) -> Vec<Image> {
-        let meant: BTreeSet<Digest> = self.references.values().map(|target| target.image).collect();
+        let meant = |tag: bool| {
+            let names = self.references.iter().filter(move |(name, _)| name.digest().is_none() == tag);
+            names.map(|(_, target)| target.image).collect::<BTreeSet<Digest>>()
+        };
+        let (by_tag, by_digest) = (meant(true), meant(false));
         let mut images = self.images();
-        images.retain(|image| meant.contains(&image.id) || image.names().next().is_none());
+        images.retain(|image| match (image.tags.is_empty(), image.digests.is_empty()) {
+            (false, _) => by_tag.contains(&image.id),
+            (true, false) => by_digest.contains(&image.id),
+            (true, true) => true,
+        });
         images
     }
 

@@ -347,6 +347,17 @@ impl Images {
         remove::remove(self, name_or_id.to_owned(), force, prune_parents, running).await
     }
 
+    /// Removes the image for one platform of those that a name stands for; the name goes with the last of them.
+    pub async fn remove_platform(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        platform: Platform,
+        force: bool,
+        running: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Vec<Removed>> {
+        remove::remove_platform(self, name_or_id.to_owned(), platform, force, running).await
+    }
+
     /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that
     /// is leased or named between the look and the removal stays.
     pub async fn prune(self: &Arc<Self>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {

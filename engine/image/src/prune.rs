@@ -58,7 +58,7 @@ fn parents(images: &Images) -> BTreeSet<Digest> {
 /// other names than when it was picked.
 async fn one(images: &Arc<Images>, picked: Image) -> Result<Vec<Removed>> {
     let removed = change(images, move |images, index| {
-        let names = index.own_names(&picked.id);
+        let names = index.with_digests(index.own_names(&picked.id));
         let same = index.image(&picked.id).is_some_and(|image| image.tags == picked.tags);
         let doomed = if names.is_empty() { vec![picked.id] } else { index.nameless_without(&names) };
         let mut kept = !same || !doomed.contains(&picked.id);

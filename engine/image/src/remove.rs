@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tare_model::{Digest, Reference};
+use tare_model::{Digest, Platform, Reference};
 
 use crate::change::{Change, change};
-use crate::image::{Record, resource};
+use crate::image::{Record, Target, resource};
 use crate::index::{Index, key};
 use crate::{Error, Images, Result, garbage};
 
@@ -32,9 +32,7 @@ pub(crate) async fn remove(
         let doomed = Doomed::of(index, &request);
         let mut holders = Holders::new();
         for id in doomed.images.iter().chain([&id]) {
-            let all = images.store.holders(&resource(id))?.into_iter();
-            let all = all.map(|name| Holder { running: running(&name), name });
-            holders.insert(*id, all.collect());
+            holders.insert(*id, self::holders(images, id, &running)?);
         }
         let plan = plan(index, &request, doomed, &holders)?;
         let parents = plan.delete.iter().filter_map(|id| index.records.get(id)?.parent).collect::<Vec<_>>();
@@ -53,6 +51,58 @@ pub(crate) async fn remove(
         removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
     }
     Ok(removed)
+}
+
+/// Takes the image for one platform out from under the names that stand for several. Where it is the last one, its name goes.
+pub(crate) async fn remove_platform(
+    images: &Arc<Images>,
+    name: String,
+    platform: Platform,
+    force: bool,
+    running: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Result<Vec<Removed>> {
+    let last = {
+        let index = images.index();
+        index.find_for(&name, Some(&platform))?;
+        let target = index.target(&name, &index.find(&name)?);
+        target.is_none_or(|target| index.behind(target).len() == 1)
+    };
+    if last {
+        return remove(images, name, force, true, running).await;
+    }
+    let id = change(images, move |images, index| {
+        let id = index.find_for(&name, Some(&platform))?;
+        let holders = holders(images, &id, &running)?;
+        check_by_id(&Request { name: &name, id, force }, &[], &holders.iter().collect::<Vec<_>>())?;
+        let mut change = without(index, &id)?;
+        match index.records.get(&id).filter(|_| !holders.is_empty()) {
+            Some(record) => change.put.push((id, Record { dropped: true, ..record.clone() })),
+            None => change.delete.push(id),
+        }
+        Ok((change, id))
+    })
+    .await?;
+    let collected = garbage::collect(images, Vec::new()).await?;
+    let layers = collected.layers.iter().map(ToString::to_string);
+    Ok(std::iter::once(id.to_string()).chain(layers).map(Removed::Deleted).collect())
+}
+
+/// Gives the names that mean an image to another platform's that they stand for, and takes the digests away that stand for
+/// it alone. A tag that does is in the way.
+fn without(index: &Index, id: &Digest) -> Result<Change> {
+    let mut change = Change::default();
+    for (reference, target) in index.references.iter().filter(|(_, target)| target.image == *id) {
+        let others: Vec<Digest> = index.behind(target).into_iter().filter(|other| other != id).collect();
+        match index.best(&others, &Platform::host()).or(others.first().copied()) {
+            Some(image) => change.name.push((reference.clone(), Target { image, ..*target })),
+            None if reference.digest().is_some() => change.unname.push(reference.clone()),
+            None => {
+                let why = format!("it has the name {} as well", reference.familiar());
+                return Err(Error::InUse { image: id.short(), force: "cannot be forced", why });
+            }
+        }
+    }
+    Ok(change)
 }
 
 /// Removes an image that was only kept for what was made from it, and answers which one that was made from.
@@ -94,6 +144,11 @@ impl Holder {
     }
 }
 
+fn holders(images: &Images, id: &Digest, running: &impl Fn(&str) -> bool) -> Result<Vec<Holder>> {
+    let all = images.store.holders(&resource(id))?.into_iter();
+    Ok(all.map(|name| Holder { running: running(&name), name }).collect())
+}
+
 type Holders = BTreeMap<Digest, Vec<Holder>>;
 
 struct Request<'a> {
@@ -117,10 +172,8 @@ impl Doomed {
     fn of(index: &Index, request: &Request<'_>) -> Self {
         let named = named(request, &index.own_names(&request.id));
         let by_name = named.is_some();
-        let untag = match named {
-            Some(reference) => with_digests_of_repository(reference, &index.own_names(&request.id)),
-            None => index.own_names(&request.id),
-        };
+        let names = named.map_or_else(|| index.own_names(&request.id), |name| vec![name]);
+        let untag = index.with_digests(names);
         let images = if untag.is_empty() { vec![request.id] } else { index.nameless_without(&untag) };
         let images = images.into_iter().filter(|id| !index.has_children(id)).collect();
         Self { by_name, untag, images }
@@ -204,15 +257,6 @@ fn named(request: &Request<'_>, names: &[Reference]) -> Option<Reference> {
     names.contains(&wanted).then_some(wanted)
 }
 
-/// The name, and with the last tag of a repository also the digests under which it is known there.
-fn with_digests_of_repository(reference: Reference, names: &[Reference]) -> Vec<Reference> {
-    let repository = reference.repository();
-    let others = || names.iter().filter(|name| **name != reference && name.repository() == repository);
-    let last_tag = reference.digest().is_none() && others().all(|name| name.digest().is_some());
-    let digests: Vec<_> = others().filter(|_| last_tag).cloned().collect();
-    std::iter::once(reference).chain(digests).collect()
-}
-
 fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[&Holder]) -> Result<()> {
     let refuse = |force, why| Err(Error::InUse { image: request.id.short(), force, why });
     if let Some(holder) = holders.iter().find(|holder| holder.running) {
@@ -245,7 +289,7 @@ fn is_single(names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Source, Target};
+    use crate::image::Source;
     use crate::index::tests::{digest, index};
 
     const STOPPED: (&str, bool) = ("container/0123456789abcdef", false);
@@ -360,6 +404,26 @@ mod tests {
         assert_eq!(of(&index, "web:1", true, &[(0xcd, STOPPED)]).unwrap(), whole);
         let kept = [untagged("web:1"), gone(0xab)];
         assert_eq!(of(&index, "web:1", true, &[(0xcd, RUNNING)]).unwrap(), kept);
+    }
+
+    #[test]
+    fn digests_go_with_the_last_tag_that_they_were_known_by() {
+        // One platform was pushed alone, and the image that the name means has a tag beside it.
+        let mut index = two_platforms(false);
+        let part: Reference = format!("web@{}", digest(7)).parse().unwrap();
+        index.references.insert(part.clone(), Target::of(digest(0xcd)));
+        let whole: Reference = at("web").parse().unwrap();
+        let of_index = Target { index: Some(digest(9)), ..Target::of(digest(0xab)) };
+        index.references.insert(whole.clone(), of_index);
+        let gone = of(&index, "web:1", false, &[]).unwrap();
+        let all = [untagged("web:1"), untagged(&part.familiar()), untagged(&whole.familiar())];
+        assert_eq!(gone[..3].iter().filter(|one| all.contains(one)).count(), 3, "{gone:?}");
+        assert_eq!(gone.len(), 5);
+        index.references.insert("web:amd64".parse().unwrap(), Target::of(digest(0xab)));
+        let gone = of(&index, "web:1", false, &[]).unwrap();
+        let deleted = Removed::Deleted(digest(0xcd).to_string());
+        assert_eq!(gone.len(), 4, "{gone:?}");
+        assert!(all.iter().chain([&deleted]).all(|one| gone.contains(one)), "{gone:?}");
     }
 
     #[test]

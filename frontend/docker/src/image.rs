@@ -89,7 +89,16 @@ pub(crate) async fn remove(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
     };
     let name = request.parameter("name");
     let id = rooms.images.resolve(name)?.id.to_string();
-    let removed = rooms.images.remove_knowing(name, force, prune, running).await?;
+    let platforms = parameter::platforms(query)?;
+    let mut removed = Vec::new();
+    if platforms.is_empty() {
+        removed = rooms.images.remove_knowing(name, force, prune, running).await?;
+    } else {
+        for platform in platforms {
+            let running = running.clone();
+            removed.extend(rooms.images.remove_platform(name, platform, force, running).await?);
+        }
+    }
     for gone in &removed {
         match gone {
             Removed::Untagged(name) => publish(&rooms, "untag", &id, name),

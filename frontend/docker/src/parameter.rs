@@ -33,12 +33,17 @@ pub(crate) fn needed_number<T: FromStr>(query: &Query, name: &str) -> Result<T> 
 
 /// The platform, where one is named: a JSON document, `{"os":…,"architecture":…}`, or a text.
 pub(crate) fn platform(query: &Query) -> Result<Option<Platform>> {
-    let read = |value: &str| {
-        let json = serde_json::from_str(value).ok();
-        json.map_or_else(|| value.parse(), Ok)
-            .map_err(|_| Error::invalid(format!("invalid platform: {value}")))
-    };
-    text(query, "platform").map(read).transpose()
+    text(query, "platform").map(read_platform).transpose()
+}
+
+/// The platforms, of which none or several are named.
+pub(crate) fn platforms(query: &Query) -> Result<Vec<Platform>> {
+    query.all("platforms").filter(|value| !value.is_empty()).map(read_platform).collect()
+}
+
+fn read_platform(text: &str) -> Result<Platform> {
+    let json = serde_json::from_str(text).ok();
+    json.map_or_else(|| text.parse(), Ok).map_err(|_| Error::invalid(format!("invalid platform: {text}")))
 }
 
 /// A moment: seconds since 1970 with or without a fraction, or RFC 3339. `0` is the same as absent.

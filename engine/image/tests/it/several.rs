@@ -106,7 +106,10 @@ fn index(entries: &[Value]) -> Value {
 }
 
 fn serve_index(fake: &Fake, repository: &str, tag: &str, index: &Value) {
-    fake.always(&format!("/v2/{repository}/manifests/{tag}"), document(media_type::OCI_INDEX, index));
+    let digest = sha256(index.to_string().as_bytes()).to_string();
+    for name in [tag, &digest] {
+        fake.always(&format!("/v2/{repository}/manifests/{name}"), document(media_type::OCI_INDEX, index));
+    }
 }
 
 fn request(name: &Reference, architecture: Option<&str>) -> PullRequest {
@@ -195,12 +198,24 @@ async fn all_platforms_come_with_what_says_how_they_were_made() {
     // A layer that all have came once; what nobody needs goes.
     assert_eq!(fake.count(&several.images[0].layers[0].path("web")), 2, "the second time as it was lost");
     assert_eq!(room.images.sweep().await.unwrap(), 0);
+    // One platform goes where it is named, also the one that the name means; what is in use stays.
+    let text = name.to_string();
+    let held = room.images.resolve_for(&text, Some(&platform(OTHERS[1]))).unwrap();
+    room.images.hold(&held, "container/x").await.unwrap();
+    let refused = room.images.remove_platform(&text, platform(OTHERS[1]), false, |_| false).await;
+    assert_eq!(refused.unwrap_err().kind(), Kind::Conflict);
+    room.images.release("container/x").await.unwrap();
+    let host = Platform::host();
+    let removed = room.images.remove_platform(&text, host.clone(), false, |_| false).await.unwrap();
+    assert!(removed.contains(&Removed::Deleted(several.host().to_string())), "{removed:?}");
+    assert_ne!(room.images.resolve(&text).unwrap().id, several.host());
+    assert!(room.images.remove_platform(&text, host, false, |_| false).await.is_err());
     // One platform goes by its id, with nothing of the others.
     room.images.remove(&several.id(OTHERS[0]).to_string(), false, true).await.unwrap();
     assert_eq!(meant(&room, &name.to_string(), OTHERS[0]), None);
     assert_eq!(meant(&room, &name.to_string(), OTHERS[1]), Some(several.id(OTHERS[1])));
-    let pruned = room.images.prune(|_| true).await.unwrap();
-    assert!(pruned.removed.contains(&Removed::Deleted(several.id(OTHERS[1]).to_string())));
+    let last = room.images.remove_platform(&text, platform(OTHERS[1]), false, |_| false).await.unwrap();
+    assert!(last.contains(&Removed::Untagged(name.familiar())), "the name with the last: {last:?}");
     assert!(room.files().is_empty(), "{:?}", room.files());
 }
 
