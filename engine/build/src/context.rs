@@ -6,10 +6,8 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use flate2::bufread::MultiGzDecoder;
 use futures_util::StreamExt;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use tare_dockerfile::{Ignore, Verdict, ignore_files};
@@ -33,12 +31,7 @@ const DOCKERFILE: &str = ".tare-dockerfile";
 const IGNORE: u64 = 2 << 20;
 /// Bytes and entries of a context.
 const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
-/// Unpacked bytes for each that came, once this many are unpacked: more is a bomb.
-const RATIO: u64 = 200;
-const RATIO_FROM: u64 = 256 << 20;
 const BUFFER: usize = 256 << 10;
-/// 128 MiB: what zstd itself takes without being asked.
-const ZSTD_WINDOW_LOG: u32 = 27;
 const AHEAD: usize = 16;
 
 /// The context, its secrets and the further contexts that came with it. All of it goes with this value.
@@ -246,8 +239,8 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     if input.fill_buf().map_err(unreadable)?.is_empty() {
         return Ok(Context::default());
     }
-    let decoder = Bounded { decoder: decoder(input)?, taken, bytes: 0 };
-    let reader = BufReader::with_capacity(BUFFER, decoder);
+    let tar = tare_image::unwrapped(input, taken).map_err(unreadable)?;
+    let reader = BufReader::with_capacity(BUFFER, tar);
     let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
     let contexts = unpacked.split_off(CONTEXTS).map_err(refused)?;
     let held = Some(Held::Archive(Box::new(unpacked)));
@@ -267,43 +260,6 @@ fn refused(error: tare_snapshot::Error) -> Error {
         }
         Kind::Exhausted => Error::Limit(format!("the build context is refused: {error}")),
         _ => error.into(),
-    }
-}
-
-/// What an archive or file is wrapped in.
-pub(crate) fn decoder<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn Read + 'a>> {
-    Ok(match input.fill_buf().map_err(unreadable)? {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(input)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(unreadable)?;
-            decoder.window_log_max(ZSTD_WINDOW_LOG).map_err(unreadable)?;
-            Box::new(decoder)
-        }
-        [b'B', b'Z', b'h', ..] => {
-            return Err(Error::NotSupported("archives in bzip2; use gzip or zstd".to_owned()));
-        }
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => {
-            return Err(Error::NotSupported("archives in xz; use gzip or zstd".to_owned()));
-        }
-        _ => Box::new(input),
-    })
-}
-
-/// A decoder that is no bomb.
-struct Bounded<'a> {
-    decoder: Box<dyn Read + 'a>,
-    taken: Arc<AtomicU64>,
-    bytes: u64,
-}
-
-impl Read for Bounded<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.decoder.read(buffer)?;
-        self.bytes += read as u64;
-        if self.bytes > RATIO_FROM && self.bytes / self.taken.load(Ordering::Relaxed).max(1) > RATIO {
-            return Err(io::Error::other(format!("it inflates to more than {RATIO} times its size")));
-        }
-        Ok(read)
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use rustix::fs::Stat;
 use tare_dockerfile::Ignore;
+use tare_image::Unwrapped;
 use tare_model::Digest;
 use tare_snapshot::{Limits, Snapshots, Unpacked};
 
@@ -18,10 +20,11 @@ use crate::key::Key;
 use crate::mode::Mode;
 use crate::place::{Owner, Place, is_directory};
 use crate::walk::walk;
-use crate::{Error, Result, context};
+use crate::{Error, Result};
 
 /// What unpacked archives may come to.
 const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
+const BUFFER: usize = 256 << 10;
 
 /// What COPY or ADD shall do, all variables replaced.
 #[derive(Clone, Debug)]
@@ -277,12 +280,8 @@ fn put_directory(place: &mut Place, top: BorrowedFd, path: &Path) -> Result<()> 
 
 /// Whether a file is a tar, plain or compressed in a way that we read.
 fn is_archive(file: File) -> Result<bool> {
-    let mut input = BufReader::new(file);
-    if input.fill_buf().map_err(io("read a file"))?.is_empty() {
-        return Ok(false);
-    }
     let mut block = Vec::new();
-    let read = context::decoder(input)?.take(512).read_to_end(&mut block);
+    let read = decoder(file)?.take(512).read_to_end(&mut block);
     Ok(read.is_ok() && is_header(&block))
 }
 
@@ -305,9 +304,15 @@ pub(crate) fn is_header(block: &[u8]) -> bool {
 
 fn unpack(snapshots: &Arc<Snapshots>, mut file: File) -> Result<Unpacked> {
     file.rewind().map_err(io("read an archive"))?;
-    let input =
-        BufReader::with_capacity(256 << 10, context::decoder(BufReader::with_capacity(256 << 10, file))?);
+    let input = BufReader::with_capacity(BUFFER, decoder(file)?);
     // No name of an archive is taken for a secret: a top name that cannot be written at all.
+/// What a file holds, unwrapped.
+fn decoder(file: File) -> Result<Unwrapped<'static>> {
+    let size = file.metadata().map_err(io("look at a file"))?.len();
+    let input = BufReader::with_capacity(BUFFER, file);
+    tare_image::unwrapped(input, Arc::new(AtomicU64::new(size))).map_err(io("read a file"))
+}
+
     let (unpacked, _) = snapshots.unpack_files(input, &LIMITS, "\u{1}")?;
     Ok(unpacked)
 }

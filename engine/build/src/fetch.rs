@@ -60,8 +60,7 @@ pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<So
         let Some(piece) = body.next().await else { break };
         first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{address}: {why}")))?);
     }
-    let wrapped = first.starts_with(&[0x1f, 0x8b]) || first.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]);
-    if wrapped || first.get(..512).is_some_and(is_header) {
+    if tare_image::is_wrapped(&first) || first.get(..512).is_some_and(is_header) {
         let first = futures_util::stream::once(std::future::ready(Ok(first.into())));
         return Ok(Source::Archive(first.chain(body).boxed()));
     }

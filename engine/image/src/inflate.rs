@@ -126,7 +126,8 @@ impl Read for Inflated<'_> {
     }
 }
 
-fn zstd<'a>(source: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
+/// Decodes zstd with a window that fits into memory.
+pub(crate) fn zstd<'a, B: BufRead + 'a>(source: B) -> io::Result<zstd::stream::read::Decoder<'a, B>> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(source)?;
     decoder.window_log_max(ZSTD_WINDOW_LOG)?;
     Ok(decoder)

@@ -63,6 +63,7 @@ mod tag;
 mod usage;
 mod verify;
 mod wrapping;
+mod xz;
 
 use std::io;
 use std::path::Path;
@@ -97,6 +98,7 @@ pub use remove::Removed;
 pub use stack::StackedLayer;
 pub use usage::{ImageUsage, Usage};
 pub use verify::{Verified, What};
+pub use wrapping::{Unwrapped, is_wrapped, unwrapped};
 
 use config::Lanes;
 use content::Content;

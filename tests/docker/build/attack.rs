@@ -58,7 +58,8 @@ fn bodies_that_are_no_context_are_refused_in_words() -> Result<()> {
     for (query, body, words) in [
         ("", &b"this is no archive, but it is long enough to look at"[..], "context"),
         ("", &[0x1f, 0x8b, 8, 0, 1, 2, 3], "context"),
-        ("", b"BZh91AY", "not supported yet"),
+        ("", b"BZh91AY", "context"),
+        ("", b"\xfd7zXZ\0\0\x04", "context"),
         ("", &cut, "context"),
         ("", b"", "Cannot locate specified Dockerfile"),
         ("version=2", b"", "not supported yet"),

@@ -49,7 +49,14 @@ fn archives_are_unpacked_by_add_and_not_by_copy() -> Result<()> {
     let site = Site::new()?;
     site.file("tree/inner/file", "packed")?;
     let directory = site.directory();
-    for (flag, name) in [("-czf", "a.tar.gz"), ("-cf", "b.tar"), ("--zstd", "c.tar.zst")] {
+    let kinds = [
+        ("-czf", "a.tar.gz"),
+        ("-cf", "b.tar"),
+        ("--zstd", "c.tar.zst"),
+        ("-cjf", "d.tar.bz2"),
+        ("-cJf", "e.tar.xz"),
+    ];
+    for (flag, name) in kinds {
         let mut tar = std::process::Command::new("tar");
         tar.arg(flag);
         if flag == "--zstd" {
@@ -62,8 +69,8 @@ fn archives_are_unpacked_by_add_and_not_by_copy() -> Result<()> {
         ]);
         tare_tests::capture(&mut tar)?.ok();
     }
-    site.built("FROM IMAGE\nADD a.tar.gz /a/\nADD b.tar /b\nADD c.tar.zst /c/\nCOPY b.tar /plain/\nADD --unpack=false b.tar /kept/\n")?;
-    for place in ["a", "b", "c"] {
+    site.built("FROM IMAGE\nADD a.tar.gz /a/\nADD b.tar /b\nADD c.tar.zst /c/\nADD d.tar.bz2 /d/\nADD e.tar.xz /e/\nCOPY b.tar /plain/\nADD --unpack=false b.tar /kept/\n")?;
+    for place in ["a", "b", "c", "d", "e"] {
         assert_eq!(
             site.shell(&format!("cat /{place}/inner/file; echo; stat -c %u /{place}/inner/file"))?,
             "packed\n1000"
@@ -71,6 +78,52 @@ fn archives_are_unpacked_by_add_and_not_by_copy() -> Result<()> {
     }
     assert_eq!(site.shell("ls /plain /kept")?, "/kept:\nb.tar\n\n/plain:\nb.tar");
     Ok(())
+}
+
+/// Contexts, images and trees come in every compression that Docker takes; both command lines send them as they are.
+#[test]
+fn archives_arrive_compressed_in_any_way() -> Result<()> {
+    let site = Site::new()?;
+    site.file("Dockerfile", format!("FROM {}\nCOPY file /file\n", site.image))?;
+    let saved = site.directory().join("saved.tar");
+    site.world.docker(&["save", "-o", &saved.to_string_lossy(), &site.image])?.ok();
+    let saved = std::fs::read(&saved)?;
+    for program in ["gzip", "bzip2", "xz", "zstd"] {
+        let pack = |bytes: &[u8]| {
+            let path = site.directory().join("packed");
+            std::fs::write(&path, bytes)?;
+            std::fs::remove_file(path.with_extension("out")).or_else(|_| anyhow::Ok(()))?;
+            let mut shell = std::process::Command::new("sh");
+            shell.arg("-c").arg(format!("{program} -c packed > packed.out")).current_dir(site.directory());
+            tare_tests::capture(&mut shell)?.ok();
+            anyhow::Ok(std::fs::read(path.with_extension("out"))?)
+        };
+        let regular = tar::EntryType::Regular;
+        let dockerfile = std::fs::read(site.directory().join("Dockerfile"))?;
+        let context = super::archive(&[
+            ("Dockerfile", regular, "", &dockerfile),
+            ("file", regular, "", program.as_bytes()),
+        ])?;
+        let context = pack(&context)?;
+        for client in ["tare", "docker"] {
+            let mut command =
+                if client == "tare" { site.world.tare_command()? } else { site.world.docker_command()? };
+            command.env("DOCKER_BUILDKIT", "0").args(["build", "-t", "built", "-"]);
+            tare_tests::capture_with_input(&mut command, &context)?.ok();
+            assert_eq!(site.shell("cat /file")?, program, "{client}");
+            site.world.docker(&["rmi", "built"])?.ok();
+            let mut command =
+                if client == "tare" { site.world.tare_command()? } else { site.world.docker_command()? };
+            tare_tests::capture_with_input(command.arg("load"), &pack(&saved)?)?.ok();
+            let mut command =
+                if client == "tare" { site.world.tare_command()? } else { site.world.docker_command()? };
+            let tree = super::archive(&[("file", regular, "", b"imported")])?;
+            let imported =
+                tare_tests::capture_with_input(command.args(["import", "-", "tree"]), &pack(&tree)?)?;
+            assert!(imported.ok().contains("sha256:"), "{client} {program}: {imported:?}");
+        }
+    }
+    site.world.assert_clean(&[])
 }
 
 /// A server of files in the world's own network namespace.
