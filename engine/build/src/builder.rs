@@ -14,7 +14,7 @@ use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
 use crate::request::{BuildRequest, Source};
 use crate::scratch::Scratch;
-use crate::{Error, Progress, Result, fetch, finish, git, stage};
+use crate::{Error, Result, fetch, finish, git, stage};
 
 /// The argument by which a context by git keeps its `.git`, as BuildKit calls it.
 const KEEP_GIT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
@@ -60,7 +60,7 @@ impl Builder {
     /// # Errors
     /// [`Error::Step`] with the place in the Dockerfile.
     pub async fn build(self: &Arc<Self>, mut request: BuildRequest, listener: Listener) -> Result<Built> {
-        let mut context = self.context(&mut request, &listener).await?;
+        let mut context = self.context(&mut request).await?;
         let name = crate::job::name(&request);
         let (context, text) = crate::blocking(move || {
             let text = context.settle(&name, tare_dockerfile::LARGEST as u64)?;
@@ -85,7 +85,7 @@ impl Builder {
 
 impl Builder {
     /// The files of a build, from wherever they come.
-    async fn context(&self, request: &mut BuildRequest, listener: &Listener) -> Result<Context> {
+    async fn context(&self, request: &mut BuildRequest) -> Result<Context> {
         let snapshots = self.engine.snapshots();
         let (address, beside) = match std::mem::take(&mut request.source) {
             Source::Address { address, beside } => (address, beside),
@@ -100,9 +100,6 @@ impl Builder {
         let agent = request.run.ssh.get("default").cloned();
         let fetch = git::Fetch { address: git::Address::parse(&address)?, keep, agent };
         let checkout = git::checkout(&self.on_disk, fetch).await?;
-        if checkout.has_submodules {
-            listener(Progress::Warning(format!("{address}: {}", git::SUBMODULES)));
-        }
         Context::of_repository(checkout).beside(beside)
     }
 }

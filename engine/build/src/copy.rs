@@ -111,7 +111,7 @@ impl CopySpec {
             hash(
                 &mut key,
                 one,
-                &|path| self.leaves_out(path) || commit.is_some() && path.starts_with(".git"),
+                &|path| self.leaves_out(path) || commit.is_some() && is_git(path),
                 self.keep_owners || self.unpack,
             )?;
         }
@@ -278,6 +278,11 @@ fn put_directory(place: &mut Place, top: BorrowedFd, path: &Path) -> Result<()> 
     place.put(&crate::walk::Found { path, parent: open.as_fd(), name, stat: &stat })
 }
 
+/// Whether git keeps it beside the files of a repository or of a submodule.
+fn is_git(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == ".git")
+}
+
 /// Whether a file is a tar, plain or compressed in a way that we read.
 fn is_archive(file: File) -> Result<bool> {
     let mut block = Vec::new();
@@ -302,10 +307,6 @@ pub(crate) fn is_header(block: &[u8]) -> bool {
     block[0] != 0 && u32::from_str_radix(&digits, 8) == Ok(sum)
 }
 
-fn unpack(snapshots: &Arc<Snapshots>, mut file: File) -> Result<Unpacked> {
-    file.rewind().map_err(io("read an archive"))?;
-    let input = BufReader::with_capacity(BUFFER, decoder(file)?);
-    // No name of an archive is taken for a secret: a top name that cannot be written at all.
 /// What a file holds, unwrapped.
 fn decoder(file: File) -> Result<Unwrapped<'static>> {
     let size = file.metadata().map_err(io("look at a file"))?.len();
@@ -313,6 +314,10 @@ fn decoder(file: File) -> Result<Unwrapped<'static>> {
     tare_image::unwrapped(input, Arc::new(AtomicU64::new(size))).map_err(io("read a file"))
 }
 
+fn unpack(snapshots: &Arc<Snapshots>, mut file: File) -> Result<Unpacked> {
+    file.rewind().map_err(io("read an archive"))?;
+    let input = BufReader::with_capacity(BUFFER, decoder(file)?);
+    // No name of an archive is taken for a secret: a top name that cannot be written at all.
     let (unpacked, _) = snapshots.unpack_files(input, &LIMITS, "\u{1}")?;
     Ok(unpacked)
 }

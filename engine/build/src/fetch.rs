@@ -16,7 +16,7 @@ use crate::git::{self, Checkout};
 use crate::job::Job;
 use crate::request::Source;
 use crate::scratch::Scrap;
-use crate::{Error, Progress, Result};
+use crate::{Error, Result};
 
 /// The most bytes of one file.
 const LIMIT: u64 = 16 << 30;
@@ -55,19 +55,20 @@ fn escaped(c: char) -> Vec<char> {
 /// The context behind an address of the web: an archive, or a Dockerfile alone.
 pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<Source> {
     let mut body = registry.download(address).await?.body;
+    let shown = tare_registry::shown(address);
     let mut first = Vec::new();
     while first.len() < 512 {
         let Some(piece) = body.next().await else { break };
-        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{address}: {why}")))?);
+        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{shown}: {why}")))?);
     }
     if tare_image::is_wrapped(&first) || first.get(..512).is_some_and(is_header) {
         let first = futures_util::stream::once(std::future::ready(Ok(first.into())));
         return Ok(Source::Archive(first.chain(body).boxed()));
     }
     while let Some(piece) = body.next().await {
-        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{address}: {why}")))?);
+        first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{shown}: {why}")))?);
         if first.len() > tare_dockerfile::LARGEST {
-            return Err(Error::Limit(format!("{address} is no archive and too large for a Dockerfile")));
+            return Err(Error::Limit(format!("{shown} is no archive and too large for a Dockerfile")));
         }
     }
     Ok(Source::Dockerfile(first))
@@ -92,39 +93,38 @@ async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
 }
 
 async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: bool) -> Result<Fetched> {
+    let shown = tare_registry::shown(address);
     let agent = job.run.ssh.get("default").cloned();
     let fetch = git::Fetch { address: git::Address::parse(address)?, keep, agent };
     let checkout = git::checkout(&job.builder.on_disk, fetch).await?;
     if let Some(wanted) = commit.filter(|wanted| !checkout.commit.starts_with(wanted)) {
         let found = &checkout.commit;
         return Err(Error::Request(format!(
-            "ADD {address}: it is the commit {found}, and --checksum wants {wanted}"
+            "ADD {shown}: it is the commit {found}, and --checksum wants {wanted}"
         )));
-    }
-    if checkout.has_submodules {
-        job.tell(Progress::Warning(format!("ADD {address}: {}", git::SUBMODULES)));
     }
     Ok(Fetched::Repository { checkout, keep })
 }
 
 async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: bool) -> Result<Fetched> {
     let mut download = job.builder.registry.download(address).await?;
+    let shown = tare_registry::shown(address);
     let name =
         download.name.take().filter(|name| !matches!(name.as_str(), "." | "..") && !name.contains('\0'));
     let name = name.ok_or_else(|| {
         Error::Request(format!(
-            "ADD {address}: the address names no file; end the destination with a file name"
+            "ADD {shown}: the address names no file; end the destination with a file name"
         ))
     })?;
     let scrap = job.builder.on_disk.scrap()?;
-    let step = || format!("write what comes from {address}");
+    let step = || format!("write what comes from {shown}");
     let mut file = File::create(scrap.path().join(&name)).map_err(io(step()))?;
     let (mut hash, mut bytes) = (Context::new(&SHA256), 0_u64);
     while let Some(piece) = download.body.next().await {
-        let piece = piece.map_err(|why| Error::Request(format!("ADD {address}: {why}")))?;
+        let piece = piece.map_err(|why| Error::Request(format!("ADD {shown}: {why}")))?;
         bytes += piece.len() as u64;
         if bytes > LIMIT {
-            return Err(Error::Limit(format!("ADD {address}: the file has more than {LIMIT} bytes")));
+            return Err(Error::Limit(format!("ADD {shown}: the file has more than {LIMIT} bytes")));
         }
         hash.update(&piece);
         file.write_all(&piece).map_err(io(step()))?;
@@ -134,7 +134,7 @@ async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: b
     let found = Digest::from_bytes(digest);
     if let Some(expected) = checksum.filter(|expected| *expected != found) {
         let message =
-            format!("ADD {address}: the file has the digest {found}, and --checksum wants {expected}");
+            format!("ADD {shown}: the file has the digest {found}, and --checksum wants {expected}");
         return Err(Error::Request(message));
     }
     let modified = download.modified.map_or(std::time::UNIX_EPOCH, |moment| {

@@ -2,6 +2,7 @@
 //! configuration but ours, no hooks, no helpers for passwords, no protocol but four, and never a word that looks like a flag.
 
 mod address;
+mod modules;
 mod program;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -19,9 +20,9 @@ use crate::{Error, Result, blocking};
 pub(crate) use address::{Address, is_git};
 use program::Program;
 
-/// What is told of a repository that names others.
-pub(crate) const SUBMODULES: &str =
-    "submodules are not fetched, their directories are empty: fetch them with git and send the directory";
+/// Repositories in each other, and of one address together: more are an attack.
+const DEPTH: usize = 16;
+const MODULES: usize = 1000;
 
 /// What a fetch may lean on.
 #[derive(Clone, Debug, Default)]
@@ -41,8 +42,6 @@ pub(crate) struct Checkout {
     pub path: PathBuf,
     /// Its name in hexadecimal digits.
     pub commit: String,
-    /// Whether it names other repositories, whose files are not there.
-    pub has_submodules: bool,
     _scrap: Arc<Scrap>,
 }
 
@@ -56,13 +55,64 @@ impl Checkout {
     }
 }
 
-/// Fetches one commit with nothing of what came before it, where the server can do that. Dropping the future ends git.
+/// Fetches one commit with its submodules and with nothing of what came before it, where the server can do that. Dropping the
+/// future ends git.
 pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout> {
-    let scrap = Arc::new(scratch.scrap()?);
+    let mut left = MODULES;
+    let Fetched { scrap, tree, commit } = repository(scratch, &fetch, DEPTH, &mut left).await?;
+    blocking(move || {
+        let top = crate::job::open_directory(&tree)?;
+        let directory = &fetch.address.directory;
+        let root =
+            open_in_root(top.as_fd(), directory, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|why| {
+                let shown = fetch.address.shown();
+                Error::Request(format!("{shown}: {} in the repository: {why}", directory.display()))
+            })?;
+        let path = within(&tree, &root)?;
+        Ok(Checkout { root, path, commit, _scrap: Arc::new(scrap) })
+    })
+    .await
+}
+
+/// The files of a commit in a place of their own.
+struct Fetched {
+    scrap: Scrap,
+    tree: PathBuf,
+    commit: String,
+}
+
+async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut usize) -> Result<Fetched> {
+    let scrap = scratch.scrap()?;
     let tree = scrap.path().join("tree");
     std::fs::create_dir(&tree).map_err(io("make a directory"))?;
-    let program = Program::find(&fetch, scrap.path())?;
-    let (url, wanted) = (fetch.address.url.as_str(), fetch.address.reference.as_deref());
+    let program = Program::find(fetch, scrap.path())?;
+    one_commit(&program, &fetch.address).await?;
+    let modules = modules::named(&program, fetch).await?;
+    let too_many = || Error::Limit(format!("{}: too many submodules in each other", fetch.address.shown()));
+    if !modules.is_empty() && depth == 0 {
+        return Err(too_many());
+    }
+    for module in modules {
+        *left = left.checked_sub(1).ok_or_else(too_many)?;
+        let below = Fetch { address: module.address.clone(), ..fetch.clone() };
+        let fetched = Box::pin(repository(scratch, &below, depth - 1, left)).await?;
+        if Some(&fetched.commit) != below.address.reference.as_ref() {
+            let shown = below.address.shown();
+            return Err(Error::Request(format!(
+                "{shown}: git has checked out another commit than was wanted"
+            )));
+        }
+        let tree = tree.clone();
+        blocking(move || modules::place(&tree, &module, &fetched.tree)).await?;
+    }
+    let (keep, shown, wanted) = (fetch.keep, fetch.address.shown(), tree.clone());
+    let commit = blocking(move || settle(&wanted, keep, &shown)).await?;
+    Ok(Fetched { scrap, tree, commit })
+}
+
+/// Fetches what an address means, and checks it out.
+async fn one_commit(program: &Program, address: &Address) -> Result<()> {
+    let (url, wanted) = (address.url.as_str(), address.reference.as_deref());
     program.run(&["init", "-q", "--template="]).await?;
     let wanted = wanted.unwrap_or("HEAD");
     let shallow = ["fetch", "-q", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, wanted];
@@ -87,18 +137,18 @@ pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout
         // What was asked for is not there, which the server has said better.
         return Err(first.unwrap_or(why));
     }
-    drop(program);
-    blocking(move || settle(scrap, &tree, &fetch)).await
+    Ok(())
 }
 
-fn settle(scrap: Arc<Scrap>, tree: &Path, fetch: &Fetch) -> Result<Checkout> {
+/// Takes away what git keeps, or what of it differs from one fetch to the next; the name of the commit. Blocking.
+fn settle(tree: &Path, keep: bool, shown: &str) -> Result<String> {
     let git = tree.join(".git");
     let head = std::fs::read_to_string(git.join("HEAD")).map_err(io("read which commit was fetched"))?;
     let commit = head.trim().to_owned();
     if commit.len() < 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Error::Request(format!("{}: git has checked out no commit", fetch.address.url)));
+        return Err(Error::Request(format!("{shown}: git has checked out no commit")));
     }
-    if fetch.keep {
+    if keep {
         // It says from where and when it was fetched.
         for name in ["FETCH_HEAD", "logs"].map(|name| git.join(name)) {
             let _ = std::fs::remove_file(&name).or_else(|_| std::fs::remove_dir_all(&name));
@@ -106,12 +156,5 @@ fn settle(scrap: Arc<Scrap>, tree: &Path, fetch: &Fetch) -> Result<Checkout> {
     } else {
         std::fs::remove_dir_all(&git).map_err(io("remove what git keeps"))?;
     }
-    let top = crate::job::open_directory(tree)?;
-    let has_submodules = tree.join(".gitmodules").symlink_metadata().is_ok();
-    let directory = &fetch.address.directory;
-    let root = open_in_root(top.as_fd(), directory, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|why| {
-        Error::Request(format!("{}: {} in the repository: {why}", fetch.address.url, directory.display()))
-    })?;
-    let path = within(tree, &root)?;
-    Ok(Checkout { root, path, commit, has_submodules, _scrap: scrap })
+    Ok(commit)
 }

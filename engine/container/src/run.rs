@@ -90,6 +90,7 @@ pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) 
         path: &text(format!("/proc/self/fd/{}", runtime.as_raw_fd()).as_bytes())?,
         args: &[c"tare-runtime".to_owned(), c"shim".to_owned(), text(dir.as_os_str().as_bytes())?],
         env: &environment(),
+        stdout: None,
         stderr: log.as_fd(),
         fds: &std::iter::once(listener.as_fd()).chain(reserved.iter().map(AsFd::as_fd)).collect::<Vec<_>>(),
     };

@@ -20,7 +20,9 @@ pub struct Program<'a> {
     pub args: &'a [CString],
     /// `NAME=value`, all of it.
     pub env: &'a [CString],
-    /// Its standard error; standard input and output are /dev/null.
+    /// Its standard output; /dev/null where there is none, as its standard input always is.
+    pub stdout: Option<BorrowedFd<'a>>,
+    /// Its standard error.
     pub stderr: BorrowedFd<'a>,
     /// Descriptors that the child finds at 3, 4, …
     pub fds: &'a [BorrowedFd<'a>],
@@ -34,15 +36,16 @@ pub struct Program<'a> {
 pub fn spawn(program: &Program) -> io::Result<i32> {
     let (first, last) = (FIRST_FD, FIRST_FD + program.fds.len() as RawFd);
     // Sources are moved above all targets first, so that no dup2 of the child overwrites the source of a later one.
-    let lifted: Vec<OwnedFd> = std::iter::once(&program.stderr)
-        .chain(program.fds)
-        .map(|fd| Ok(rustix::io::fcntl_dupfd_cloexec(fd, last)?))
+    let outputs = program.stdout.iter().map(|fd| (fd, 1)).chain([(&program.stderr, 2)]);
+    let lifted: Vec<(OwnedFd, RawFd)> = outputs
+        .chain(program.fds.iter().zip(first..last))
+        .map(|(fd, target)| Ok((rustix::io::fcntl_dupfd_cloexec(fd, last)?, target)))
         .collect::<io::Result<_>>()?;
     let mut actions = Actions::new()?;
     actions.open_null(0, libc::O_RDONLY)?;
     actions.open_null(1, libc::O_WRONLY)?;
-    for (fd, target) in lifted.iter().zip(std::iter::once(2).chain(first..last)) {
-        actions.dup2(fd.as_raw_fd(), target)?;
+    for (fd, target) in &lifted {
+        actions.dup2(fd.as_raw_fd(), *target)?;
     }
     let attributes = Attributes::new()?;
     let (args, env) = (pointers(program.args), pointers(program.env));
@@ -162,6 +165,7 @@ mod tests {
             path: &c"/bin/sh".to_owned(),
             args: &[c"sh".to_owned(), c"-c".to_owned(), script.to_owned()],
             env: &[],
+            stdout: None,
             stderr: stderr.as_fd(),
             fds: &[theirs.as_fd(), theirs.as_fd()],
         };
@@ -182,8 +186,8 @@ mod tests {
     #[test]
     fn a_missing_program_is_an_error() {
         let null = std::fs::File::open("/dev/null").unwrap();
-        let program =
-            Program { path: &c"/no/such".to_owned(), args: &[], env: &[], stderr: null.as_fd(), fds: &[] };
+        let (path, stderr) = (&c"/no/such".to_owned(), null.as_fd());
+        let program = Program { path, args: &[], env: &[], stdout: None, stderr, fds: &[] };
         assert_eq!(spawn(&program).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

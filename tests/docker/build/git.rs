@@ -51,6 +51,27 @@ impl Served {
         Ok(served)
     }
 
+    /// Makes another repository with these files and, as `.gitmodules` has it, links: path, commit and url.
+    fn more(&self, name: &str, files: &[(&str, &str)], links: &[(&str, &str, &str)]) -> Result<String> {
+        let work = self.work.with_file_name(name);
+        std::fs::create_dir_all(&work)?;
+        git(&work, &["init", "-q", "-b", "main"])?;
+        for (path, content) in files {
+            std::fs::write(work.join(path), content)?;
+        }
+        let mut modules = String::new();
+        for (path, commit, url) in links {
+            git(&work, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")])?;
+            modules.push_str(&format!("[submodule \"{path}\"]\n\tpath = {path}\n\turl = {url}\n"));
+        }
+        if !links.is_empty() && !work.join(".gitmodules").exists() {
+            std::fs::write(work.join(".gitmodules"), modules)?;
+        }
+        git(&work, &["add", "--ignore-removal", "."])?;
+        git(&work, &["commit", "-q", "-m", "one"])?;
+        git(&work, &["rev-parse", "HEAD"])
+    }
+
     fn commit(&self, name: &str) -> Result<String> {
         git(&self.work, &["rev-parse", &format!("{name}^{{commit}}")])
     }
@@ -110,7 +131,6 @@ fn a_context_comes_out_of_a_repository() -> Result<()> {
         let built = tare_tests::capture_with_input(&mut tare, dockerfile.as_bytes())?;
         built.ok();
         assert_eq!(site.shell("cat /f")?, expected, "{what}");
-        assert_eq!(built.err.contains("submodules are not fetched"), expected == "second7", "{}", built.err);
     }
     assert!(!site.world.dir().join("owned").exists(), "something of the repository ran");
     for (remote, words) in [
@@ -152,5 +172,127 @@ fn add_takes_a_repository() -> Result<()> {
     site.built(text)?;
     assert_eq!(site.shell("cat /main/sub/file")?, "third");
     assert!(!site.world.dir().join("owned").exists(), "something of the repository ran");
+    site.world.assert_clean(&[])
+}
+
+#[test]
+fn submodules_come_along_as_deep_as_they_go() -> Result<()> {
+    let site = Site::new()?;
+    let served = Served::start(&site)?;
+    let deep = served.more("deep.git", &[("deep", "deep")], &[])?;
+    // What is wanted need not be what a branch has now.
+    served.more("deep.git", &[("deep", "deeper")], &[])?;
+    let lib = served.more("lib.git", &[("lib", "lib")], &[("in/ner", &deep, "../deep.git")])?;
+    let dockerfile = format!("FROM {}\nCOPY . /top\n", site.image);
+    let modules = "[submodule \"l\"]\n\tpath = vendor/lib\n\turl = ../lib.git\n[submodule \"o\"]\n\tpath = other\n\turl = \"git://127.0.0.1/deep.git\"\n[submodule \"n\"]\n\tpath = none\n\turl = ../missing.git\n\tupdate = none\n";
+    let files = [("Dockerfile", &dockerfile[..]), (".gitmodules", modules)];
+    let links = [("vendor/lib", &lib[..], ""), ("other", &deep, ""), ("none", &deep, "")];
+    served.more("top.git", &files, &links)?;
+    let said = site.post("t=built&remote=git://127.0.0.1/top.git", b"")?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    let seen = "cat /top/vendor/lib/lib /top/vendor/lib/in/ner/deep /top/other/deep; ls -A /top/none; find /top -name .git";
+    assert_eq!(site.shell(seen)?, "libdeepdeep");
+    let text = "FROM IMAGE\nADD git://127.0.0.1/top.git#main:vendor /v/\nADD --keep-git-dir git://127.0.0.1/top.git /kept\n";
+    site.built(text)?;
+    assert_eq!(
+        site.shell("cat /v/lib/in/ner/deep /kept/vendor/lib/in/ner/.git/HEAD /kept/vendor/lib/.git/HEAD")?,
+        format!("deep{deep}\n{lib}")
+    );
+    let again = site.built(text)?;
+    assert_eq!(again.out.matches("Using cache").count(), 2, "{}", again.out);
+    site.world.assert_clean(&[])
+}
+
+/// CVE-2018-11235, CVE-2018-17456, CVE-2024-32002 and their like: a repository names others by what would run a program, read a
+/// file of the machine, or put files elsewhere.
+#[test]
+fn submodules_lead_nowhere_but_to_servers() -> Result<()> {
+    let site = Site::new()?;
+    let served = Served::start(&site)?;
+    let owned = site.world.dir().join("owned");
+    let deep = served.more("deep.git", &[("deep", "deep")], &[])?;
+    let local = format!("file://{}", served.work.with_file_name("deep.git").display());
+    let refuse = |name: &str, said: &str, words: &str| {
+        assert!(said.contains(words) && !said.contains("Successfully"), "{name} {words}: {said}");
+        assert!(!owned.exists(), "{name}: something ran");
+    };
+    let build = |name: &str| site.post(&format!("remote=git://127.0.0.1/{name}"), b"");
+    for (number, (url, words)) in [
+        (format!("ext::touch% {}", owned.display()), "no address"),
+        (local, "only https, http, ssh and git"),
+        ("/etc".to_owned(), "names no host"),
+        ("../../../deep.git".to_owned(), "leads above its server"),
+        (format!("--upload-pack=touch {}", owned.display()), "no address"),
+        (format!("-u./{}", owned.display()), "names no host"),
+        ("ssh://-oProxyCommand=touch/x".to_owned(), "names no host"),
+        ("../none.git".to_owned(), "git fetch git://127.0.0.1/none.git"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("evil{number}.git");
+        served.more(&name, &[("Dockerfile", "FROM scratch\n")], &[("lib", &deep, &url)])?;
+        refuse(&name, &build(&name)?, words);
+    }
+    // A name that would be a path below `.git`, and a commit that is not there.
+    let hooks = format!(
+        "[submodule \"../../hooks\"]\n\tpath = lib\n\turl = ../deep.git\n\tupdate = !touch {}\n",
+        owned.display()
+    );
+    let files = [("Dockerfile", "FROM scratch\nCOPY lib /lib\n"), (".gitmodules", &hooks[..])];
+    served.more("name.git", &files, &[("lib", &deep, "")])?;
+    assert!(build("name.git")?.contains("Successfully built"));
+    assert!(!owned.exists());
+    let missing = "0123456789012345678901234567890123456789";
+    served.more("gone.git", &[("Dockerfile", "FROM scratch\n")], &[("lib", missing, "../deep.git")])?;
+    refuse("gone.git", &build("gone.git")?, "git fetch git://127.0.0.1/deep.git");
+    served.more(
+        "silent.git",
+        &[("Dockerfile", "FROM scratch\n"), (".gitmodules", "")],
+        &[("lib", &deep, "")],
+    )?;
+    refuse("silent.git", &build("silent.git")?, ".gitmodules tells no url for it");
+    // A link and a directory of one name, so that the submodule would go through the link.
+    let work = served.work.with_file_name("deep.git");
+    let object = |kind: &str, text: &str| {
+        let mut hash = Command::new("git");
+        hash.arg("-C").arg(&work).args(["hash-object", "-w", "-t", kind, "--stdin"]);
+        Ok::<_, anyhow::Error>(tare_tests::capture_with_input(&mut hash, text.as_bytes())?.ok().to_owned())
+    };
+    let victim = site.world.dir().join("victim");
+    std::fs::create_dir_all(victim.join("lib"))?;
+    let link = object("blob", victim.to_str().unwrap_or_default())?;
+    let modules = object("blob", "[submodule \"a/lib\"]\n\tpath = a/lib\n\turl = ../deep.git\n")?;
+    let tree = |entries: &str| {
+        let mut make = Command::new("git");
+        make.arg("-C").arg(&work).args(["mktree", "--missing"]);
+        Ok::<_, anyhow::Error>(tare_tests::capture_with_input(&mut make, entries.as_bytes())?.ok().to_owned())
+    };
+    let below = tree(&format!("160000 commit {deep}\tlib\n"))?;
+    let top = tree(&format!(
+        "100644 blob {modules}\t.gitmodules\n120000 blob {link}\ta\n040000 tree {below}\ta\n"
+    ))?;
+    let commit = git(&work, &["commit-tree", "-m", "x", &top])?;
+    git(&work, &["update-ref", "refs/heads/main", &commit])?;
+    let said = build("deep.git")?;
+    assert!(said.contains("\"error\"") || said.contains("\"message\""), "{said}");
+    assert_eq!(std::fs::read_dir(victim.join("lib"))?.count(), 0, "{said}");
+    site.world.assert_clean(&[])
+}
+
+#[test]
+fn submodules_in_each_other_have_an_end() -> Result<()> {
+    let site = Site::new()?;
+    let served = Served::start(&site)?;
+    let mut commit = served.more("r0.git", &[("Dockerfile", "FROM scratch\n")], &[])?;
+    for number in 1..19 {
+        let (name, url) = (format!("r{number}.git"), format!("../r{}.git", number - 1));
+        commit =
+            served.more(&name, &[("Dockerfile", "FROM scratch\nCOPY . /\n")], &[("sub", &commit, &url)])?;
+    }
+    let said = site.post("remote=git://127.0.0.1/r10.git", b"")?;
+    assert!(said.contains("Successfully built"), "{said}");
+    let said = site.post("remote=git://127.0.0.1/r18.git", b"")?;
+    assert!(said.contains("too many submodules in each other"), "{said}");
     site.world.assert_clean(&[])
 }

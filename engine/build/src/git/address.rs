@@ -53,6 +53,50 @@ impl Address {
         let directory = crate::state::clean(directory.as_ref());
         Ok(Self { url, reference, directory })
     }
+
+    /// The address that `.gitmodules` tells for a commit: `./` and `../` begin at this one (gitmodules(5)), and stay on its
+    /// server.
+    pub(super) fn beside(&self, url: &str, commit: String) -> Result<Self> {
+        let refused = |why: &str| Error::Request(format!("the git address {url:?}: {why}"));
+        if url.contains('#') || commit.bytes().any(|byte| !byte.is_ascii_hexdigit()) {
+            return Err(refused("it holds what no address of a submodule holds"));
+        }
+        let relative = url.starts_with("./") || url.starts_with("../");
+        let url = if relative {
+            self.joined(url).ok_or_else(|| refused("it leads above its server"))?
+        } else {
+            url.to_owned()
+        };
+        Ok(Self { reference: Some(commit), ..Self::parse(&url)? })
+    }
+
+    fn joined(&self, mut relative: &str) -> Option<String> {
+        let (root, path) = match self.url.split_once("://") {
+            Some((scheme, rest)) => {
+                let (host, path) = rest.split_once('/')?;
+                (format!("{scheme}://{host}/"), path)
+            }
+            None => self.url.split_once(':').map(|(host, path)| (format!("{host}:"), path))?,
+        };
+        let mut path: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+        loop {
+            if let Some(rest) = relative.strip_prefix("../") {
+                path.pop()?;
+                relative = rest;
+            } else if let Some(rest) = relative.strip_prefix("./") {
+                relative = rest;
+            } else {
+                break;
+            }
+        }
+        path.push(Some(relative).filter(|rest| !rest.split('/').any(|part| part == ".."))?);
+        Some(root + &path.join("/"))
+    }
+
+    /// As messages show it.
+    pub(super) fn shown(&self) -> String {
+        tare_registry::shown(&self.url)
+    }
 }
 
 #[cfg(test)]
@@ -77,6 +121,45 @@ mod tests {
         for plain in ["https://h/a.tar.gz", "http://h/Dockerfile", "file.txt"] {
             assert!(!is_git(plain), "{plain}");
         }
+    }
+
+    #[test]
+    fn submodules_are_told_from_where_they_are_named() {
+        let commit = "12ab";
+        for (base, url, expected) in [
+            ("https://h/g/app.git", "../one.git", "https://h/g/one.git"),
+            ("https://h/g/app.git/", "../../one.git", "https://h/one.git"),
+            ("https://h/g/app.git#v1:sub", "./one", "https://h/g/app.git/one"),
+            ("git@h:g/app.git", "../one.git", "git@h:g/one.git"),
+            ("git@h:app.git", "../one.git", "git@h:one.git"),
+            ("https://h/app.git", "ssh://git@o/x", "ssh://git@o/x"),
+        ] {
+            let address = Address::parse(base).unwrap().beside(url, commit.to_owned()).unwrap();
+            assert_eq!(
+                (address.url.as_str(), address.reference.as_deref()),
+                (expected, Some(commit)),
+                "{base} {url}"
+            );
+            assert_eq!(address.directory, std::path::Path::new("/"));
+        }
+        for bad in [
+            "../../../x",
+            "../x/../../y",
+            "-u./x",
+            "/etc",
+            "file:///etc",
+            "ext::sh -c id",
+            "https://h/x#y",
+            "ssh://-oProxyCommand=id/x",
+            "x",
+            "",
+        ] {
+            let refused = Address::parse("https://h/app.git").unwrap().beside(bad, commit.to_owned());
+            assert!(refused.is_err(), "{bad}: {refused:?}");
+        }
+        assert!(
+            Address::parse("https://h/a.git").unwrap().beside("../b", "--upload-pack".to_owned()).is_err()
+        );
     }
 
     /// CVE-2017-1000117 (`ssh://-oProxyCommand=…`) and its like: nothing becomes a flag, a helper or another protocol.

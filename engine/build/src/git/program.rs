@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -58,9 +58,11 @@ const SAID: usize = 2000;
 pub(super) struct Program {
     git: CString,
     env: Vec<CString>,
-    /// `scrap/tree` is the repository, `scrap/said` what git says.
+    /// `scrap/tree` is the repository, `scrap/said` what git says, `scrap/answer` what it answers.
     scrap: PathBuf,
     url: String,
+    /// The same, for messages.
+    shown: String,
 }
 
 impl Program {
@@ -69,7 +71,7 @@ impl Program {
     }
 
     fn find_in(path: &OsStr, fetch: &Fetch, scrap: &Path) -> Result<Self> {
-        let url = fetch.address.url.clone();
+        let (url, shown) = (fetch.address.url.clone(), fetch.address.shown());
         let is_program = |place: &PathBuf| {
             use std::os::unix::fs::PermissionsExt;
             place.is_absolute()
@@ -80,7 +82,7 @@ impl Program {
         let git = std::env::split_paths(path).map(|directory| directory.join("git")).find(is_program);
         let git = git.ok_or_else(|| {
             Error::Request(format!(
-                "{url}: the program git is needed on the daemon's machine and is not in its PATH: install it, or clone the repository yourself and send the directory"
+                "{shown}: the program git is needed on the daemon's machine and is not in its PATH: install it, or clone the repository yourself and send the directory"
             ))
         })?;
         let mut env: Vec<CString> = SET.iter().map(|text| word(text.as_ref())).collect::<Result<_>>()?;
@@ -94,13 +96,23 @@ impl Program {
             std::env::var_os(name).map_or(Ok(()), |value| add(name, &value))?;
         }
         fetch.agent.as_ref().map_or(Ok(()), |agent| add("SSH_AUTH_SOCK", agent.as_os_str()))?;
-        Ok(Self { git: word(git.as_os_str())?, env, scrap: scrap.to_owned(), url })
+        Ok(Self { git: word(git.as_os_str())?, env, scrap: scrap.to_owned(), url, shown })
     }
 
     /// Runs git in the repository to its end.
     pub(super) async fn run(&self, words: &[&str]) -> Result<()> {
-        let said = self.scrap.join("said");
-        let child = self.start(words, &said)?;
+        self.end(self.start(words, None)?, words).await
+    }
+
+    /// The same; what it writes.
+    pub(super) async fn ask(&self, words: &[&str]) -> Result<File> {
+        let path = self.scrap.join("answer");
+        let answer = File::create(&path).map_err(io("make a file for git's answer"))?;
+        self.end(self.start(words, Some(answer.as_fd()))?, words).await?;
+        File::open(&path).map_err(io("read git's answer"))
+    }
+
+    async fn end(&self, child: Child, words: &[&str]) -> Result<()> {
         let pid = child.0;
         let wait = move || {
             let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -111,14 +123,15 @@ impl Program {
         if code == Some(0) {
             return Ok(());
         }
-        let said = std::fs::read(&said).unwrap_or_default();
+        let said = std::fs::read(self.scrap.join("said")).unwrap_or_default();
         let said =
             String::from_utf8_lossy(&said[said.len().saturating_sub(SAID)..]).trim().replace('\r', "\n");
         let said = if said.is_empty() { "it ended without a word".to_owned() } else { said };
-        Err(Error::Request(format!("git {} {}: {said}", words[0], self.url)))
+        let said = said.replace(&self.url, &self.shown);
+        Err(Error::Request(format!("git {} {}: {said}", words[0], self.shown)))
     }
 
-    fn start(&self, words: &[&str], said: &Path) -> Result<Child> {
+    fn start(&self, words: &[&str], stdout: Option<BorrowedFd>) -> Result<Child> {
         let mut args = vec![word("git".as_ref())?, word("-C".as_ref())?];
         args.push(word(self.scrap.join("tree").as_os_str())?);
         for setting in CONFIGURED {
@@ -127,11 +140,12 @@ impl Program {
         for text in words {
             args.push(word(text.as_ref())?);
         }
-        let stderr = File::create(said).map_err(io("make a file for what git says"))?;
+        let stderr = File::create(self.scrap.join("said")).map_err(io("make a file for what git says"))?;
         let program = tare_sys::spawn::Program {
             path: &self.git,
             args: &args,
             env: &self.env,
+            stdout,
             stderr: stderr.as_fd(),
             fds: &[],
         };

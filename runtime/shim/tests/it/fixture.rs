@@ -265,6 +265,7 @@ fn spawn(dir: &Path, more: &[std::os::fd::BorrowedFd<'_>]) -> (i32, UnixStream) 
         path: &text(&program),
         args: &[c"tare-runtime".into(), text(dir)],
         env: &[c"RUST_BACKTRACE=1".into()],
+        stdout: None,
         stderr: stderr.as_fd(),
         fds: &fds,
     });
