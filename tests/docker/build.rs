@@ -153,6 +153,10 @@ fn mistakes_are_shown_in_their_place() -> Result<()> {
             "FROM --platform=linux/arm64 scratch\nCOPY Dockerfile /f\nRUN [\"/f\"]\n",
             &["cannot run programs for linux/arm64", "3 | RUN"],
         ),
+        (
+            "FROM IMAGE\nRUN --device=vendor.com/gpu=all id\n",
+            &["not supported yet: devices in a build", "2 | RUN --device"],
+        ),
         ("FROM IMAGE\nRUN [\"/no/such/program\"]\n", &["/no/such/program"]),
     ] {
         site.dockerfile(text)?;

@@ -63,6 +63,10 @@ pub(crate) struct Given {
     #[arg(short, long, value_name = "DRIVER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_driver: Option<String>,
+    /// What builds may do: `{"entitlements": {"network-host": true, "security-insecure": false}}`
+    #[arg(skip)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub builder: Option<GivenBuilder>,
     #[command(flatten)]
     #[serde(flatten)]
     pub registries: GivenRegistries,
@@ -203,6 +207,23 @@ pub(crate) struct GivenContainers {
     #[arg(skip)]
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub default_ulimits: BTreeMap<String, GivenUlimit>,
+}
+
+/// What concerns builds, in the file's form.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GivenBuilder {
+    pub entitlements: GivenEntitlements,
+}
+
+/// What a RUN may do where whoever asks for the build allows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub(crate) struct GivenEntitlements {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_host: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub security_insecure: Option<bool>,
 }
 
 /// A limit, in the file's form.

@@ -56,8 +56,8 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
         defaults: containers.defaults.clone(),
     };
     let engine = Engine::open(config, rooms).await.context("cannot open the containers")?;
-    let builder =
-        Builder::open(engine.clone(), store.clone(), registry.clone()).context("cannot open the builds")?;
+    let builder = Builder::open(engine.clone(), store.clone(), registry.clone(), settings.entitlements);
+    let builder = builder.context("cannot open the builds")?;
     Ok(Rooms { engine, builder, registry, store })
 }
 

@@ -9,7 +9,9 @@ use tare_container::{Defaults, LogSpec, Ulimit};
 use tare_registry::{HostConfig, Proxies};
 use tracing::level_filters::LevelFilter;
 
-use crate::given::{CommandLine, Given, GivenContainers, GivenProxies, GivenRegistries, GivenRegistry};
+use crate::given::{
+    CommandLine, Given, GivenBuilder, GivenContainers, GivenProxies, GivenRegistries, GivenRegistry,
+};
 
 /// What the daemon works by.
 #[derive(Clone, Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Settings {
     /// Absent: the best that works.
     pub storage_driver: Option<tare_snapshot::Driver>,
     pub containers: Containers,
+    /// What builds may do where whoever asks for one allows it.
+    pub entitlements: tare_build::Entitlements,
     pub log_level: LevelFilter,
     pub validate_only: bool,
 }
@@ -126,6 +130,7 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         lanes: lanes(&given.registries)?,
         policy: tare_image::Policy::default(),
         storage_driver: storage_driver(given.storage_driver.as_deref())?,
+        entitlements: entitlements(given.builder.as_ref()),
         validate_only: false,
     })
 }
@@ -159,6 +164,15 @@ fn registry(given: &GivenRegistries) -> Result<tare_registry::Config> {
         config.retries = attempts - 1;
     }
     Ok(config)
+}
+
+/// As Docker: the host's network unless it is forbidden, and no RUN without confinement unless that is granted.
+fn entitlements(given: Option<&GivenBuilder>) -> tare_build::Entitlements {
+    let given = given.map(|builder| builder.entitlements.clone()).unwrap_or_default();
+    tare_build::Entitlements {
+        host_network: given.network_host.unwrap_or(true),
+        insecure: given.security_insecure.unwrap_or(false),
+    }
 }
 
 fn storage_driver(given: Option<&str>) -> Result<Option<tare_snapshot::Driver>> {

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::job::Job;
 use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
-use crate::request::{BuildRequest, Source};
+use crate::request::{BuildRequest, Entitlements, Source};
 use crate::scratch::Scratch;
 use crate::{Error, Result, fetch, finish, git, stage};
 
@@ -30,13 +30,20 @@ pub struct Builder {
     pub(crate) on_disk: Scratch,
     pub(crate) in_memory: Scratch,
     pub(crate) steps: Semaphore,
+    /// What the daemon lets builds do.
+    pub(crate) granted: Entitlements,
     /// When the size of the cache was looked at last.
     pub(crate) bounded: Mutex<Option<Instant>>,
 }
 
 impl Builder {
     /// Opens the builder of a daemon, and removes what builds of an earlier one left. Blocking.
-    pub fn open(engine: Arc<Engine>, store: Arc<Store>, registry: Arc<Registry>) -> Result<Arc<Self>> {
+    pub fn open(
+        engine: Arc<Engine>,
+        store: Arc<Store>,
+        registry: Arc<Registry>,
+        granted: Entitlements,
+    ) -> Result<Arc<Self>> {
         let config = engine.config();
         let home = config.data_root.join("build");
         let keeps = Keeps::open(home.join("mounts"), store.clone())?;
@@ -50,6 +57,7 @@ impl Builder {
             on_disk,
             in_memory,
             steps,
+            granted,
             bounded: Mutex::default(),
         }))
     }

@@ -9,9 +9,9 @@ pub enum Error {
     /// The request, the Dockerfile or the context breaks a rule.
     #[error("{0}")]
     Request(String),
-    /// Docker has it, this version does not.
-    #[error("not supported yet: {0}")]
-    NotSupported(String),
+    /// Nobody allowed what a step wants to do.
+    #[error("{0}")]
+    Forbidden(String),
     /// A RUN ended with another exit code than 0.
     #[error("The command '{command}' returned a non-zero code: {exit_code}")]
     Command {
@@ -75,7 +75,7 @@ impl HasKind for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Request(_) => Kind::InvalidInput,
-            Self::NotSupported(_) => Kind::NotSupported,
+            Self::Forbidden(_) => Kind::Forbidden,
             Self::Command { .. } | Self::Cancelled => Kind::Internal,
             Self::Step { reason, .. } => reason.kind(),
             Self::Limit(_) => Kind::Exhausted,

@@ -49,7 +49,7 @@ pub use builder::Builder;
 pub use error::{Error, Result};
 pub use progress::{Built, Exported, Listener, Progress};
 pub use prune::{PruneRequest, Pruned};
-pub use request::{BuildRequest, Export, NamedContext, Reuse, RunSettings, Source};
+pub use request::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSettings, Source};
 
 /// This moment.
 pub(crate) fn now() -> tare_model::Timestamp {

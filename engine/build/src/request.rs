@@ -85,21 +85,30 @@ pub struct Reuse {
 pub struct RunSettings {
     /// The network of steps that do not say otherwise.
     pub network: NetworkMode,
-    /// Whether a step may ask for the host's network by itself (BuildKit's entitlement `network.host`).
-    pub host_network: bool,
     /// `host:ip` for /etc/hosts.
     pub extra_hosts: Vec<String>,
     /// What each step may use.
     pub limits: Limits,
     /// Sockets of ssh agents on this machine, by id.
     pub ssh: BTreeMap<String, PathBuf>,
+    /// What whoever asks for the build lets its Dockerfile do.
+    pub allowed: Entitlements,
 }
 
 impl Default for RunSettings {
     fn default() -> Self {
         let (extra_hosts, limits, ssh) = (Vec::new(), Limits::default(), BTreeMap::new());
-        Self { network: NetworkMode::Bridge, host_network: false, extra_hosts, limits, ssh }
+        Self { network: NetworkMode::Bridge, extra_hosts, limits, ssh, allowed: Entitlements::default() }
     }
+}
+
+/// What takes a RUN out of its confinement. Two have to agree to it: whoever runs the daemon, and whoever asks for the build.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entitlements {
+    /// `network.host`: RUN --network=host
+    pub host_network: bool,
+    /// `security.insecure`: RUN --security=insecure
+    pub insecure: bool,
 }
 
 /// What a name given by `--build-context` stands for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes, BytesMut};
 use tare_container::{
     AttachOptions, Attachment, CommandSpec, ContainerSpec, Engine, IdentitySpec, ImageUse, LifecycleSpec,
-    LogSpec, NetworkMode, NetworkSpec, RemoveOptions, WaitCondition,
+    LogSpec, NetworkMode, NetworkSpec, RemoveOptions, SecuritySpec, WaitCondition,
 };
 use tare_dockerfile::{Run, RunCommand, RunNetwork, RunSecurity};
 use tare_image::{LayerRequest, LayerUse};
@@ -42,15 +42,19 @@ pub(crate) struct RunStep<'a> {
 impl RunStep<'_> {
     /// What it is in the history, in Docker's form.
     pub(crate) fn created_by(&self) -> String {
-        let words = match &self.run.command {
-            RunCommand::Script(script) => [self.state.shell(), vec![script.body.clone()]].concat(),
-            RunCommand::Shell(text) => [self.state.shell(), vec![text.clone()]].concat(),
-            RunCommand::Exec(words) => words.clone(),
-        };
         let args: Vec<String> = self.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let told =
             if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
-        format!("RUN {told}{}", words.join(" "))
+        format!("RUN {told}{}", self.words().join(" "))
+    }
+
+    /// What is run, a script by its text.
+    fn words(&self) -> Vec<String> {
+        match &self.run.command {
+            RunCommand::Script(script) => [self.state.shell(), vec![script.body.clone()]].concat(),
+            RunCommand::Shell(text) => [self.state.shell(), vec![text.clone()]].concat(),
+            RunCommand::Exec(words) => words.clone(),
+        }
     }
 
     /// Whether the history tells all that makes a difference, so that another's history can stand for it: it has no mounts,
@@ -58,33 +62,48 @@ impl RunStep<'_> {
     pub(crate) fn is_told_whole(&self) -> bool {
         self.run.mounts.is_empty()
             && self.run.network == RunNetwork::Default
+            && self.run.security == RunSecurity::Sandbox
             && !matches!(self.run.command, RunCommand::Exec(_))
     }
 
     /// What it is known by.
     pub(crate) async fn key(&self) -> Result<Digest> {
-        if self.run.security == RunSecurity::Insecure {
-            let message =
-                "--security=insecure is not allowed by this daemon: leave it out, every RUN is confined";
-            return Err(Error::Request(message.to_owned()));
-        }
-        if self.network() == NetworkMode::Host
-            && self.job.run.network != NetworkMode::Host
-            && !self.job.run.host_network
-        {
-            let message = "--network=host needs the consent of who builds: add --allow network.host";
-            return Err(Error::Request(message.to_owned()));
-        }
+        self.entitled()?;
         let (state, config) = (self.state, &self.state.config);
         let mut key = Key::new("run");
         key.maybe(state.top().map(|top| top.to_string()));
         key.list(config.env.iter().flatten()).add(&config.user).add(&config.working_dir);
         key.list(state.shell()).add(format!("{:?}", self.run.command));
         key.list(self.args.iter().map(|(name, value)| format!("{name}={value}")));
-        key.add(format!("{:?}", self.network())).list(&self.job.run.extra_hosts);
+        key.add(format!("{:?} {:?}", self.network(), self.run.security)).list(&self.job.run.extra_hosts);
+        key.add(serde_json::to_vec(&self.job.run.limits).unwrap_or_default());
         key.add(state.platform.to_string()).maybe(self.job.epoch.map(i64::to_be_bytes));
         mounts::describe(self.job, self.run, &mut key).await?;
         Ok(key.finish())
+    }
+
+    /// Whether it may do what takes it out of its confinement.
+    fn entitled(&self) -> Result<()> {
+        let (granted, allowed) = (self.job.builder.granted, self.job.run.allowed);
+        let insecure = self.run.security == RunSecurity::Insecure;
+        // Where the whole build has the host's network, that was allowed already.
+        let host = self.run.network == RunNetwork::Host && self.job.run.network != NetworkMode::Host;
+        for (wanted, what, granted, allowed) in [
+            (insecure, "security.insecure", granted.insecure, allowed.insecure),
+            (host, "network.host", granted.host_network, allowed.host_network),
+        ] {
+            if wanted && !granted {
+                return Err(Error::Forbidden(format!(
+                    "{what} is not allowed by this daemon: leave it out, or have it among the builder's entitlements in daemon.json"
+                )));
+            }
+            if wanted && !allowed {
+                return Err(Error::Forbidden(format!(
+                    "{what} needs the consent of who builds: add --allow {what}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn network(&self) -> NetworkMode {
@@ -110,9 +129,7 @@ impl RunStep<'_> {
         self.job.tell(Progress::Running(self.step, container.id.clone()));
         let exit_code = self.supervise(&container).await?;
         if exit_code != 0 {
-            let created_by = self.created_by();
-            let command = created_by.strip_prefix("RUN ").unwrap_or(&created_by).to_owned();
-            return Err(Error::Command { command, exit_code });
+            return Err(Error::Command { command: self.words().join(" "), exit_code });
         }
         let always = ALWAYS_MOUNTED.iter().map(PathBuf::from);
         let pack = PackOptions {
@@ -170,12 +187,7 @@ impl RunStep<'_> {
     }
 
     fn spec(&self, mounted: &Mounted, script: Option<String>) -> ContainerSpec {
-        let line = match (&self.run.command, script) {
-            (_, Some(script)) => vec![script],
-            (RunCommand::Script(script), None) => [self.state.shell(), vec![script.body.clone()]].concat(),
-            (RunCommand::Shell(text), _) => [self.state.shell(), vec![text.clone()]].concat(),
-            (RunCommand::Exec(words), _) => words.clone(),
-        };
+        let line = script.map_or_else(|| self.words(), |script| vec![script]);
         let variables = self.args.iter().chain(&self.proxies).map(|(name, value)| format!("{name}={value}"));
         let network = NetworkSpec {
             mode: self.network(),
@@ -197,6 +209,10 @@ impl RunStep<'_> {
             },
             network,
             mounts: mounted.mounts.clone(),
+            security: SecuritySpec {
+                privileged: self.run.security == RunSecurity::Insecure,
+                ..SecuritySpec::default()
+            },
             limits: self.job.run.limits.clone(),
             ..ContainerSpec::default()
         }

@@ -119,3 +119,50 @@ fn secrets_leave_no_trace() -> Result<()> {
     assert!(said.contains("secret key: not found"), "{said}");
     Ok(())
 }
+
+/// What takes a step out of its confinement has to be allowed by whoever runs the daemon and by whoever asks for the build.
+#[test]
+fn privileges_are_given_by_both_sides_or_not_at_all() -> Result<()> {
+    let mut site = Site::new()?;
+    let insecure = "FROM IMAGE\nRUN --security=insecure grep CapEff /proc/self/status > /caps && mkdir /mounted && mount -t tmpfs none /mounted\n";
+    let host = "FROM IMAGE\nRUN --network=host ip -o link | wc -l > /links\n";
+    let directory = site.directory();
+    let directory = directory.to_str().unwrap_or_default().to_owned();
+    let build = |site: &Site, text: &str, more: &[&str]| {
+        site.dockerfile(text)?;
+        site.world.tare(&[&["build", "-t", "built", &directory], more].concat())
+    };
+    let allow = ["--allow", "security.insecure", "--allow", "network.host"];
+    for words in [&[][..], &allow] {
+        let refused = build(&site, insecure, words)?;
+        assert!(
+            refused.code != 0 && refused.err.contains("not allowed by this daemon"),
+            "{words:?}: {refused:?}"
+        );
+    }
+    let refused = build(&site, host, &[])?;
+    assert!(refused.code != 0 && refused.err.contains("--allow network.host"), "{refused:?}");
+    build(&site, host, &allow)?.ok();
+    build(&site, host, &["--network", "host"])?.ok();
+    let unknown = build(&site, host, &["--allow", "device"])?;
+    assert!(unknown.code != 0 && unknown.err.contains("unknown entitlement device"), "{unknown:?}");
+    let file = site.world.dir().join("daemon.json");
+    std::fs::write(
+        &file,
+        r#"{"builder": {"entitlements": {"security-insecure": true, "network-host": false}}}"#,
+    )?;
+    site.world.stop_daemon();
+    site.world.start_daemon(&["--config-file", file.to_str().unwrap_or_default()])?;
+    let refused = build(&site, insecure, &[])?;
+    assert!(refused.code != 0 && refused.err.contains("--allow security.insecure"), "{refused:?}");
+    let refused = build(&site, host, &[&allow[..], &["--no-cache"]].concat())?;
+    assert!(refused.code != 0 && refused.err.contains("not allowed by this daemon"), "{refused:?}");
+    build(&site, insecure, &allow)?.ok();
+    assert!(!site.shell("cat /caps")?.contains("00000000a80425fb"));
+    // What it made is not what the same step would have made without privileges, nor may who was not asked have it.
+    let refused = build(&site, insecure, &[])?;
+    assert!(refused.code != 0, "{refused:?}");
+    let confined = build(&site, &insecure.replace("--security=insecure ", ""), &[])?;
+    assert!(confined.code != 0, "{confined:?}");
+    site.world.assert_clean(&[])
+}

@@ -66,7 +66,11 @@ fn refuse(given: &Given) -> Result<()> {
         let hint = "a build of several stages whose last one copies the outcome has one layer, too";
         return Err(Failure::not_supported("--squash").hint(hint));
     }
-    for flag in ["cache-to", "no-cache-filter", "security-opt"] {
+    if let Some(other) = given.list("cache-to").into_iter().find(|text| !is_inline(text)) {
+        return Err(Failure::not_supported(&format!("--cache-to {other}"))
+            .hint("type=inline is what every image has: push it, and name it with --cache-from"));
+    }
+    for flag in ["no-cache-filter", "security-opt"] {
         if given.has(flag) {
             return Err(Failure::not_supported(&format!("--{flag}")));
         }
@@ -75,6 +79,12 @@ fn refuse(given: &Given) -> Result<()> {
         None | Some("" | "default") => Ok(()),
         Some(other) => Err(Failure::not_supported(&format!("--isolation {other}"))),
     }
+}
+
+fn is_inline(text: &str) -> bool {
+    map(&text.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .get("type")
+        .is_some_and(|kind| kind == "inline")
 }
 
 fn tag(text: &str) -> Said<Reference> {

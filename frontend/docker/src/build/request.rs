@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
-use tare_build::{BuildRequest, Export, NamedContext, Reuse, RunSettings, Source};
+use tare_build::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSettings, Source};
 use tare_container::{Limits, NetworkMode};
 use tare_docker_api::{BuildExport, BuildSsh};
 use tare_http::{Query, Request};
-use tare_model::{Kind, Reference};
+use tare_model::Reference;
 
 use crate::{Error, Result, auth, parameter};
 
@@ -58,14 +58,38 @@ fn refuse(query: &Query) -> Result<()> {
     if let Some(option) = query.all("securityopt").find(|option| !option.is_empty()) {
         return Err(Error::unsupported(format!("the security option {option} in builds")));
     }
-    let allowed: Vec<String> = json(query, "allow")?;
-    match allowed.iter().find(|one| !matches!(one.as_str(), "network.host" | "network.none")) {
-        Some(one) => Err(Error::Room {
-            message: format!("{one} is not allowed by this daemon: every RUN is confined"),
-            kind: Kind::Forbidden,
-        }),
+    let kept: Vec<CacheExport> = json(query, "cacheto")?;
+    match kept.iter().find(|export| export.kind != "inline") {
+        // What `cachefrom` needs is in every image: its history.
         None => Ok(()),
+        Some(other) => Err(Error::unsupported(format!(
+            "--cache-to type={}; use type=inline, and push the image",
+            other.kind
+        ))),
     }
+}
+
+/// Where the cache is to be kept, as BuildKit writes it.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct CacheExport {
+    #[serde(rename = "Type")]
+    kind: String,
+}
+
+/// What a Dockerfile is allowed to do; the daemon decides whether it has a say in that.
+fn entitlements(query: &Query) -> Result<Entitlements> {
+    let mut allowed = Entitlements::default();
+    for name in json::<Vec<String>>(query, "allow")? {
+        match name.as_str() {
+            "network.host" => allowed.host_network = true,
+            "security.insecure" => allowed.insecure = true,
+            // Nobody has to allow that.
+            "network.none" => {}
+            other => return Err(Error::invalid(format!("unknown entitlement {other}"))),
+        }
+    }
+    Ok(allowed)
 }
 
 fn exports(query: &Query) -> Result<Vec<Export>> {
@@ -105,13 +129,12 @@ fn run(query: &Query) -> Result<RunSettings> {
     let network = parameter::text(query, "networkmode").unwrap_or("default");
     let network = network.parse::<NetworkMode>().map_err(|why| Error::invalid(why.to_string()))?;
     let ssh: Vec<BuildSsh> = json(query, "ssh")?;
-    let allowed: Vec<String> = json(query, "allow")?;
     Ok(RunSettings {
         network,
-        host_network: allowed.iter().any(|one| one == "network.host"),
         extra_hosts: query.all("extrahosts").filter(|host| !host.is_empty()).map(str::to_owned).collect(),
         limits: limits(query)?,
         ssh: ssh.into_iter().map(|agent| (agent.id, PathBuf::from(agent.socket))).collect(),
+        allowed: entitlements(query)?,
     })
 }
 
@@ -191,7 +214,11 @@ mod tests {
             ("buildargs=[", "invalid value for buildargs"),
             ("memory=x", "invalid value"),
             ("outputs=%5B%7B%22Type%22%3A%22cloud%22%7D%5D", "not supported yet: --output"),
-            ("allow=%5B%22security.insecure%22%5D", "security.insecure is not allowed"),
+            ("allow=%5B%22device%22%5D", "unknown entitlement device"),
+            (
+                "cacheto=%5B%7B%22Type%22%3A%22registry%22%7D%5D",
+                "not supported yet: --cache-to type=registry",
+            ),
             ("contexts=%7B%22a%22%3A%22https%3A//x%22%7D", "not supported yet"),
         ] {
             let mut request = Request::test(tare_http::Method::POST, &format!("/build?{query}")).unwrap();

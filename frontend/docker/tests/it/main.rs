@@ -104,6 +104,12 @@ async fn rooms(directory: &Path) -> Rooms {
     let engine = Engine::open(config, below).await.unwrap();
     let daemon =
         Daemon { version: "0.1.0".into(), data_root, cgroup_version: "1".into(), ..Daemon::default() };
-    let builder = tare_build::Builder::open(Arc::clone(&engine), store, Arc::clone(&registry)).unwrap();
+    let builder = tare_build::Builder::open(
+        Arc::clone(&engine),
+        store,
+        Arc::clone(&registry),
+        tare_build::Entitlements::default(),
+    )
+    .unwrap();
     Rooms { engine, builder, images, networks, volumes, registry, daemon }
 }
