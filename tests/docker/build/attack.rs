@@ -285,3 +285,136 @@ fn rules_of_what_is_left_out_lead_nowhere() -> Result<()> {
     }
     Ok(())
 }
+
+/// CVE-2024-9675 and CVE-2024-9407: an id of a cache is no path, and no mount says how it spreads.
+#[test]
+fn names_of_mounts_are_no_paths() -> Result<()> {
+    let site = Site::new()?;
+    let victim = site.world.dir().join("data/victim");
+    std::fs::create_dir_all(&victim)?;
+    std::fs::write(victim.join("file"), "precious")?;
+    for id in
+        ["../../victim", "..", ".", "/", "../../../../../../../../../etc", "a/../../victim", "x\u{301}/é"]
+    {
+        site.dockerfile(&format!(
+            "FROM IMAGE\nRUN --mount=type=cache,target=/c,id={id} test ! -e /c/file && test ! -e /c/passwd && touch /c/x\n\
+             RUN --mount=type=cache,target=/c,id={id} test -e /c/x\n"
+        ))?;
+        site.build(&["--no-cache"])?.ok();
+    }
+    assert_eq!(std::fs::read_dir(&victim)?.count(), 1);
+    // An id stands for itself alone: what reads alike is another's.
+    site.built("FROM IMAGE\nRUN --mount=type=cache,target=/c,id=one touch /c/mine\n")?;
+    site.built(
+        "FROM IMAGE\nRUN --mount=type=cache,target=/one test ! -e /one/mine\n\
+         RUN --mount=type=cache,target=/c,id=./one test ! -e /c/mine\n\
+         RUN --mount=type=cache,target=/c,id=ONE test ! -e /c/mine\n",
+    )?;
+    for (mount, words) in [
+        ("type=bind,source=.,target=/x,bind-propagation=shared", "unknown key"),
+        ("type=bind,source=.,target=/x,propagation=rshared", "unknown key"),
+        ("type=volume,source=/,target=/x", "unknown mount type"),
+        ("type=bind,source=../../../../../../etc/passwd,target=/x", "file not found"),
+        ("type=cache,target=/x,from=IMAGE,source=../../../../../../work", "file not found"),
+        ("type=secret,id=../../../etc/passwd,required=true", "not found"),
+        ("type=ssh,id=/var/run/docker.sock,required=true", "not found"),
+    ] {
+        site.dockerfile(&format!("FROM IMAGE\nRUN --mount={mount} cat /x\n"))?;
+        let refused = site.build(&[])?;
+        assert!(refused.code != 0 && refused.err.contains(words), "{mount}: {}", refused.err);
+    }
+    site.world.assert_clean(&[])
+}
+
+/// Whatever name the rules and the Dockerfile have, and wherever links of these names lead.
+#[test]
+fn rules_and_dockerfiles_that_are_links_stay_inside() -> Result<()> {
+    let site = Site::new()?;
+    let secret = site.world.dir().join("rules");
+    std::fs::write(&secret, "hunter2-is-no-rule[\n")?;
+    let outside = secret.to_str().unwrap_or_default();
+    let dockerfile = format!("FROM {}\nCOPY . /all\nRUN ls -A /all > /seen\n", site.image).into_bytes();
+    let file = ("Dockerfile", Regular, "", &dockerfile[..]);
+    for (target, seen) in [
+        (outside, ".dockerignore Dockerfile in"),
+        ("../../../../../../../../../../etc/passwd", ".dockerignore Dockerfile in"),
+        ("/dev/zero", ".dockerignore Dockerfile in"),
+        ("in/rules", "Dockerfile in"),
+        ("/in/rules", "Dockerfile in"),
+        (".dockerignore", ".dockerignore Dockerfile in"),
+    ] {
+        let body = archive(&[
+            file,
+            ("in/rules", Regular, "", b".dockerignore\n"),
+            (".dockerignore", Symlink, target, b""),
+        ])?;
+        let said = site.post("t=built", &body)?;
+        assert!(said.contains("Successfully tagged") && !said.contains("hunter2"), "{target}: {said}");
+        assert_eq!(site.shell("cat /seen | tr '\\n' ' '")?.trim(), seen, "{target}");
+    }
+    for (name, target) in [
+        ("Dockerfile", outside),
+        ("Dockerfile", "/dev/zero"),
+        ("Dockerfile", "Dockerfile"),
+        ("Dockerfile", "../../../../proc/self/environ"),
+    ] {
+        let said = site.post("", &archive(&[(name, Symlink, target, b"")])?)?;
+        assert!(
+            said.contains("Cannot locate specified Dockerfile") && !said.contains("hunter2"),
+            "{target}: {said}"
+        );
+    }
+    let linked = archive(&[("in/real", Regular, "", &dockerfile), ("Dockerfile", Symlink, "/in/real", b"")])?;
+    assert!(site.post("", &linked)?.contains("Successfully built"));
+    site.world.assert_clean(&[])
+}
+
+/// Answers every request with a redirect to what its path says after the first letter.
+const REDIRECTS: &str = "import http.server, urllib.parse\n\
+    class Handler(http.server.BaseHTTPRequestHandler):\n\
+    \x20   def do_GET(self):\n\
+    \x20       self.send_response(302)\n\
+    \x20       self.send_header('Location', urllib.parse.unquote(self.path[1:]))\n\
+    \x20       self.end_headers()\n\
+    http.server.HTTPServer(('127.0.0.1', 8001), Handler).serve_forever()\n";
+
+#[test]
+fn what_is_fetched_comes_from_the_web_and_tells_no_password() -> Result<()> {
+    let site = Site::new()?;
+    let mut python = site.world.command("python3");
+    let mut server = python.args(["-c", REDIRECTS]).stderr(std::process::Stdio::null()).spawn()?;
+    tare_tests::until("the server to answer", || {
+        let mut curl = site.world.command("curl");
+        Ok(tare_tests::capture(curl.args(["-s", "-o", "/dev/null", "http://127.0.0.1:8001/x"]))?.code == 0)
+    })?;
+    let secret = site.world.dir().join("precious");
+    std::fs::write(&secret, "precious")?;
+    let local = format!("http://127.0.0.1:8001/file://{}", secret.display());
+    for (address, words) in [
+        (local.as_str(), "only http and https"),
+        ("http://127.0.0.1:8001/ftp://127.0.0.1/x", "only http and https"),
+        ("http://127.0.0.1:8001/unix:///run/tare/tare.sock", "only http and https"),
+        ("http://127.0.0.1:8001/http%3A//127.0.0.1%3A8001/x", "redirects without end"),
+        ("http://ann:hunter2@127.0.0.1:9/x?token=hunter2", "http://127.0.0.1:9/x"),
+        ("https://ann:hunter2@127.0.0.1:9/x.git", "https://127.0.0.1:9/x.git"),
+    ] {
+        // As variables, so that the line of the file that messages show does not hold it.
+        site.dockerfile("FROM IMAGE\nARG FROM\nADD $FROM /x/y\n")?;
+        let refused = site.build(&["--build-arg", &format!("FROM={address}")])?;
+        let said = format!("{}{}", refused.out, refused.err);
+        assert!(refused.code != 0 && said.contains(words), "{address}: {said}");
+        assert!(!said.contains("hunter2"), "{address}: {said}");
+        let said = site.post(&format!("remote={}", address.replace('%', "%25").replace('?', "%3F")), b"")?;
+        assert!(!said.contains("Successfully") && !said.contains("hunter2"), "{address}: {said}");
+    }
+    server.kill()?;
+    server.wait()?;
+    assert!(!site.world.daemon().log().contains("hunter2"));
+    // A source that is no address of the web is a path of the context.
+    for source in ["file:///etc/passwd", "ftp://127.0.0.1/x"] {
+        site.dockerfile(&format!("FROM IMAGE\nADD {source} /x\n"))?;
+        let refused = site.build(&[])?;
+        assert!(refused.code != 0 && refused.err.contains("file not found"), "{source}: {}", refused.err);
+    }
+    site.world.assert_clean(&[])
+}

@@ -171,3 +171,60 @@ fn what_is_loaded_stands_for_no_step() -> Result<()> {
     assert_ne!(site.shell("cat /when")?, when);
     Ok(())
 }
+
+/// All that a RUN can see is part of what it is known by: whoever changes it does not get what was made before.
+#[test]
+fn a_step_is_done_again_when_it_would_see_something_else() -> Result<()> {
+    let site = Site::new()?;
+    site.dockerfile("FROM IMAGE\nRUN cat /proc/sys/kernel/random/uuid > /when\n")?;
+    let mut seen = Vec::new();
+    for words in [
+        &[][..],
+        &["--network", "none"],
+        &["--network", "host"],
+        &["--add-host", "one:1.2.3.4"],
+        &["--add-host", "one:1.2.3.5"],
+        &["--ulimit", "nofile=100:200"],
+        &["--shm-size", "8m"],
+        &["--memory", "64m"],
+        &["--build-arg", "SOURCE_DATE_EPOCH=1700000000"],
+    ] {
+        assert_eq!(cached(&site, words)?, 0, "{words:?}");
+        let when = site.shell("cat /when")?;
+        assert!(!seen.contains(&when), "{words:?}");
+        seen.push(when);
+        assert_eq!(cached(&site, words)?, 1, "{words:?}");
+    }
+    for mount in [
+        "",
+        "--network=none ",
+        "--mount=type=secret,id=a ",
+        "--mount=type=secret,id=b ",
+        "--mount=type=ssh ",
+        "--mount=type=ssh,id=x ",
+        "--mount=type=cache,id=a,target=/c ",
+        "--mount=type=cache,id=b,target=/c ",
+        "--mount=type=cache,id=a,target=/d ",
+        "--mount=type=cache,id=a,target=/c,uid=1 ",
+        "--mount=type=tmpfs,target=/c ",
+        "--mount=type=tmpfs,target=/c,size=4096 ",
+        "--mount=from=IMAGE,source=/bin,target=/c ",
+        "--mount=from=IMAGE,source=/etc,target=/c ",
+        "--mount=from=IMAGE,source=/etc,target=/c,rw ",
+    ] {
+        site.dockerfile(&format!("FROM IMAGE\nRUN {mount}cat /proc/sys/kernel/random/uuid > /other\n"))?;
+        site.build(&[])?.ok();
+        let when = site.shell("cat /other")?;
+        assert!(!seen.contains(&when), "{mount}");
+        seen.push(when.clone());
+        site.build(&[])?.ok();
+        assert_eq!(site.shell("cat /other")?, when, "{mount}");
+    }
+    // Permissions that would let somebody become somebody else are not lost, nor come from a look-alike.
+    site.file("tool", "x")?;
+    for (mode, expected) in [("755", "755"), ("4755", "4755"), ("u=rwxs,go=rx", "4755"), ("755", "755")] {
+        site.built(&format!("FROM IMAGE\nCOPY --chmod={mode} tool /tool\n"))?;
+        assert_eq!(site.shell("stat -c %a /tool")?, expected, "{mode}");
+    }
+    Ok(())
+}
