@@ -3,6 +3,7 @@
 mod attack;
 mod bounds;
 mod cache;
+mod drivers;
 mod files;
 mod git;
 mod real;
@@ -22,7 +23,12 @@ struct Site {
 
 impl Site {
     fn new() -> Result<Self> {
-        let world = World::new()?;
+        Self::with(&[])
+    }
+
+    /// With more arguments for the daemon.
+    fn with(arguments: &[&str]) -> Result<Self> {
+        let world = World::with_daemon_arguments(arguments)?;
         let image = world.push_busybox()?;
         world.docker(&["pull", "-q", &image])?.ok();
         Ok(Self { world, image })
