@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::context::Context;
-use crate::job::Job;
+use crate::job::{Build, Job};
 use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
 use crate::request::{BuildRequest, Entitlements, Source};
@@ -77,10 +77,16 @@ impl Builder {
         .await?;
         let (names, labels) = (std::mem::take(&mut request.names), std::mem::take(&mut request.labels));
         let exports = std::mem::take(&mut request.exports);
-        let (job, target) = Job::new(self.clone(), request, (context, text), listener)?;
-        let job = Arc::new(job);
-        stages(&job, target).await?;
-        let built = finish::finish(&job, target, finish::Wanted { names, labels, exports }).await?;
+        let unsure = request.reuse.cache_from.is_empty();
+        let jobs = Build::jobs(self.clone(), request, (context, text), listener)?;
+        let jobs: Vec<_> = jobs.into_iter().map(Arc::new).collect();
+        // What an image lends need not be run here.
+        if unsure {
+            let checked = jobs.clone();
+            crate::blocking(move || checked.iter().try_for_each(|job| job.check())).await?;
+        }
+        stages(&jobs).await?;
+        let built = finish::finish(&jobs, finish::Wanted { names, labels, exports }).await?;
         let builder = self.clone();
         tokio::spawn(async move {
             if let Err(error) = builder.bound().await {
@@ -112,11 +118,13 @@ impl Builder {
     }
 }
 
-/// Builds every stage that the target needs, side by side where they do not wait for each other.
-async fn stages(job: &Arc<Job>, target: usize) -> Result<()> {
+/// Builds every stage that the targets need, side by side where they do not wait for each other.
+async fn stages(jobs: &[Arc<Job>]) -> Result<()> {
     let mut tasks = JoinSet::new();
-    for at in job.stages.order(target) {
-        tasks.spawn(stage::build(job.clone(), at));
+    for job in jobs {
+        for at in job.stages.order(job.target) {
+            tasks.spawn(stage::build(job.clone(), at));
+        }
     }
     let mut result = Ok(());
     while let Some(done) = tasks.join_next().await {

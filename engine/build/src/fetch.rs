@@ -94,9 +94,9 @@ async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
 
 async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: bool) -> Result<Fetched> {
     let shown = tare_registry::shown(address);
-    let agent = job.run.ssh.get("default").cloned();
+    let agent = job.build.run.ssh.get("default").cloned();
     let fetch = git::Fetch { address: git::Address::parse(address)?, keep, agent };
-    let checkout = git::checkout(&job.builder.on_disk, fetch).await?;
+    let checkout = git::checkout(&job.build.builder.on_disk, fetch).await?;
     if let Some(wanted) = commit.filter(|wanted| !checkout.commit.starts_with(wanted)) {
         let found = &checkout.commit;
         return Err(Error::Request(format!(
@@ -107,7 +107,7 @@ async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: b
 }
 
 async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: bool) -> Result<Fetched> {
-    let mut download = job.builder.registry.download(address).await?;
+    let mut download = job.build.builder.registry.download(address).await?;
     let shown = tare_registry::shown(address);
     let name =
         download.name.take().filter(|name| !matches!(name.as_str(), "." | "..") && !name.contains('\0'));
@@ -116,7 +116,7 @@ async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: b
             "ADD {shown}: the address names no file; end the destination with a file name"
         ))
     })?;
-    let scrap = job.builder.on_disk.scrap()?;
+    let scrap = job.build.builder.on_disk.scrap()?;
     let step = || format!("write what comes from {shown}");
     let mut file = File::create(scrap.path().join(&name)).map_err(io(step()))?;
     let (mut hash, mut bytes) = (Context::new(&SHA256), 0_u64);

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
-use tare_image::{CommitRequest, Image, PushRequest};
+use tare_image::{CommitRequest, IndexRequest, PushRequest};
 use tare_model::{Digest, Reference};
 use tokio::sync::mpsc;
 
 use crate::error::io as failed;
 use crate::job::Job;
-use crate::progress::{Built, Exported};
+use crate::progress::{Built, Exported, Made};
 use crate::request::Export;
 use crate::state::State;
 use crate::{Error, Progress, Result};
@@ -30,42 +30,59 @@ pub(crate) struct Wanted {
     pub exports: Vec<Export>,
 }
 
-pub(crate) async fn finish(job: &Arc<Job>, target: usize, wanted: Wanted) -> Result<Built> {
-    let state = job.rest.finished[target].borrow().clone().ok_or(Error::Cancelled)?;
+pub(crate) async fn finish(jobs: &[Arc<Job>], wanted: Wanted) -> Result<Built> {
+    let Some(first) = jobs.first() else { return Err(Error::Cancelled) };
+    let states = jobs.iter().map(|job| job.finished[job.target].borrow().clone().ok_or(Error::Cancelled));
+    let states = states.collect::<Result<Vec<_>>>()?;
     let names: Vec<_> = wanted.names.into_iter().map(Reference::or_latest).collect();
     // Whoever wants the files alone wants no image.
     let only_files = !wanted.exports.is_empty() && wanted.exports.iter().all(|one| *one == Export::Files);
-    let image = if only_files { None } else { Some(commit(job, &state, &names, &wanted.labels).await?) };
+    let made = match only_files {
+        true => None,
+        false => Some(commit(first, &states, &names, &wanted.labels).await?),
+    };
     let mut exported = Vec::new();
     for (index, export) in wanted.exports.into_iter().enumerate() {
-        match (export, &image) {
-            (Export::Files, _) => exported.push(Exported { index, pieces: files(job, state.clone())? }),
-            (Export::Archive, Some(image)) => {
+        match (export, &made) {
+            (Export::Files, _) => exported.push(Exported { index, pieces: files(first, states.clone())? }),
+            (Export::Archive, Some(made)) => {
                 let mut of: Vec<String> = names.iter().map(Reference::familiar).collect();
                 if of.is_empty() {
-                    of.push(image.id.to_string());
+                    of.push(made.id.to_string());
                 }
-                let pieces = job.builder.engine.images().save(&of, None).await?;
+                let pieces = first.build.builder.engine.images().save(&of, None).await?;
                 exported.push(Exported { index, pieces });
             }
-            (Export::Push, Some(_)) => push(job, &names).await?,
+            (Export::Push, Some(_)) => push(first, &names).await?,
             (Export::Image | Export::Archive | Export::Push, _) => {}
         }
     }
     let names = names.iter().map(Reference::familiar).collect();
-    Ok(Built { image, names, exported })
+    Ok(Built { made, names, exported })
 }
 
+/// Makes the image, or one for each platform and the index of them, which gets the names.
 async fn commit(
     job: &Job,
-    state: &State,
+    states: &[Arc<State>],
     names: &[Reference],
     labels: &BTreeMap<String, String>,
-) -> Result<Image> {
-    let config = state.image_config(labels, job.epoch);
-    let request =
-        CommitRequest { layers: state.layers.clone(), config, parent: None::<Digest>, names: names.to_vec() };
-    Ok(job.builder.engine.images().commit(request).await?)
+) -> Result<Made> {
+    let images = job.build.builder.engine.images();
+    let several = states.len() > 1;
+    let mut made = Vec::new();
+    for state in states {
+        let config = state.image_config(labels, job.build.epoch);
+        let names = if several { Vec::new() } else { names.to_vec() };
+        let request = CommitRequest { layers: state.layers.clone(), config, parent: None::<Digest>, names };
+        made.push(images.commit(request).await?);
+    }
+    if let [only] = &made[..] {
+        return Ok(Made { id: only.id, digest: only.manifest, is_index: false });
+    }
+    let request = IndexRequest { images: made.iter().map(|image| image.id).collect(), names: names.to_vec() };
+    let index = images.make_index(request).await?;
+    Ok(Made { id: index.digest, digest: index.digest, is_index: true })
 }
 
 async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
@@ -75,23 +92,28 @@ async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
         ));
     }
     for name in names {
-        let credentials = job.rest.credentials.get(name.domain()).cloned();
-        let (job, after) = (job.clone(), job.rest.total + 1);
+        let credentials = job.build.from.credentials.get(name.domain()).cloned();
+        let (job, after) = (job.clone(), job.total + 1);
         let request = PushRequest { reference: name.clone(), platform: None, credentials };
-        let images = job.builder.engine.images().clone();
+        let images = job.build.builder.engine.images().clone();
         images.push(request, move |progress| job.tell(Progress::Pull(after, progress))).await?;
     }
     Ok(())
 }
 
-/// The files of a stage as a tar, piece by piece as they are taken.
-fn files(job: &Arc<Job>, state: Arc<State>) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+/// The files of the last stage as a tar, piece by piece as they are taken; of several platforms each in a directory of its
+/// own, `linux_amd64`, as buildx names them.
+fn files(job: &Arc<Job>, states: Vec<Arc<State>>) -> Result<BoxStream<'static, io::Result<Bytes>>> {
     let (to, from) = mpsc::channel(AHEAD);
-    let snapshots = job.builder.engine.snapshots().clone();
+    let snapshots = job.build.builder.engine.snapshots().clone();
     let write = move || {
         let mut pieces = Pieces { to, piece: Vec::with_capacity(PIECE) };
-        let root = snapshots.open_root(state.top().as_ref());
-        let written = root.and_then(|root| root.export(&mut pieces)).map_err(io::Error::other);
+        let written = states.iter().try_for_each(|state| {
+            let several = states.len() > 1;
+            let folder = if several { state.platform.to_string().replace('/', "_") } else { String::new() };
+            snapshots.open_root(state.top().as_ref())?.export_below(&folder, &mut pieces)
+        });
+        let written = written.and_then(|()| tare_snapshot::end_export(&mut pieces)).map_err(io::Error::other);
         if let Err(error) = written.and_then(|()| pieces.flush()) {
             let _ = pieces.to.blocking_send(Err(error)); // nobody takes it any more
         }

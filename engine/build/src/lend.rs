@@ -5,7 +5,7 @@
 use tare_image::{Image, LayerUse};
 use tare_model::Timestamp;
 
-use crate::job::Job;
+use crate::job::{Done, Job};
 use crate::state::State;
 use crate::{Progress, Result};
 
@@ -20,8 +20,8 @@ impl Job {
     pub(crate) async fn lenders(&self) -> &[Lender] {
         let load = async {
             let mut lenders = Vec::new();
-            for name in &self.reuse.cache_from {
-                match self.image(name, 0, &self.rest.platform).await {
+            for name in &self.build.reuse.cache_from {
+                match self.image(name, 0, &self.platform).await {
                     Ok((image, state)) => lenders.push(Lender { image, layers: state.layers }),
                     Err(why) => self.tell(Progress::Warning(format!("--cache-from {name}: {why}"))),
                 }
@@ -32,16 +32,12 @@ impl Job {
     }
 
     /// When a step was done and what layer it made, where one of the images has it as the next one after `state`.
-    pub(crate) async fn lent(
-        &self,
-        state: &State,
-        created_by: &str,
-    ) -> Result<Option<(Timestamp, Option<LayerUse>)>> {
-        if self.reuse.no_cache || self.reuse.cache_from.is_empty() {
+    pub(crate) async fn lent(&self, state: &State, created_by: &str) -> Result<Option<Done>> {
+        if self.build.reuse.no_cache || self.build.reuse.cache_from.is_empty() {
             return Ok(None);
         }
         let lent = self.lenders().await.iter().find_map(|lender| lender.next(state, created_by));
-        Ok(lent.filter(|(created, _)| self.epoch.is_none_or(|epoch| created.seconds == epoch)))
+        Ok(lent.filter(|(created, _)| self.build.epoch.is_none_or(|epoch| created.seconds == epoch)))
     }
 }
 

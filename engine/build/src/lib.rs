@@ -47,7 +47,7 @@ use std::sync::{Arc, Weak};
 
 pub use builder::Builder;
 pub use error::{Error, Result};
-pub use progress::{Built, Exported, Listener, Progress};
+pub use progress::{Built, Exported, Listener, Made, Progress};
 pub use prune::{PruneRequest, Pruned};
 pub use request::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSettings, Source};
 

@@ -117,8 +117,8 @@ fn shown(
             return Ok((bound(within(directory, &picked.open)?), None));
         }
         Tree::Layers { top: Some(top), .. } => {
-            let scrap = job.builder.on_disk.scrap()?;
-            let part = job.builder.engine.snapshots().part(top, source, scrap.path(), writable);
+            let scrap = job.build.builder.on_disk.scrap()?;
+            let part = job.build.builder.engine.snapshots().part(top, source, scrap.path(), writable);
             match part.map_err(|error| missing(error, &what))? {
                 Some(mount) if mount.kind == "overlay" => {
                     return Ok((MountSource::Overlay { options: mount.options }, Some(scrap)));
@@ -146,7 +146,7 @@ fn bound(path: PathBuf) -> MountSource {
 
 /// A copy of a part of a tree.
 fn copied(job: &Job, files: &Files, source: &Path) -> Result<(Scrap, PathBuf)> {
-    let scrap = job.builder.on_disk.scrap()?;
+    let scrap = job.build.builder.on_disk.scrap()?;
     let picked = files.open(source)?;
     let path = scrap.path().join("tree");
     std::fs::create_dir(&path).map_err(io("make a directory"))?;
@@ -173,7 +173,7 @@ fn fill(path: &Path, files: &Files, source: &Path) -> Result<()> {
 async fn cache(job: &Arc<Job>, cache: &CacheMount<String>, mounted: &mut Mounted) -> Result<()> {
     let at = mounted.target(&cache.target);
     let id = cache.id.clone().unwrap_or_else(|| at.display().to_string());
-    let keep = job.builder.keeps.take(&id, cache.sharing, (cache.mode, cache.uid, cache.gid)).await?;
+    let keep = job.build.builder.keeps.take(&id, cache.sharing, (cache.mode, cache.uid, cache.gid)).await?;
     if keep.is_new && (cache.from.is_some() || cache.source.is_some()) {
         let (tree, what) = job.tree(cache.from.as_ref()).await?;
         let source = clean(Path::new(cache.source.as_deref().unwrap_or_default()));
@@ -187,7 +187,7 @@ async fn cache(job: &Arc<Job>, cache: &CacheMount<String>, mounted: &mut Mounted
 
 fn secret(job: &Job, secret: &SecretMount<String>, mounted: &mut Mounted) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let Some(value) = job.context.secret(&secret.id) else {
+    let Some(value) = job.build.context.secret(&secret.id) else {
         return if secret.required {
             let id = &secret.id;
             Err(Error::Request(format!("secret {id}: not found: give it with --secret id={id},src=FILE")))
@@ -205,7 +205,7 @@ fn secret(job: &Job, secret: &SecretMount<String>, mounted: &mut Mounted) -> Res
         return Ok(());
     }
     let at = secret.target.clone().unwrap_or_else(|| format!("/run/secrets/{}", secret.id));
-    let scrap = job.builder.in_memory.scrap()?;
+    let scrap = job.build.builder.in_memory.scrap()?;
     let file = scrap.path().join("secret");
     std::fs::write(&file, value)
         .and_then(|()| std::os::unix::fs::chown(&file, Some(secret.uid), Some(secret.gid)))
@@ -219,7 +219,7 @@ fn secret(job: &Job, secret: &SecretMount<String>, mounted: &mut Mounted) -> Res
 
 fn ssh(job: &Job, ssh: &SshMount<String>, number: usize, mounted: &mut Mounted) -> Result<()> {
     let id = ssh.id.as_deref().unwrap_or("default");
-    let Some(socket) = job.run.ssh.get(id) else {
+    let Some(socket) = job.build.run.ssh.get(id) else {
         return if ssh.required {
             Err(Error::Request(format!("ssh agent {id}: not found: give it with --ssh {id}")))
         } else {

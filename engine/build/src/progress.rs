@@ -49,12 +49,23 @@ pub type Listener = std::sync::Arc<dyn Fn(Progress) + Send + Sync>;
 
 /// What came of a build.
 pub struct Built {
-    /// The image; none where only its files were wanted.
-    pub image: Option<tare_image::Image>,
+    /// The image or the index; none where only files were wanted.
+    pub made: Option<Made>,
     /// The names it got, in full.
     pub names: Vec<String>,
     /// What goes to who asked.
     pub exported: Vec<Exported>,
+}
+
+/// What names stand for once a build has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// By which it is known here: the digest of an image's configuration, or of an index.
+    pub id: Digest,
+    /// What registries know it by: the digest of a manifest, or of an index.
+    pub digest: Digest,
+    /// Whether it is an index.
+    pub is_index: bool,
 }
 
 /// A tar that goes to who asked for it.

@@ -19,8 +19,8 @@ pub struct BuildRequest {
     pub names: Vec<Reference>,
     /// The stage that is wanted, by name or number; absent = the last one.
     pub target: Option<String>,
-    /// What the image is for; absent = this machine.
-    pub platform: Option<Platform>,
+    /// What images are for, each once; none = this machine. More than one make an index.
+    pub platforms: Vec<Platform>,
     /// `--build-arg`
     pub args: BTreeMap<String, String>,
     /// Added to the image.

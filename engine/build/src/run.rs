@@ -75,19 +75,20 @@ impl RunStep<'_> {
         key.list(config.env.iter().flatten()).add(&config.user).add(&config.working_dir);
         key.list(state.shell()).add(format!("{:?}", self.run.command));
         key.list(self.args.iter().map(|(name, value)| format!("{name}={value}")));
-        key.add(format!("{:?} {:?}", self.network(), self.run.security)).list(&self.job.run.extra_hosts);
-        key.add(serde_json::to_vec(&self.job.run.limits).unwrap_or_default());
-        key.add(state.platform.to_string()).maybe(self.job.epoch.map(i64::to_be_bytes));
+        key.add(format!("{:?} {:?}", self.network(), self.run.security))
+            .list(&self.job.build.run.extra_hosts);
+        key.add(serde_json::to_vec(&self.job.build.run.limits).unwrap_or_default());
+        key.add(state.platform.to_string()).maybe(self.job.build.epoch.map(i64::to_be_bytes));
         mounts::describe(self.job, self.run, &mut key).await?;
         Ok(key.finish())
     }
 
     /// Whether it may do what takes it out of its confinement.
     fn entitled(&self) -> Result<()> {
-        let (granted, allowed) = (self.job.builder.granted, self.job.run.allowed);
+        let (granted, allowed) = (self.job.build.builder.granted, self.job.build.run.allowed);
         let insecure = self.run.security == RunSecurity::Insecure;
         // Where the whole build has the host's network, that was allowed already.
-        let host = self.run.network == RunNetwork::Host && self.job.run.network != NetworkMode::Host;
+        let host = self.run.network == RunNetwork::Host && self.job.build.run.network != NetworkMode::Host;
         for (wanted, what, granted, allowed) in [
             (insecure, "security.insecure", granted.insecure, allowed.insecure),
             (host, "network.host", granted.host_network, allowed.host_network),
@@ -108,7 +109,7 @@ impl RunStep<'_> {
 
     fn network(&self) -> NetworkMode {
         match self.run.network {
-            RunNetwork::Default => self.job.run.network.clone(),
+            RunNetwork::Default => self.job.build.run.network.clone(),
             RunNetwork::None => NetworkMode::None,
             RunNetwork::Host => NetworkMode::Host,
         }
@@ -118,8 +119,8 @@ impl RunStep<'_> {
     pub(crate) async fn execute(&self) -> Result<LayerUse> {
         let platform = self.state.platform.clone();
         crate::blocking(move || crate::foreign::check(&platform)).await?;
-        let _running = self.job.builder.steps.acquire().await.map_err(|_| Error::Cancelled)?;
-        let engine = &self.job.builder.engine;
+        let _running = self.job.build.builder.steps.acquire().await.map_err(|_| Error::Cancelled)?;
+        let engine = &self.job.build.builder.engine;
         let mut mounted = mounts::prepare(self.job, self.run, &self.state.absolute("")).await?;
         let script = self.script(&mut mounted)?;
         let spec = self.spec(&mounted, script.as_ref().map(|(path, _)| path.clone()));
@@ -133,7 +134,7 @@ impl RunStep<'_> {
         }
         let always = ALWAYS_MOUNTED.iter().map(PathBuf::from);
         let pack = PackOptions {
-            latest: self.job.epoch,
+            latest: self.job.build.epoch,
             mounted: always.chain(mounted.mounts.iter().map(|mount| mount.target.clone())).collect(),
         };
         let key = container.id.to_string();
@@ -176,7 +177,7 @@ impl RunStep<'_> {
         if !script.body.starts_with("#!") {
             return Ok(None);
         }
-        let scrap = Arc::new(self.job.builder.on_disk.scrap()?);
+        let scrap = Arc::new(self.job.build.builder.on_disk.scrap()?);
         let file = scrap.path().join("script");
         std::fs::write(&file, &script.body)
             .and_then(|()| std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)))
@@ -191,11 +192,11 @@ impl RunStep<'_> {
         let variables = self.args.iter().chain(&self.proxies).map(|(name, value)| format!("{name}={value}"));
         let network = NetworkSpec {
             mode: self.network(),
-            extra_hosts: self.job.run.extra_hosts.clone(),
+            extra_hosts: self.job.build.run.extra_hosts.clone(),
             ..NetworkSpec::default()
         };
         ContainerSpec {
-            image: self.job.name.clone(),
+            image: self.job.build.name.clone(),
             command: CommandSpec {
                 entrypoint: Some(line),
                 environment: variables.chain(mounted.variables.iter().cloned()).collect(),
@@ -213,7 +214,7 @@ impl RunStep<'_> {
                 privileged: self.run.security == RunSecurity::Insecure,
                 ..SecuritySpec::default()
             },
-            limits: self.job.run.limits.clone(),
+            limits: self.job.build.run.limits.clone(),
             ..ContainerSpec::default()
         }
     }

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tare_dockerfile::{
     AddFiles, CopyFiles, Ignore, Instruction, Run, Scope, Source, Step, Word, parse_trigger,
 };
@@ -13,7 +15,7 @@ use tare_snapshot::PackOptions;
 
 use crate::cache::{Entry, Layer};
 use crate::copy::{CopySpec, From, Remote};
-use crate::job::Job;
+use crate::job::{Done, Job};
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::run::RunStep;
@@ -40,8 +42,8 @@ struct Work<'g> {
 
 /// Builds a stage and tells those that wait for it.
 pub(crate) async fn build(job: Arc<Job>, at: usize) -> Result<()> {
-    let stage = &job.file.stages[at];
-    let step = job.rest.first[&at];
+    let stage = &job.build.file.stages[at];
+    let step = job.first[&at];
     started(&job, at, step, 1, &format!("FROM {}{}", stage.base, named(&job, at)));
     let based = job.base(at, step).await;
     let (_, mut state) = based.map_err(|error| failed(&job, step, job.at(stage.span, error)))?;
@@ -67,19 +69,20 @@ pub(crate) async fn build(job: Arc<Job>, at: usize) -> Result<()> {
         done.map_err(|error| failed(&job, work.step, job.at(instruction.span, error)))?;
         job.tell(Progress::Done(work.step, work.state.position));
     }
-    job.rest.finished[at].send_replace(Some(Arc::new(work.state)));
+    job.finished[at].send_replace(Some(Arc::new(work.state)));
     Ok(())
 }
 
 fn named(job: &Job, at: usize) -> String {
-    job.file.stages[at].name.as_ref().map_or_else(String::new, |name| format!(" AS {name}"))
+    job.build.file.stages[at].name.as_ref().map_or_else(String::new, |name| format!(" AS {name}"))
 }
 
 fn started(job: &Job, at: usize, step: usize, number: usize, text: &str) {
-    let of = job.file.stages[at].steps.len() + 1;
-    let stage = if job.rest.first.len() > 1 { format!("{} ", job.stages.title(at)) } else { String::new() };
-    let title = format!("[{stage}{number}/{of}] {text}");
-    job.tell(Progress::Started { step, total: job.rest.total, title, text: text.to_owned() });
+    let of = job.build.file.stages[at].steps.len() + 1;
+    let stage = if job.first.len() > 1 { format!("{} ", job.stages.title(at)) } else { String::new() };
+    let platform = if job.build.platforms > 1 { format!("{} ", job.platform) } else { String::new() };
+    let title = format!("[{platform}{stage}{number}/{of}] {text}");
+    job.tell(Progress::Started { step, total: job.total, title, text: text.to_owned() });
 }
 
 fn failed(job: &Job, step: usize, error: Error) -> Error {
@@ -118,7 +121,7 @@ impl Work<'_> {
     /// Counts what the state has grown by.
     fn count(&mut self) -> Result<()> {
         let grown = self.state.weight.saturating_sub(std::mem::replace(&mut self.counted, self.state.weight));
-        if self.job.rest.described.fetch_add(grown, Ordering::Relaxed) + grown <= DESCRIBED {
+        if self.job.build.described.fetch_add(grown, Ordering::Relaxed) + grown <= DESCRIBED {
             return Ok(());
         }
         Err(Error::Limit(format!(
@@ -132,12 +135,13 @@ impl Work<'_> {
         let mut key = Key::new("note");
         key.add(self.state.position.to_string()).add(&text);
         key.add(serde_json::to_vec(&self.state.config).unwrap_or_default());
-        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        key.maybe(self.job.build.epoch.map(i64::to_be_bytes));
         let key = key.finish();
-        let created = match self.known(&key, &text).await? {
-            Some((created, _)) => created,
-            None => self.keep(&key, &text, None),
+        let work = async {
+            let known = self.known(&key, &text).await?.map(|(created, _)| created);
+            Ok((known.unwrap_or_else(|| self.keep(&key, &text, None)), None))
         };
+        let (created, _) = self.once(key, work.boxed()).await?;
         self.state.passed(text, created, None);
         Ok(())
     }
@@ -153,18 +157,19 @@ impl Work<'_> {
             proxies: self.scope.proxies().map(owned).collect(),
         };
         let (key, created_by) = (step.key().await?, step.created_by());
-        let known = match step.is_told_whole() {
-            true => self.known(&key, &created_by).await?,
-            false => self.find(&key).await?,
-        };
-        let (created, layer) = match known {
-            Some((created, Some(layer))) => (created, layer),
-            _ => {
-                let layer = step.execute().await?;
-                (self.keep(&key, &created_by, Some(&layer)), layer)
+        let work = async {
+            let known = match step.is_told_whole() {
+                true => self.known(&key, &created_by).await?,
+                false => self.find(&key).await?,
+            };
+            if let Some((created, Some(layer))) = known {
+                return Ok((created, Some(layer)));
             }
+            let layer = step.execute().await?;
+            Ok((self.keep(&key, &created_by, Some(&layer)), Some(layer)))
         };
-        self.state.passed(created_by, created, Some(layer));
+        let (created, layer) = self.once(key, work.boxed()).await?;
+        self.state.passed(created_by, created, layer);
         Ok(())
     }
 
@@ -188,24 +193,24 @@ impl Work<'_> {
         let mut key = Key::new("copy");
         key.maybe(self.state.top().map(|top| top.to_string())).add(selection.digest.to_string());
         spec.describe(&mut key);
-        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        key.maybe(self.job.build.epoch.map(i64::to_be_bytes));
         let key = key.finish();
         let text = spec.told(keyword, &selection);
-        let (created, layer) = match self.known(&key, &text).await? {
-            Some((created, Some(layer))) => (created, layer),
-            _ => {
-                let owner = self.owner(spec.chown.as_deref()).await?;
-                let snapshots = self.job.builder.engine.snapshots().clone();
-                let layer = self
-                    .layer(move |root| {
-                        spec.copy(&snapshots, std::os::fd::AsFd::as_fd(&root), &selection, owner)
-                    })
-                    .await?;
-                (self.keep(&key, &text, Some(&layer)), layer)
+        let work = async {
+            if let Some((created, Some(layer))) = self.known(&key, &text).await? {
+                return Ok((created, Some(layer)));
             }
+            let owner = self.owner(spec.chown.as_deref()).await?;
+            let snapshots = self.job.build.builder.engine.snapshots().clone();
+            let copy = move |root: std::os::fd::OwnedFd| {
+                spec.copy(&snapshots, std::os::fd::AsFd::as_fd(&root), &selection, owner)
+            };
+            let layer = self.layer(copy).await?;
+            Ok((self.keep(&key, &text, Some(&layer)), Some(layer)))
         };
+        let (created, layer) = self.once(key, work.boxed()).await?;
         drop(fetched);
-        self.state.passed(text, created, Some(layer));
+        self.state.passed(text, created, layer);
         Ok(())
     }
 
@@ -213,21 +218,22 @@ impl Work<'_> {
     async fn workdir(&mut self, path: &Path, text: &str) -> Result<()> {
         let mut key = Key::new("workdir");
         key.maybe(self.state.top().map(|top| top.to_string())).add(path.as_os_str().as_encoded_bytes());
-        key.maybe(self.job.epoch.map(i64::to_be_bytes));
+        key.maybe(self.job.build.epoch.map(i64::to_be_bytes));
         let key = key.finish();
-        let (created, layer) = match self.known(&key, text).await? {
-            Some((created, layer)) => (created, layer),
-            None => {
-                let layer = self.make_directory(path).await?;
-                (self.keep(&key, text, layer.as_ref()), layer)
+        let work = async {
+            if let Some(known) = self.known(&key, text).await? {
+                return Ok(known);
             }
+            let layer = self.make_directory(path).await?;
+            Ok((self.keep(&key, text, layer.as_ref()), layer))
         };
+        let (created, layer) = self.once(key, work.boxed()).await?;
         self.state.passed(text.to_owned(), created, layer);
         Ok(())
     }
 
     async fn make_directory(&self, path: &Path) -> Result<Option<LayerUse>> {
-        let (top, snapshots) = (self.state.top(), self.job.builder.engine.snapshots().clone());
+        let (top, snapshots) = (self.state.top(), self.job.build.builder.engine.snapshots().clone());
         let wanted = path.to_owned();
         let there = crate::blocking(move || {
             let root = snapshots.open_root(top.as_ref())?;
@@ -249,7 +255,7 @@ impl Work<'_> {
         &self,
         work: impl FnOnce(std::os::fd::OwnedFd) -> Result<()> + Send + 'static,
     ) -> Result<LayerUse> {
-        let engine = self.job.builder.engine.clone();
+        let engine = self.job.build.builder.engine.clone();
         let (key, parent) = (fresh_key()?, self.state.top());
         let snapshots = engine.snapshots().clone();
         let writable = Writable { snapshots: snapshots.clone(), key: key.clone() };
@@ -260,7 +266,7 @@ impl Work<'_> {
             Ok(writable)
         })
         .await?;
-        let pack = PackOptions { latest: self.job.epoch, mounted: Vec::new() };
+        let pack = PackOptions { latest: self.job.build.epoch, mounted: Vec::new() };
         let layer = engine.images().commit_layer(LayerRequest { key, parent, take: true, pack }).await?;
         drop(writable);
         Ok(layer)
@@ -269,7 +275,7 @@ impl Work<'_> {
     /// Who `--chown` means, by the lists of the stage itself.
     async fn owner(&self, chown: Option<&str>) -> Result<Option<(u32, u32)>> {
         let Some(chown) = chown.map(str::to_owned) else { return Ok(None) };
-        let (top, snapshots) = (self.state.top(), self.job.builder.engine.snapshots().clone());
+        let (top, snapshots) = (self.state.top(), self.job.build.builder.engine.snapshots().clone());
         crate::blocking(move || {
             let root = snapshots.open_root(top.as_ref())?;
             let read = |path: &str| root.read_file(Path::new(path), LISTS).map(Option::unwrap_or_default);
@@ -278,8 +284,23 @@ impl Work<'_> {
         .await
     }
 
+    /// Does a step, unless another stage or platform of this build has done the same or is about to: then what that comes to.
+    async fn once(&self, key: Digest, work: BoxFuture<'_, Result<Done>>) -> Result<Done> {
+        let mut first = false;
+        let cell = self.job.build.done(key);
+        let done = cell.get_or_try_init(|| {
+            first = true;
+            work
+        });
+        let done = done.await?.clone();
+        if !first {
+            self.job.tell(Progress::Cached(self.step));
+        }
+        Ok(done)
+    }
+
     /// When a step was done and what layer it made: by this machine, or by who made an image that lends its steps.
-    async fn known(&self, key: &Digest, told: &str) -> Result<Option<(Timestamp, Option<LayerUse>)>> {
+    async fn known(&self, key: &Digest, told: &str) -> Result<Option<Done>> {
         if let Some(found) = self.find(key).await? {
             return Ok(Some(found));
         }
@@ -290,9 +311,9 @@ impl Work<'_> {
         Ok(lent)
     }
 
-    async fn find(&self, key: &Digest) -> Result<Option<(Timestamp, Option<LayerUse>)>> {
-        let builder = &self.job.builder;
-        if self.job.reuse.no_cache {
+    async fn find(&self, key: &Digest) -> Result<Option<Done>> {
+        let builder = &self.job.build.builder;
+        if self.job.build.reuse.no_cache {
             return Ok(None);
         }
         let Some((entry, layer)) = builder.cache.find(builder.engine.images(), key).await? else {
@@ -305,7 +326,7 @@ impl Work<'_> {
 
     /// Remembers a step that was just done; when that was.
     fn keep(&self, key: &Digest, text: &str, layer: Option<&LayerUse>) -> Timestamp {
-        let epoch = self.job.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
+        let epoch = self.job.build.epoch.map(|seconds| Timestamp { seconds, nanoseconds: 0 });
         let created = epoch.unwrap_or_else(now);
         let layer = layer.map(|layer| Layer {
             diff: layer.diff,
@@ -314,7 +335,7 @@ impl Work<'_> {
             size: layer.size,
         });
         let entry = Entry { created, used: now(), text: text.to_owned(), layer };
-        self.job.builder.cache.keep(key, &entry);
+        self.job.build.builder.cache.keep(key, &entry);
         created
     }
 

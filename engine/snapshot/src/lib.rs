@@ -63,7 +63,7 @@ pub use compare::Difference;
 pub use driver::Driver;
 pub use error::{Error, Result};
 pub use listing::{Listed, ListedKind, Listing};
-pub use pack::{PackOptions, Packed};
+pub use pack::{PackOptions, Packed, end_export};
 pub use root::LayeredRoot;
 pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
 

@@ -82,16 +82,30 @@ impl LayeredRoot {
     /// # Errors
     /// [`Error::Read`] with what `to` said.
     pub fn export(&self, to: &mut dyn Write) -> Result<()> {
-        if let Some(root) = self.as_fd() {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
-            let (bare, packed) = (Bare::new(&[], None, Driver::Overlay), Packed::default());
-            let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
-            let mut packer = Packer { to: &mut *to, marked, links, packed, buffer };
-            walk(&root, &mut |name, found| packer.take(&bare, name, found))?;
-        }
-        emit::end(to).map_err(Error::Read)
+        self.export_below("", to)?;
+        end_export(to)
     }
+
+    /// The same with every name below the directory `folder`, which may be empty, and without the archive's end: more may
+    /// follow.
+    pub fn export_below(&self, folder: &str, to: &mut dyn Write) -> Result<()> {
+        let Some(root) = self.as_fd() else { return Ok(()) };
+        let below = Name::parse(folder.as_bytes())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
+        let (bare, packed) = (Bare::new(&[], None, Driver::Overlay), Packed::default());
+        let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
+        let mut packer = Packer { to, marked, links, packed, buffer };
+        walk(&root, &mut |name, found| {
+            let name = name.components().fold(below.clone(), |above, last| above.join(last));
+            packer.take(&bare, &name, found)
+        })
+    }
+}
+
+/// Ends an archive of [`LayeredRoot::export_below`].
+pub fn end_export(to: &mut dyn Write) -> Result<()> {
+    emit::end(to).map_err(Error::Read)
 }
 
 struct Packer<'a> {

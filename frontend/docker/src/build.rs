@@ -219,12 +219,13 @@ impl Work {
     }
 
     fn built(&mut self, built: &Built) {
-        let Some(image) = &built.image else { return };
-        let id = image.id.to_string();
+        let Some(made) = &built.made else { return };
+        let id = made.id.to_string();
         let said = |stream: String| ProgressMessage { stream, ..ProgressMessage::default() };
         if self.steps.is_some() {
             let names = built.names.clone();
-            let result = BuildResult { digest: image.manifest.to_string(), config_digest: id.clone(), names };
+            let config_digest = if made.is_index { String::new() } else { id.clone() };
+            let result = BuildResult { digest: made.digest.to_string(), config_digest, names };
             let aux = Some(ProgressAux { result: Some(result), ..ProgressAux::default() });
             self.lines.push_back(ProgressMessage { aux, ..ProgressMessage::default() });
         }
@@ -233,7 +234,7 @@ impl Work {
         if self.quiet {
             self.lines.push_back(said(format!("{id}\n")));
         } else if self.steps.is_none() {
-            self.lines.push_back(said(format!("Successfully built {}\n", image.id.short())));
+            self.lines.push_back(said(format!("Successfully built {}\n", made.id.short())));
             for name in &built.names {
                 self.lines.push_back(said(format!("Successfully tagged {name}\n")));
             }

@@ -30,7 +30,7 @@ pub(crate) const BUILD: &[Flag] = &[
     switch("no-cache", "Do not use cache when building the image"),
     list("no-cache-filter", "strings", "Do not cache specified stages").hidden(),
     list("output", "list", "Output destination (type=local,dest=path)").short('o'),
-    text("platform", "string", "Set platform if server is multi-platform capable"),
+    list("platform", "stringArray", "Set target platforms for build (linux/amd64,linux/arm64)"),
     text("progress", "string", "Set type of progress output (auto, quiet, plain, tty, rawjson)"),
     switch("pull", "Always attempt to pull a newer version of the image"),
     switch("push", "Push the image to its registry once it is built"),

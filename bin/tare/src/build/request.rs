@@ -39,8 +39,7 @@ pub(crate) fn read(given: &Given) -> Result<Request> {
     let some = |name: &'static str, value: Option<String>| {
         value.filter(|value| !value.is_empty()).map(|value| (name, value))
     };
-    let platform = given.parsed("platform", platform)?.map(|platform| platform.to_string());
-    query.extend(some("platform", platform));
+    query.extend(some("platform", Some(platforms(given)?.join(","))));
     query.extend(some("target", given.text("target").map(str::to_owned)));
     query.extend(some("networkmode", given.text("network").map(str::to_owned)));
     for (name, flag) in [("nocache", "no-cache"), ("pull", "pull"), ("q", "quiet"), ("forcerm", "force-rm")] {
@@ -95,11 +94,14 @@ fn tag(text: &str) -> Said<Reference> {
     Ok(reference.or_latest())
 }
 
-fn platform(text: &str) -> Said<Platform> {
-    if text.contains(',') {
-        return Err("not supported yet: several platforms in one build".to_owned());
-    }
-    text.parse::<Platform>().map_err(|error| error.to_string())
+/// As the daemon writes them; each `--platform` may hold several, with commas between them.
+fn platforms(given: &Given) -> Result<Vec<String>> {
+    let all = given.each("platform", |text| {
+        let each =
+            text.split(',').map(|one| one.trim().parse::<Platform>().map_err(|error| error.to_string()));
+        each.collect::<Said<Vec<_>>>()
+    })?;
+    Ok(all.into_iter().flatten().map(|platform| platform.to_string()).collect())
 }
 
 /// A name alone takes the value of the environment; without one there, the daemon is told that it is not set.
@@ -253,7 +255,7 @@ mod tests {
                 &["-t", "a@sha256:0000000000000000000000000000000000000000000000000000000000000000"],
                 "with a digest",
             ),
-            (&["--platform", "linux/amd64,linux/arm64"], "several platforms"),
+            (&["--platform", "linux/amd64,,linux/arm64"], "platform"),
             (&["--push"], "needs a name"),
             (&["--build-context", "x"], "not name=path"),
             (&["--build-context", "x=oci-layout://y"], "OCI layout"),

@@ -8,7 +8,7 @@ use tare_build::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSet
 use tare_container::{Limits, NetworkMode};
 use tare_docker_api::{BuildExport, BuildSsh};
 use tare_http::{Query, Request};
-use tare_model::Reference;
+use tare_model::{Platform, Reference};
 
 use crate::{Error, Result, auth, parameter};
 
@@ -20,7 +20,7 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         source: Source::Nothing,
         names: query.all("t").filter(|name| !name.is_empty()).map(name).collect::<Result<_>>()?,
         target: parameter::text(query, "target").map(str::to_owned),
-        platform: parameter::platform(query)?,
+        platforms: platforms(query)?,
         args: args(query)?,
         labels: json(query, "labels")?,
         reuse: Reuse {
@@ -90,6 +90,25 @@ fn entitlements(query: &Query) -> Result<Entitlements> {
         }
     }
     Ok(allowed)
+}
+
+/// One platform as everywhere, or several with commas between them, each once.
+fn platforms(query: &Query) -> Result<Vec<Platform>> {
+    let Some(list) =
+        parameter::text(query, "platform").filter(|list| list.contains(',') && !list.starts_with('{'))
+    else {
+        return Ok(parameter::platform(query)?.into_iter().collect());
+    };
+    let mut platforms = Vec::new();
+    for value in list.split(',') {
+        let platform = value.trim().parse::<Platform>();
+        let platform = platform.map_err(|_| Error::invalid(format!("invalid platform: {value}")))?;
+        if platforms.contains(&platform) {
+            return Err(Error::invalid(format!("the platform {platform} is given twice")));
+        }
+        platforms.push(platform);
+    }
+    Ok(platforms)
 }
 
 fn exports(query: &Query) -> Result<Vec<Export>> {
