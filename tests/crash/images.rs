@@ -170,7 +170,6 @@ fn a_name_for_several_platforms_is_whole_or_absent_at_each_step() -> Result<()> 
     world.tare(&["run", "--name", "box", &image, "true"])?.ok();
     world.tare(&["export", "-o", &file, "box"])?.ok();
     world.tare(&["rm", "box"])?.ok();
-    world.tare(&["import", "--platform", "linux/s390x", &file, other])?.ok();
     let name = "127.0.0.1:5000/several:v1";
     let look = |world: &World, must: bool| -> Result<bool> {
         let id = world.tare(&["images", "-q", name])?;
@@ -186,15 +185,28 @@ fn a_name_for_several_platforms_is_whole_or_absent_at_each_step() -> Result<()> 
         ensure!(verified.code == 0 && verified.out.is_empty(), "damaged: {verified:?}");
         Ok(true)
     };
-    let create = |_| ["manifest", "create", name, &image, other].map(str::to_owned).to_vec();
-    at_each_step(&mut world, &create, &|world, _, answered| {
-        if look(world, answered)? && !answered {
-            world.tare(&["rmi", name])?.ok();
+    // Few steps, which differ: the documents are written, named, and their directory; then the records.
+    for step in ["fdatasync", "rename,renameat,renameat2", "fsync", "fdatasync,fsync"] {
+        for nth in [1, 2] {
+            // Another image, so that the index is a new one.
+            world.tare(&["import", "--platform", "linux/s390x", &file, other])?.ok();
+            let trap = Trap::set_at(world.daemon().pid(), step, nth)?;
+            let ran = world.tare(&["manifest", "create", name, &image, other])?;
+            let sprung = trap.release(&ran)?;
+            ensure!(sprung || nth > 1, "no {step} was seen");
+            if sprung {
+                world.kill_daemon();
+                world.start_daemon(&[])?;
+            }
+            if look(&world, ran.code == 0).with_context(|| format!("killed at {step} {nth}"))? {
+                world.tare(&["rmi", name])?.ok();
+            }
         }
-        Ok(())
-    })?;
+    }
+    world.tare(&["manifest", "create", name, &image, other])?.ok();
     world.tare(&["push", "-q", name])?.ok();
     world.tare(&["rmi", "-f", name, other, &image])?.ok();
+    world.tare(&["image", "prune", "-f"])?.ok();
     assert_empty(&world)?;
     let pull = |_| ["pull", "-q", "--all-platforms", name].map(str::to_owned).to_vec();
     at_each_step(&mut world, &pull, &|world, _, answered| {

@@ -18,9 +18,14 @@ pub(crate) struct Trap {
 impl Trap {
     /// Returns when the process is held. Threads that it makes later are watched too.
     pub(crate) fn set(pid: u32, nth: u32) -> Result<Self> {
+        Self::set_at(pid, STEPS, nth)
+    }
+
+    /// [`Trap::set`] where only these calls are steps. Each thread counts each call for itself.
+    pub(crate) fn set_at(pid: u32, steps: &str, nth: u32) -> Result<Self> {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-q", "-o", "/dev/null", "-p", &pid.to_string(), "-e", &format!("trace={STEPS}")]);
-        strace.args(["-e", &format!("inject={STEPS}:signal=KILL:when={nth}")]);
+        strace.args(["-f", "-q", "-o", "/dev/null", "-p", &pid.to_string(), "-e", &format!("trace={steps}")]);
+        strace.args(["-e", &format!("inject={steps}:signal=KILL:when={nth}")]);
         let strace = strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let tracer = strace.spawn().context("strace is not installed")?;
         let trap = Self { pid, tracer };
