@@ -25,7 +25,7 @@ const POLICY: &str = include_str!("policy.cil");
 
 /// A policy is taken whole, in one write.
 const LOAD_POLICY: &str = "mountpoint -q /sys/fs/selinux || mount -t selinuxfs selinuxfs /sys/fs/selinux\n\
-    secilc --output=/run/policy --filecontext=/dev/null /suites/policy.cil &&\n\
+    secilc --policyvers=$(cat /sys/fs/selinux/policyvers) --output=/run/policy --filecontext=/dev/null /suites/policy.cil &&\n\
     dd if=/run/policy of=/sys/fs/selinux/load bs=1M status=none && echo 1 > /sys/fs/selinux/enforce || exit 99\n";
 
 /// One line of `cargo test --message-format=json`, as far as it matters.
