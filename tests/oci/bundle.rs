@@ -1,9 +1,11 @@
 //! A container with a busybox root, and every command on it.
 
 use std::fs::{self, File};
+use std::io::{Read, Seek};
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -11,7 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::time::Timespec;
 use serde_json::{Value, json};
-use tare_tests::{Ran, capture};
+use tare_tests::Ran;
 use tempfile::TempDir;
 
 use crate::runtime::Runtime;
@@ -175,9 +177,22 @@ impl<'r> Bundle<'r> {
         command
     }
 
-    /// A command that leaves nobody behind who could hold its output open.
+    /// A command that prints something. It goes to files: a peer that hangs may leave somebody behind who would hold a pipe
+    /// open for ever.
     pub(crate) fn cli(&self, words: &[&str]) -> Ran {
-        capture(self.command().args(words)).unwrap()
+        let mut command = self.command();
+        let line = format!("{:?}", command.args(words));
+        let [mut out, mut err] = [(); 2].map(|()| tempfile::tempfile().unwrap());
+        command.stdin(Stdio::piped()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdin.take());
+        let code = code_of(child.wait().unwrap());
+        let text = |file: &mut File| {
+            let mut bytes = Vec::new();
+            file.rewind().and_then(|()| file.read_to_end(&mut bytes)).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        Ran { line, code, out: text(&mut out), err: text(&mut err) }
     }
 
     /// A null device for the streams of containers: crun gives the one that it finds there to the container's user, and the
@@ -317,6 +332,11 @@ impl Drop for Bundle<'_> {
         // Whom a detached container's maker left to this process.
         while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
     }
+}
+
+/// 128 + n where signal n ended it.
+fn code_of(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
 }
 
 fn fill(root: &Path) {

@@ -23,6 +23,8 @@ const PREFIX: &str = "tare-oci-";
 /// Held by the run as long as it lives.
 const LOCK: &str = "lock";
 const GROUPS: &str = "/sys/fs/cgroup";
+/// This program, also when it has been built anew meanwhile.
+const SELF: &str = "/proc/self/exe";
 
 static TOKEN: OnceLock<String> = OnceLock::new();
 
@@ -49,7 +51,7 @@ impl Run {
         fs::write(dir.join(LOCK), "").unwrap();
         let lock = File::open(dir.join(LOCK)).unwrap();
         flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
-        let mut janitor = Command::new(std::env::current_exe().unwrap());
+        let mut janitor = Command::new(SELF);
         janitor.arg("--janitor").arg(&dir).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let janitor = janitor.spawn().unwrap();
         tempfile::env::override_temp_dir(&dir).unwrap();
@@ -247,7 +249,7 @@ pub(crate) fn last() {
 /// What this suite promises of itself: cut off, with its janitor or without, it leaves nothing, and touches nothing else.
 pub(crate) fn leaves_nothing() {
     for with_janitor in [true, false] {
-        let mut run = Command::new(std::env::current_exe().unwrap());
+        let mut run = Command::new(SELF);
         let mut run = run.arg("--last").stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
