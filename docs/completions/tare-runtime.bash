@@ -24,7 +24,7 @@ _tare_runtime() {
     resume) flags="" ;;
     update) flags="--blkio-weight --cpu-burst --cpu-idle --cpu-period --cpu-quota --cpu-rt-period --cpu-rt-runtime --cpu-share --cpuset-cpus --cpuset-mems --kernel-memory --kernel-memory-tcp --l3-cache-schema --mem-bw-schema --memory --memory-reservation --memory-swap --pids-limit --resources" ;;
     events) flags="--interval --stats" ;;
-    checkpoint) flags="--auto-dedup --empty-ns --ext-unix-sk --file-locks --image-path --lazy-pages --leave-running --manage-cgroups-mode --page-server --parent-path --pre-dump --shell-job --status-fd --tcp-established --work-path" ;;
+    checkpoint) flags="--auto-dedup --empty-ns --ext-unix-sk --file-locks --image-path --lazy-pages --leave-running --link-remap --manage-cgroups-mode --page-server --parent-path --pre-dump --shell-job --status-fd --tcp-established --tcp-skip-in-flight --work-path" ;;
     restore) flags="--auto-dedup --bundle --console-socket --detach --empty-ns --ext-unix-sk --file-locks --image-path --keep --lazy-pages --lsm-mount-context --lsm-profile --manage-cgroups-mode --no-pivot --no-subreaper --pid-file --shell-job --tcp-established --work-path" ;;
     delete) flags="--force" ;;
     spec) flags="--bundle --rootless" ;;

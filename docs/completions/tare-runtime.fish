@@ -132,6 +132,8 @@ complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l parent-path -r -
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l leave-running -d 'it goes on afterwards'
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l pre-dump -d 'only its memory; it goes on'
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l tcp-established -d 'with open TCP connections'
+complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l tcp-skip-in-flight -d 'without connections that are just being made'
+complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l link-remap -d 'accepted: files that were unlinked are always written'
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l ext-unix-sk -d 'with unix sockets that lead out'
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l shell-job -d 'with a terminal of the caller\'s'
 complete -c tare-runtime -n '__tare_runtime_is "checkpoint"' -l file-locks -d 'with locks on files'

@@ -9,12 +9,15 @@ use crate::flags::{Flag, Given, switch, value};
 use crate::global::Global;
 use crate::images;
 
-const FLAGS: [Flag; 5] = [
+const FLAGS: [Flag; 7] = [
     value("parent-path", ""),
     switch("leave-running", ""),
     switch("pre-dump", ""),
     value("page-server", ""),
     value("status-fd", ""),
+    switch("tcp-skip-in-flight", ""),
+    // Accepted and without effect: files that were unlinked are always taken care of.
+    switch("link-remap", ""),
 ];
 
 pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
@@ -24,6 +27,7 @@ pub(crate) fn command(global: &Global, arguments: &[&str]) -> Outcome {
     let wanted = Checkpoint {
         leave_running: given.is("leave-running"),
         pre_dump: given.is("pre-dump"),
+        skip_in_flight: given.is("tcp-skip-in-flight"),
         parent: given.value("parent-path").filter(|path| !path.is_empty()).map(Path::new),
         page_server: given.value("page-server").filter(|at| !at.is_empty()).map(page_server).transpose()?,
         status_fd: given.parsed("status-fd")?.filter(|fd: &i32| *fd >= 0),

@@ -145,6 +145,8 @@ const TOPICS: [Topic; 18] = [
             ("--leave-running", "it goes on afterwards"),
             ("--pre-dump", "only its memory; it goes on"),
             TCP,
+            ("--tcp-skip-in-flight", "without connections that are just being made"),
+            ("--link-remap", "accepted: files that were unlinked are always written"),
             SOCKETS,
             JOB,
             LOCKS,

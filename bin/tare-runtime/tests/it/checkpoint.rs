@@ -265,7 +265,8 @@ fn what_cannot_be_done_says_why_and_changes_nothing() {
     let broken = world.path("broken");
     fs::write(&broken, "#!/bin/sh\nexit 1\n").unwrap();
     fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-    with(&world, broken.to_str().unwrap(), &["checkpoint"]).refused("criu ended without an answer");
+    let odd = ["checkpoint", "--tcp-skip-in-flight", "--link-remap"];
+    with(&world, broken.to_str().unwrap(), &odd).refused("criu ended without an answer");
     assert_eq!(world.status(), "running");
     with(&world, "criu", &["checkpoint", "--manage-cgroups-mode", "harsh"]).refused("must be soft, full");
     with(&world, "criu", &["checkpoint", "--page-server", "here"]).refused("ADDRESS:PORT");

@@ -17,6 +17,8 @@ pub struct Checkpoint<'a> {
     pub leave_running: bool,
     /// Memory only, for a checkpoint soon; the container goes on.
     pub pre_dump: bool,
+    /// Connections that are just being made are left out.
+    pub skip_in_flight: bool,
     /// The directory of the checkpoint before, from that of this one.
     pub parent: Option<&'a Path>,
     /// Where memory is sent to: address and port.
@@ -43,6 +45,7 @@ impl Kept {
         self.describe(&mut options)?;
         options.flag(names::LEAVE_RUNNING, wanted.leave_running);
         options.flag(names::LINK_REMAP, true);
+        options.flag(names::SKIP_IN_FLIGHT, wanted.skip_in_flight);
         options.flag(names::FORCE_IRMAP, true);
         options.flag(names::TRACK_MEMORY, wanted.pre_dump || wanted.parent.is_some());
         if let Some(parent) = wanted.parent {

@@ -92,6 +92,7 @@ pub(super) mod names {
     pub(crate) const EXTERNAL: u32 = 37;
     pub(crate) const EMPTY_NAMESPACES: u32 = 38;
     pub(crate) const FREEZER: u32 = 44;
+    pub(crate) const SKIP_IN_FLIGHT: u32 = 46;
     pub(crate) const LAZY_PAGES: u32 = 48;
     pub(crate) const STATUS: u32 = 49;
     pub(crate) const ORPHAN_TERMINAL: u32 = 50;
