@@ -55,7 +55,12 @@ fn watch(kept: &Kept, id: &str, interval: Duration) -> Outcome {
         }
         if due {
             next += interval;
-            say(&event(id, &kept.stats()?))?;
+            match kept.stats() {
+                Ok(stats) => say(&event(id, &stats))?,
+                // It has ended since it was waited for.
+                Err(_) if kept.pidfd()?.is_none() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }
