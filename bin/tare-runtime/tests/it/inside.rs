@@ -133,7 +133,9 @@ fn a_terminal_is_handed_over() {
     world.config["process"]["terminal"] = json!(true);
     world.config["process"]["consoleSize"] = json!({"height": 33, "width": 111});
     world.save();
+    // Closed alone, it would be open in whatever another test has just forked, until its execve.
     drop(listener);
+    fs::remove_file(&path).unwrap();
     world
         .leaving(&["create", "--console-socket", &path, &world.id])
         .refused("cannot connect to --console-socket");
