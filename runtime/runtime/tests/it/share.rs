@@ -195,6 +195,18 @@ pub(crate) fn without_one_the_root_is_all_that_it_has_and_the_host_is_unchanged(
         bundle.process().args = vec![broken.to_owned()];
         bundle.refusal();
     }
+    // Where nothing is mounted, nodes and directories are made in the image's own tree, and nowhere else.
+    let outside = tempfile::tempdir().unwrap();
+    let mut hostile = Bundle::of("true");
+    share_mounts(&mut hostile);
+    hostile.process().cwd = "/elsewhere/made".into();
+    std::os::unix::fs::symlink(outside.path(), hostile.path("elsewhere")).unwrap();
+    assert!(hostile.refusal().to_string().contains("chdir to cwd"));
+    fs::remove_dir_all(hostile.path("dev")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), hostile.path("dev")).unwrap();
+    let refusal = hostile.refusal().to_string();
+    assert!(refusal.contains("/dev of the image must be a directory"), "{refusal}");
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     assert_eq!(mountinfo(), before);
     assert!(childless());
 }
