@@ -38,6 +38,7 @@ pub(crate) fn make(
     keep: bool,
     detached: bool,
 ) -> Result<Making, Failure> {
+    tare_sys::start::make_stack_ready();
     let sockets = Sockets::of(given)?;
     if sockets.take_terminal() && !detached {
         return Err(Failure::new("--console-socket needs --detach"));

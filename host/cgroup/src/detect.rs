@@ -4,7 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FsWord, statfs};
+
 use crate::error::{Error, Result};
+
+/// Where systemd and everybody else has them.
+const POINT: &str = "/sys/fs/cgroup";
+/// statfs(2)'s.
+const CGROUP2_SUPER_MAGIC: FsWord = 0x6367_7270;
 
 /// How a host mounts its cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +42,17 @@ pub(crate) struct Hierarchy {
 }
 
 impl Hierarchies {
-    /// Reads `/proc/self/mountinfo`.
+    /// Looks at `/sys/fs/cgroup`, as the field does, and where that is not v2 at what is mounted where.
     pub fn detect() -> Result<Self> {
+        if statfs(POINT).is_ok_and(|found| found.f_type == CGROUP2_SUPER_MAGIC) {
+            let unified = Hierarchy { point: POINT.into(), controllers: Vec::new(), unified: true };
+            return Ok(Self { list: vec![unified] });
+        }
+        Self::read()
+    }
+
+    /// Reads `/proc/self/mountinfo`, which takes the longer the more is mounted.
+    fn read() -> Result<Self> {
         const FILE: &str = "/proc/self/mountinfo";
         // The kernel goes through the mounts anew for every piece that is read: one is enough on most machines.
         let mut text = String::with_capacity(8 << 10);

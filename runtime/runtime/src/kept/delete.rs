@@ -1,10 +1,10 @@
 use std::fs;
 use std::path::Path;
 
-use tare_cgroup::{Cgroup, Hierarchies, Unit};
+use tare_cgroup::{Cgroup, Unit};
 
 use super::record::{noted_group, noted_unit};
-use super::{Kept, Status, check_id, check_owner, missing_or};
+use super::{Kept, Status, check_id, check_owner, hierarchies, missing_or};
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
 use crate::{plan, rdt};
@@ -58,8 +58,8 @@ impl Kept {
 /// Kills what is left in a group, and removes it.
 fn sweep(group: Option<&Path>, unit: Option<&Unit>) -> Result<()> {
     match (group, unit) {
-        (Some(path), Some(unit)) => Ok(Cgroup::sweep_unit(&Hierarchies::detect()?, path, unit)?),
-        (Some(path), None) => Ok(Cgroup::sweep(&Hierarchies::detect()?, path)?),
+        (Some(path), Some(unit)) => Ok(Cgroup::sweep_unit(hierarchies()?, path, unit)?),
+        (Some(path), None) => Ok(Cgroup::sweep(hierarchies()?, path)?),
         (None, Some(unit)) => Ok(unit.stop()?),
         (None, None) => Ok(()),
     }

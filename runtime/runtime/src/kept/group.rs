@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use tare_cgroup::{Cgroup, Hierarchies, Unit};
+use tare_cgroup::{Cgroup, Unit};
 use tare_oci::runtime::{Resources, Spec};
 
-use super::Request;
 use super::unit::{self, Keeper};
+use super::{Request, hierarchies};
 use crate::error::{Error, Result};
 
 /// A group that was made.
@@ -50,7 +50,7 @@ pub(super) fn make(
         return unit::make(spec, unit).map(Some);
     }
     let plain = |path, group| Made { path, group, unit: None, keeper: None };
-    let found = Hierarchies::detect();
+    let found = hierarchies();
     let given = spec.linux.as_ref().and_then(|linux| linux.cgroups_path.as_deref());
     let named = given.is_some_and(|path| !path.is_empty());
     if driver.rootless && !named {
@@ -58,12 +58,12 @@ pub(super) fn make(
         let above = hierarchies.own_place()?;
         let name = Path::new("tare").join(id);
         note(Noted::Path(&above.join(&name)))?;
-        let made = Cgroup::create_where_allowed(&hierarchies, &above, &name)?;
+        let made = Cgroup::create_where_allowed(hierarchies, &above, &name)?;
         return Ok(made.map(|group| plain(above.join(name), group)));
     }
     let path = path(spec, id)?;
     note(Noted::Path(&path))?;
-    let group = Cgroup::create(&found?, &path)?;
+    let group = Cgroup::create(found?, &path)?;
     Ok(Some(plain(path, group)))
 }
 

@@ -21,6 +21,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{FileType, FlockOperation, flock, lstat, stat};
 use rustix::process::geteuid;
@@ -190,7 +191,7 @@ impl Kept {
     fn cgroup(&self) -> Result<Cgroup> {
         let path =
             self.record.cgroup.as_ref().ok_or(Error::NoGroup { wanted: "pause, limits and figures" })?;
-        let group = Cgroup::open(&Hierarchies::detect()?, path)?;
+        let group = Cgroup::open(hierarchies()?, path)?;
         Ok(group.kept_by(self.record.unit.clone()))
     }
 
@@ -202,6 +203,16 @@ impl Kept {
         // Whoever had the lock may have deleted it.
         if self.dir.join(record::FILE).exists() { Ok(dir) } else { Err(Error::NoContainer) }
     }
+}
+
+/// Found once for what one command does.
+fn hierarchies() -> Result<&'static Hierarchies> {
+    static FOUND: OnceLock<Hierarchies> = OnceLock::new();
+    if let Some(found) = FOUND.get() {
+        return Ok(found);
+    }
+    let found = Hierarchies::detect()?;
+    Ok(FOUND.get_or_init(|| found))
 }
 
 /// What is written there is believed, groups to be killed included: so it must be this user's own, in a place where

@@ -4,12 +4,13 @@ use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{Signal, geteuid, set_parent_process_death_signal};
-use tare_cgroup::{Cgroup, Hierarchies, Unit};
+use tare_cgroup::{Cgroup, Unit};
 use tare_oci::runtime::{Resources, Spec};
 use tare_sys::clone::{self, Cloned};
 use tare_sys::process;
 
 use super::group::Made;
+use super::hierarchies;
 use crate::create as caller;
 use crate::error::{Error, Result};
 
@@ -24,8 +25,7 @@ pub(super) fn make(spec: &Spec, unit: Unit) -> Result<Made> {
     let none = Resources::default();
     let resources = spec.linux.as_ref().and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
     let keeper = Keeper::new()?;
-    let (group, path) =
-        Cgroup::create_unit(&Hierarchies::detect()?, &unit, keeper.pid, resources, &spec.annotations)?;
+    let (group, path) = Cgroup::create_unit(hierarchies()?, &unit, keeper.pid, resources, &spec.annotations)?;
     Ok(Made { path, group, unit: Some(unit), keeper: Some(keeper) })
 }
 
