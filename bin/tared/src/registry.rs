@@ -58,7 +58,7 @@ struct Serve {
     /// The certificate's key, PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Serve other machines without TLS, or without asking who they are
+    /// Serve other machines without TLS, or without asking who they are, and this one under any name
     #[arg(long)]
     insecure: bool,
     /// Hours after which an upload that nobody goes on with is given up
