@@ -1,7 +1,7 @@
 //! Whatever the bytes of a layer: no panic, no way out, and nothing over the limits. Needs root, as layers do.
 #![no_main]
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
@@ -14,9 +14,8 @@ const BELOW: Digest = Digest::from_bytes([1; 32]);
 const ABOVE: Digest = Digest::from_bytes([2; 32]);
 
 /// A data root in memory, with a layer that has links, and a neighbour that nothing may touch.
-static WORLD: LazyLock<(PathBuf, Arc<Snapshots>)> = LazyLock::new(|| {
-    let place = PathBuf::from(format!("/dev/shm/tare-fuzz-{}", std::process::id()));
-    std::fs::create_dir(&place).unwrap();
+static WORLD: LazyLock<(&Path, Arc<Snapshots>)> = LazyLock::new(|| {
+    let place = tare_fuzz::place();
     std::fs::write(place.join("precious"), "precious").unwrap();
     let store = Store::open(&place.join("store")).unwrap();
     let snapshots = Snapshots::open_with(&place.join("snapshots"), store, Some(Driver::Overlay)).unwrap();

@@ -1,5 +1,5 @@
 //! Whatever a manifest, an index or a configuration says: no panic, what is read is written as it was read, and what our own
-//! registry keeps of it is what was brought.
+//! registry keeps of it is what was brought. Needs root, for a place that nobody else sees.
 #![no_main]
 
 use std::fmt::Debug;
@@ -11,10 +11,7 @@ use serde::de::DeserializeOwned;
 use tare_depot::{Depot, Name, Wanted};
 use tare_oci::image::{ImageConfig, Index, Manifest, media_type};
 
-static DEPOT: LazyLock<Depot> = LazyLock::new(|| {
-    let place = format!("/dev/shm/tare-fuzz-{}", std::process::id());
-    Depot::open(place.as_ref()).unwrap()
-});
+static DEPOT: LazyLock<Depot> = LazyLock::new(|| Depot::open(tare_fuzz::place()).unwrap());
 
 fn again<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
     if let Ok(read) = serde_json::from_slice::<T>(bytes) {
