@@ -3,6 +3,7 @@
 
 mod build;
 mod fifty;
+mod files;
 mod floor;
 mod http;
 mod measure;
@@ -15,6 +16,7 @@ mod yard;
 use std::process::Command;
 
 use anyhow::Result;
+pub(crate) use files::{FILES, run as run_files};
 use measure::{Contender, race};
 use peers::Dockerd;
 pub(crate) use runner::serve;

@@ -22,6 +22,7 @@ const USAGE: &str = "usage: cargo xtask <chore>
   bench runtimes [RUNS]   its runtime alone
   bench ship [RUNS]       pull, load, push and save of a large image alone
   bench http [RUNS]       HTTP through a published port alone
+  bench files [COUNT]     an image of a million files through everything, by this build alone
   peers           unpack the newest runc, crun and dockerd below target/, for bench and conformance
   conformance     ask this build and its peers for every clause of the OCI runtime specification, and write
                   docs/conformance.md
@@ -57,6 +58,8 @@ fn run() -> Result<()> {
         ["bench", "ship", runs] => bench::run_ship(runs.parse()?),
         ["bench", "http"] => bench::run_http(5),
         ["bench", "http", runs] => bench::run_http(runs.parse()?),
+        ["bench", "files"] => bench::run_files(bench::FILES),
+        ["bench", "files", count] => bench::run_files(count.parse()?),
         ["bench-runner"] => bench::serve(),
         ["peers"] => peers::run(),
         ["bench"] => bench::run(15),
