@@ -30,7 +30,7 @@ const DOCKERFILE: &str = ".tare-dockerfile";
 /// The largest `.dockerignore` that is looked at; the language refuses smaller ones already.
 const IGNORE: u64 = 2 << 20;
 /// Bytes and entries of a context.
-const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
+pub(crate) const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
 const BUFFER: usize = 256 << 10;
 const AHEAD: usize = 16;
 

@@ -2,6 +2,7 @@
 //! configuration but ours, no hooks, no helpers for passwords, no protocol but four, and never a word that looks like a flag.
 
 mod address;
+mod left;
 mod modules;
 mod program;
 
@@ -18,11 +19,11 @@ use crate::scratch::{Scrap, Scratch};
 use crate::{Error, Result, blocking};
 
 pub(crate) use address::{Address, is_git};
+use left::{LIST, Left};
 use program::Program;
 
-/// Repositories in each other, and of one address together: more are an attack.
+/// Repositories in each other: more are an attack.
 const DEPTH: usize = 16;
-const MODULES: usize = 1000;
 
 /// What a fetch may lean on.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +59,7 @@ impl Checkout {
 /// Fetches one commit with its submodules and with nothing of what came before it, where the server can do that. Dropping the
 /// future ends git.
 pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout> {
-    let mut left = MODULES;
+    let mut left = Left::default();
     let Fetched { scrap, tree, commit } = repository(scratch, &fetch, DEPTH, &mut left).await?;
     blocking(move || {
         let top = crate::job::open_directory(&tree)?;
@@ -81,19 +82,19 @@ struct Fetched {
     commit: String,
 }
 
-async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut usize) -> Result<Fetched> {
+async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut Left) -> Result<Fetched> {
     let scrap = scratch.scrap()?;
     let tree = scrap.path().join("tree");
     std::fs::create_dir(&tree).map_err(io("make a directory"))?;
     let program = Program::find(fetch, scrap.path())?;
-    one_commit(&program, &fetch.address).await?;
+    one_commit(&program, &fetch.address, left).await?;
     let modules = modules::named(&program, fetch).await?;
     let too_many = || Error::Limit(format!("{}: too many submodules in each other", fetch.address.shown()));
     if !modules.is_empty() && depth == 0 {
         return Err(too_many());
     }
     for module in modules {
-        *left = left.checked_sub(1).ok_or_else(too_many)?;
+        left.modules = left.modules.checked_sub(1).ok_or_else(too_many)?;
         let below = Fetch { address: module.address.clone(), ..fetch.clone() };
         let fetched = Box::pin(repository(scratch, &below, depth - 1, left)).await?;
         if Some(&fetched.commit) != below.address.reference.as_ref() {
@@ -110,8 +111,8 @@ async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut u
     Ok(Fetched { scrap, tree, commit })
 }
 
-/// Fetches what an address means, and checks it out.
-async fn one_commit(program: &Program, address: &Address) -> Result<()> {
+/// Fetches what an address means, and checks it out where its files are within the limits.
+async fn one_commit(program: &Program, address: &Address, left: &mut Left) -> Result<()> {
     let (url, wanted) = (address.url.as_str(), address.reference.as_deref());
     program.run(&["init", "-q", "--template="]).await?;
     let wanted = wanted.unwrap_or("HEAD");
@@ -129,15 +130,21 @@ async fn one_commit(program: &Program, address: &Address) -> Result<()> {
             (if wanted == "HEAD" { "refs/tare/head" } else { wanted }, Some(why))
         }
     };
-    let out = ["checkout", "-q", "--detach", "--no-recurse-submodules"];
     let remote = format!("refs/remotes/origin/{checked}");
-    if let Err(why) = program.run(&[&out[..], &[checked, "--"]].concat()).await
-        && program.run(&[&out[..], &[&remote, "--"]].concat()).await.is_err()
+    let mut list = program.ask(&[&LIST[..], &[checked]].concat()).await;
+    let mut name = checked;
+    if matches!(list, Err(Error::Request(_)))
+        && let Ok(other) = program.ask(&[&LIST[..], &[&remote]].concat()).await
     {
-        // What was asked for is not there, which the server has said better.
-        return Err(first.unwrap_or(why));
+        (list, name) = (Ok(other), &remote);
     }
-    Ok(())
+    // What was asked for is not there, which the server has said better.
+    let list = list.map_err(|why| match (why, first) {
+        (Error::Request(_), Some(first)) => first,
+        (why, _) => why,
+    })?;
+    left.take(list).map_err(|why| Error::Limit(format!("{}: {why}", address.shown())))?;
+    program.run(&["checkout", "-q", "--detach", "--no-recurse-submodules", name, "--"]).await
 }
 
 /// Takes away what git keeps, or what of it differs from one fetch to the next; the name of the commit. Blocking.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::Result;
-use tare_tests::{capture, until};
+use tare_tests::{capture, capture_with_input, until};
 
 use super::Site;
 
@@ -294,5 +294,29 @@ fn submodules_in_each_other_have_an_end() -> Result<()> {
     assert!(said.contains("Successfully built"), "{said}");
     let said = site.post("remote=git://127.0.0.1/r18.git", b"")?;
     assert!(said.contains("too many submodules in each other"), "{said}");
+    site.world.assert_clean(&[])
+}
+
+/// A repository of ten objects that names ten thousand million files ("git bomb"): none of them is written.
+#[test]
+fn a_repository_that_explodes_is_refused_before_it_does() -> Result<()> {
+    let site = Site::new()?;
+    let served = Served::start(&site)?;
+    let work = &served.work;
+    let mut object = git(work, &["hash-object", "-w", "sub/file"])?;
+    for level in 0..10 {
+        let kind = if level == 0 { "100644 blob" } else { "040000 tree" };
+        let tree: String = (0..10).map(|name| format!("{kind} {object}\t{name}\n")).collect();
+        let mut make = Command::new("git");
+        make.arg("-C").arg(work).arg("mktree");
+        object = capture_with_input(&mut make, tree.as_bytes())?.ok().to_owned();
+    }
+    let commit = git(work, &["commit-tree", "-m", "bomb", &object])?;
+    git(work, &["branch", "bomb", &commit])?;
+    let free = || rustix::fs::statvfs(site.world.dir()).map(|found| found.f_ffree);
+    let before = free()?;
+    let said = site.post("t=built&remote=git://127.0.0.1/app.git%23bomb", b"")?;
+    assert!(said.contains("came to too much") || said.contains("has more than 4000000 files"), "{said}");
+    assert!(before.saturating_sub(free()?) < 1_000_000, "its files were written");
     site.world.assert_clean(&[])
 }

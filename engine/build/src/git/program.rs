@@ -6,9 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
+};
 
 use super::Fetch;
+use crate::context::LIMITS;
 use crate::error::io;
 use crate::{Error, Result, blocking};
 
@@ -38,15 +41,18 @@ const SET: [&str; 8] = [
     "GIT_ALLOW_PROTOCOL=https:http:ssh:git",
     "GIT_PROTOCOL_FROM_USER=0",
     "GIT_LFS_SKIP_SMUDGE=1",
-    "GIT_SSH_COMMAND=ssh -o BatchMode=yes -o StrictHostKeyChecking=yes",
+    // The machine's own keys and settings are nobody's to use: what counts is the agent that came with the build.
+    "GIT_SSH_COMMAND=ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes -o StrictHostKeyChecking=yes",
 ];
 /// A repository's own configuration is ours: it is made empty here, and what is fetched cannot write to it.
-const CONFIGURED: [&str; 9] = [
+const CONFIGURED: [&str; 10] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "credential.helper=",
     "submodule.recurse=false",
     "fetch.recurseSubmodules=false",
+    // One pack however few objects: each of them as a file of its own is looked up thirty times as slowly.
+    "fetch.unpackLimit=1",
     "gc.auto=0",
     "maintenance.auto=false",
     "http.lowSpeedLimit=1",
@@ -54,6 +60,9 @@ const CONFIGURED: [&str; 9] = [
 ];
 /// Bytes of what git says that are shown.
 const SAID: usize = 2000;
+/// The most bytes of a file that git writes, and of one that it answers with: a list of some million files.
+const FILE: u64 = LIMITS.bytes;
+const ANSWER: u64 = 512 << 20;
 
 pub(super) struct Program {
     git: CString,
@@ -120,8 +129,11 @@ impl Program {
         };
         let code = blocking(wait).await?;
         drop(child);
-        if code == Some(0) {
-            return Ok(());
+        match code {
+            Some(0) => return Ok(()),
+            // Nobody but the kernel ends it by a signal, where a file grows beyond what it may have.
+            None => return Err(Error::Limit(format!("{}: git {} came to too much", self.shown, words[0]))),
+            Some(_) => {}
         }
         let said = std::fs::read(self.scrap.join("said")).unwrap_or_default();
         let said =
@@ -150,7 +162,15 @@ impl Program {
             fds: &[],
         };
         let pid = tare_sys::spawn::spawn(&program).map_err(io("start git"))?;
-        Pid::from_raw(pid).map(Child).ok_or(Error::Cancelled)
+        let child = Pid::from_raw(pid).map(Child).ok_or(Error::Cancelled)?;
+        let most = Some(if stdout.is_some() { ANSWER } else { FILE });
+        let limits = [(Resource::Fsize, most), (Resource::Core, Some(0))];
+        for (resource, most) in limits {
+            // Nothing that it may not have can be on the disk so early.
+            prlimit(Some(child.0), resource, Rlimit { current: most, maximum: most })
+                .map_err(io("limit git"))?;
+        }
+        Ok(child)
     }
 }
 
