@@ -49,7 +49,7 @@ fn run_connects_before_it_starts_and_ends_as_the_program_did() {
     let mut asked = fake.asked();
     asked[1..3].sort();
     let [create, attach, wait, start] = &asked[..] else { panic!("{asked:?}") };
-    assert_eq!(create, "POST /containers/create");
+    assert_eq!(create, "POST /containers/create?starts=1");
     assert_eq!(attach, &format!("POST /containers/{ID}/attach?stream=1&stdout=1&stderr=1"));
     assert_eq!(wait, &format!("POST /containers/{ID}/wait?condition=removed"));
     assert_eq!(start, &format!("POST /containers/{ID}/start"));
