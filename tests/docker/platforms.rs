@@ -71,6 +71,12 @@ fn an_index_is_made_pushed_and_read_by_everybody() -> Result<()> {
                 |platform: &str| run(&["run", "--rm", "--platform", platform, &name, "cat", "/platform"]);
             assert_eq!(on(OTHER)?.ok(), "other", "{client}: the files are those of that platform");
             assert_ne!(on("linux/amd64")?.code, 0, "{client}");
+            run(&["create", "--platform", OTHER, "--name", "box", &name])?.ok();
+            let made = run(&["ps", "-a", "--filter", &format!("ancestor={name}"), "--format", "{{.Image}}"])?;
+            assert_eq!(made.ok(), name, "{client}");
+            let refused = run(&["rmi", &name])?;
+            assert!(refused.fails(1).contains("is using its referenced image"), "{client}: {refused:?}");
+            run(&["rm", "box"])?.ok();
             assert_eq!(run(&["images", "-q", &name])?.ok().lines().count(), 1, "{client}");
             let history = run(&["history", "-q", "--platform", OTHER, &name])?;
             assert_eq!(history.ok().lines().count(), 1, "{client}: {history:?}");
@@ -106,6 +112,36 @@ fn an_index_is_made_pushed_and_read_by_everybody() -> Result<()> {
         }
         assert_eq!(world.tare(&["image", "prune", "-f"])?.ok(), "Total reclaimed space: 0B");
         world.tare(&["pull", "-q", &image])?.ok();
+    }
+    Ok(())
+}
+
+/// An archive of a name of which only this machine's image is here is one for everybody, and keeps the index.
+#[test]
+fn an_archive_of_one_platform_of_several_is_read_by_everybody() -> Result<()> {
+    let world = World::new()?;
+    let (image, other) = two_platforms(&world)?;
+    let name = "127.0.0.1:5000/multi:v1";
+    world.tare(&["manifest", "create", name, &image, &other])?.ok();
+    world.tare(&["push", "-q", name])?.ok();
+    world.tare(&["rmi", "-f", name, &image, &other])?.ok();
+    world.tare(&["pull", "-q", name])?.ok();
+    let path = |name: &str| world.dir().join(name).display().to_string();
+    world.tare(&["save", "-o", &path("part.tar"), name])?.ok();
+    for form in ["docker-archive", "oci-archive"] {
+        let to = format!("dir:{}", path(form));
+        let from = format!("{form}:{}", path("part.tar"));
+        capture(world.command("skopeo").args(["copy", "-q", &from, &to]))?.ok();
+    }
+    podman(&world, &["load", "-q", "-i", &path("part.tar")])?.ok();
+    let format = "{{.Architecture}}";
+    assert_eq!(podman(&world, &["image", "inspect", "--format", format, name])?.ok().trim(), "amd64");
+    for (client, run) in world.clients() {
+        run(&["rmi", name])?.ok();
+        run(&["load", "-i", &path("part.tar")])?.ok();
+        assert_eq!(run(&["image", "inspect", "-f", format, name])?.ok(), "amd64", "{client}");
+        let kept: Value = serde_json::from_str(world.tare(&["manifest", "inspect", name])?.ok())?;
+        assert_eq!(serde_json::from_str::<Value>(&raw(&world, name)?)?, kept, "{client}");
     }
     Ok(())
 }

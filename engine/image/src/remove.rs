@@ -214,12 +214,8 @@ impl Plan {
 /// others were made from only loses its names, and stays until the last of those is gone.
 fn plan(index: &Index, request: &Request<'_>, doomed: Doomed, holders: &Holders) -> Result<Plan> {
     let of = |id: &Digest| holders.get(id).map(Vec::as_slice).unwrap_or_default();
-    check(
-        index,
-        request,
-        &doomed,
-        &doomed.images.iter().chain([&request.id]).flat_map(of).collect::<Vec<_>>(),
-    )?;
+    let used: Vec<&Holder> = doomed.images.iter().flat_map(of).collect();
+    check(index, request, &doomed, (used, of(&request.id)))?;
     let mut plan = Plan { untag: doomed.untag, ..Plan::default() };
     for id in doomed.images {
         match of(&id) {
@@ -232,15 +228,23 @@ fn plan(index: &Index, request: &Request<'_>, doomed: Doomed, holders: &Holders)
     Ok(plan)
 }
 
-fn check(index: &Index, request: &Request<'_>, doomed: &Doomed, holders: &[&Holder]) -> Result<()> {
+/// Whether something stands in the way: who uses what would go, and who the image that was named.
+fn check(
+    index: &Index,
+    request: &Request<'_>,
+    doomed: &Doomed,
+    (used, own): (Vec<&Holder>, &[Holder]),
+) -> Result<()> {
     if !doomed.by_name {
         if index.has_children(&request.id) {
             let why = "image has dependent child images".to_owned();
             return Err(Error::InUse { image: request.id.short(), force: "cannot be forced", why });
         }
-        return check_by_id(request, &doomed.untag, holders);
+        return check_by_id(request, &doomed.untag, &used.into_iter().chain(own).collect::<Vec<_>>());
     }
-    match holders.first().filter(|_| !request.force && is_single(&index.names(&request.id))) {
+    let single = is_single(&index.names(&request.id));
+    let holder = used.into_iter().next().or_else(|| own.first().filter(|_| single));
+    match holder.filter(|_| !request.force) {
         None => Ok(()),
         Some(holder) => Err(Error::NameInUse {
             name: request.name.to_owned(),
@@ -398,6 +402,8 @@ mod tests {
         let index = two_platforms(true);
         assert_eq!(of(&index, "web:1", false, &[]).unwrap(), [untagged("web:1"), gone(0xcd)]);
         assert_eq!(of(&index, "own:1", false, &[]).unwrap(), [untagged("own:1")]);
+        let error = of(&index, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
+        assert!(matches!(error, Error::NameInUse { .. }), "{error}");
         let index = two_platforms(false);
         let error = of(&index, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
         assert!(matches!(error, Error::NameInUse { .. }), "{error}");

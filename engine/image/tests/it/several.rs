@@ -428,3 +428,18 @@ async fn images_for_other_systems_are_passed_over() {
     assert_eq!(meant(&room, &name.to_string(), OTHERS[1]), Some(several.id(OTHERS[1])));
     assert!(!room.images.manifests(&name.to_string()).unwrap()[0].available);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_whose_image_has_lost_a_layer_means_another_platform() {
+    let (fake, room, several) = (Fake::start().await, Room::open().await, Several::new());
+    several.serve(&fake, "web", "v1");
+    let name = reference(&fake, "web:v1");
+    room.request(request(&name, None)).await.unwrap();
+    let image = room.images.resolve(&name.to_string()).unwrap();
+    room.snapshots.remove_layer(image.top_layer().unwrap()).unwrap();
+    assert_eq!(room.images.reconcile().await.unwrap().images, 1);
+    let left = room.images.resolve(&name.to_string()).unwrap();
+    assert!(OTHERS.contains(&&*left.config.architecture), "{}", left.config.architecture);
+    room.request(request(&name, Some(&Platform::host().architecture))).await.unwrap();
+    assert_eq!(room.images.resolve(&name.to_string()).unwrap().id, several.host());
+}

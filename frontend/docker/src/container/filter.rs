@@ -55,8 +55,10 @@ impl Wanted {
         for key in ["expose", "publish"] {
             filters.values(key).try_for_each(|port| ports_of(port).map(drop))?;
         }
-        let image_id = |name: &str| {
-            rooms.images.resolve(name).map_or_else(|_| name.to_owned(), |image| image.id.to_string())
+        // A name may stand for several platforms.
+        let image_ids = |name: &str| match rooms.images.platforms(name) {
+            Ok(images) => images.iter().map(ToString::to_string).collect(),
+            Err(_) => vec![name.to_owned()],
         };
         let (before, since) =
             (created(filters.values("before").next())?, created(filters.values("since").next())?);
@@ -67,7 +69,7 @@ impl Wanted {
             before,
             since,
             exit_codes: filters.values("exited").map(code).collect::<Result<_>>()?,
-            images: filters.values("ancestor").map(image_id).collect(),
+            images: filters.values("ancestor").flat_map(image_ids).collect(),
             filters,
         })
     }
