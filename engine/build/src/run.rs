@@ -126,7 +126,13 @@ impl RunStep<'_> {
         let spec = self.spec(&mounted, script.as_ref().map(|(path, _)| path.clone()));
         let top = self.state.top();
         let base = ImageUse { id: self.state.position, top, config: self.state.config.clone() };
-        let container = Running { id: engine.create_step(base, spec).await?, engine: engine.clone() };
+        // A task of its own: whoever stops waiting in the middle leaves nothing half made, as what it makes goes with it.
+        let creator = engine.clone();
+        let creating = tokio::spawn(async move {
+            let id = creator.create_step(base, spec).await?;
+            Ok::<_, Error>(Running { id, engine: creator })
+        });
+        let container = creating.await.map_err(|_| Error::Cancelled)??;
         self.job.tell(Progress::Running(self.step, container.id.clone()));
         let exit_code = self.supervise(&container).await?;
         if exit_code != 0 {
