@@ -10,6 +10,7 @@ mod platforms;
 mod real;
 mod run;
 mod ship;
+mod squash;
 
 use std::path::{Path, PathBuf};
 

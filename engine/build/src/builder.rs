@@ -76,7 +76,7 @@ impl Builder {
         })
         .await?;
         let (names, labels) = (std::mem::take(&mut request.names), std::mem::take(&mut request.labels));
-        let exports = std::mem::take(&mut request.exports);
+        let (exports, squash) = (std::mem::take(&mut request.exports), request.squash);
         let unsure = request.reuse.cache_from.is_empty();
         let jobs = Build::jobs(self.clone(), request, (context, text), listener)?;
         let jobs: Vec<_> = jobs.into_iter().map(Arc::new).collect();
@@ -86,7 +86,7 @@ impl Builder {
             crate::blocking(move || checked.iter().try_for_each(|job| job.check())).await?;
         }
         stages(&jobs).await?;
-        let built = finish::finish(&jobs, finish::Wanted { names, labels, exports }).await?;
+        let built = finish::finish(&jobs, finish::Wanted { names, labels, exports, squash }).await?;
         let builder = self.clone();
         tokio::spawn(async move {
             if let Err(error) = builder.bound().await {

@@ -15,6 +15,7 @@ use crate::error::io as failed;
 use crate::job::Job;
 use crate::progress::{Built, Exported, Made};
 use crate::request::Export;
+use crate::squash::squash;
 use crate::state::State;
 use crate::{Error, Progress, Result};
 
@@ -28,12 +29,19 @@ pub(crate) struct Wanted {
     pub names: Vec<Reference>,
     pub labels: BTreeMap<String, String>,
     pub exports: Vec<Export>,
+    /// Whether each image gets one layer upon its base.
+    pub squash: bool,
 }
 
 pub(crate) async fn finish(jobs: &[Arc<Job>], wanted: Wanted) -> Result<Built> {
     let Some(first) = jobs.first() else { return Err(Error::Cancelled) };
     let states = jobs.iter().map(|job| job.finished[job.target].borrow().clone().ok_or(Error::Cancelled));
-    let states = states.collect::<Result<Vec<_>>>()?;
+    let mut states = states.collect::<Result<Vec<_>>>()?;
+    if wanted.squash {
+        for (job, state) in jobs.iter().zip(&mut states) {
+            *state = Arc::new(squash(job, state).await?);
+        }
+    }
     let names: Vec<_> = wanted.names.into_iter().map(Reference::or_latest).collect();
     // Whoever wants the files alone wants no image.
     let only_files = !wanted.exports.is_empty() && wanted.exports.iter().all(|one| *one == Export::Files);

@@ -37,6 +37,7 @@ mod prune;
 mod request;
 mod run;
 mod scratch;
+mod squash;
 mod stage;
 mod state;
 mod walk;

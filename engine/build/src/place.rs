@@ -168,6 +168,7 @@ impl<'a> Place<'a> {
         let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
         mknodat(parent, name, FileType::Fifo, Bits::from_raw_mode(self.mode_of(stat, false)), 0)
             .and_then(|()| chownat(parent, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW))
+            .and_then(|()| utimensat(parent, name, &times(stat), AtFlags::SYMLINK_NOFOLLOW))
             .map_err(io(format!("make the fifo {}", self.shown(name))))
     }
 

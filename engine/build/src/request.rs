@@ -25,6 +25,8 @@ pub struct BuildRequest {
     pub args: BTreeMap<String, String>,
     /// Added to the image.
     pub labels: BTreeMap<String, String>,
+    /// Whether all that is added to a base becomes one layer.
+    pub squash: bool,
     /// What may be reused.
     pub reuse: Reuse,
     /// How RUN runs.

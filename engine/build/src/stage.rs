@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tare_dockerfile::{
-    AddFiles, CopyFiles, Ignore, Instruction, Run, Scope, Source, Step, Word, parse_trigger,
+    AddFiles, CopyFiles, Ignore, Instruction, Origin, Run, Scope, Source, Step, Word, parse_trigger,
 };
 use tare_image::{LayerRequest, LayerUse};
 use tare_model::{Digest, Id, Timestamp};
@@ -19,7 +19,7 @@ use crate::job::{Done, Job};
 use crate::key::Key;
 use crate::mode::Mode;
 use crate::run::RunStep;
-use crate::state::State;
+use crate::state::{Base, State};
 use crate::{Error, Progress, Result, fetch, git, now};
 
 /// The most bytes of a user or group list that are read for `--chown`.
@@ -48,6 +48,9 @@ pub(crate) async fn build(job: Arc<Job>, at: usize) -> Result<()> {
     let based = job.base(at, step).await;
     let (_, mut state) = based.map_err(|error| failed(&job, step, job.at(stage.span, error)))?;
     job.tell(Progress::Done(step, state.position));
+    let (layers, steps) = (state.layers.len(), state.history.len());
+    let position = (job.stages.bases()[at] != Origin::Scratch).then_some(state.position);
+    state.base = Base { layers, steps, position };
     let triggers = state.config.on_build.take().unwrap_or_default();
     let scope = Scope::new(&job.globals, state.env());
     let mut work = Work { job: job.clone(), state, scope, step, counted: 0 };
@@ -255,21 +258,7 @@ impl Work<'_> {
         &self,
         work: impl FnOnce(std::os::fd::OwnedFd) -> Result<()> + Send + 'static,
     ) -> Result<LayerUse> {
-        let engine = self.job.build.builder.engine.clone();
-        let (key, parent) = (fresh_key()?, self.state.top());
-        let snapshots = engine.snapshots().clone();
-        let writable = Writable { snapshots: snapshots.clone(), key: key.clone() };
-        let name = key.clone();
-        let writable = crate::blocking(move || {
-            snapshots.prepare(&name, parent.as_ref())?;
-            work(snapshots.open_to_write(&name)?)?;
-            Ok(writable)
-        })
-        .await?;
-        let pack = PackOptions { latest: self.job.build.epoch, mounted: Vec::new() };
-        let layer = engine.images().commit_layer(LayerRequest { key, parent, take: true, pack }).await?;
-        drop(writable);
-        Ok(layer)
+        layer(&self.job, self.state.top(), work).await
     }
 
     /// Who `--chown` means, by the lists of the stage itself.
@@ -381,6 +370,29 @@ impl Work<'_> {
             unpack: add.unpack.unwrap_or(true),
         })
     }
+}
+
+/// Makes a layer upon `parent` of what `work` writes into the tree.
+pub(crate) async fn layer(
+    job: &Job,
+    parent: Option<Digest>,
+    work: impl FnOnce(std::os::fd::OwnedFd) -> Result<()> + Send + 'static,
+) -> Result<LayerUse> {
+    let engine = job.build.builder.engine.clone();
+    let key = fresh_key()?;
+    let snapshots = engine.snapshots().clone();
+    let writable = Writable { snapshots: snapshots.clone(), key: key.clone() };
+    let name = key.clone();
+    let writable = crate::blocking(move || {
+        snapshots.prepare(&name, parent.as_ref())?;
+        work(snapshots.open_to_write(&name)?)?;
+        Ok(writable)
+    })
+    .await?;
+    let pack = PackOptions { latest: job.build.epoch, mounted: Vec::new() };
+    let layer = engine.images().commit_layer(LayerRequest { key, parent, take: true, pack }).await?;
+    drop(writable);
+    Ok(layer)
 }
 
 fn split(sources: &[Source<String>]) -> (Vec<String>, Vec<(String, String)>) {

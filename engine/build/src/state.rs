@@ -14,6 +14,16 @@ use crate::{Error, Result};
 /// What a base without an environment gets, so that programs are found.
 pub(crate) const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a stage began with.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Base {
+    /// How many layers and steps it has.
+    pub layers: usize,
+    pub steps: usize,
+    /// What stands for it; nothing for the empty one.
+    pub position: Option<Digest>,
+}
+
 /// A stage so far.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
@@ -26,6 +36,7 @@ pub(crate) struct State {
     pub position: Digest,
     /// Whether CMD was given in this stage: ENTRYPOINT drops one that was inherited.
     pub own_command: bool,
+    pub base: Base,
     /// Bytes of the history's instructions.
     pub told: usize,
     /// Bytes that describe it, configuration and history.
@@ -39,7 +50,18 @@ impl State {
             ExecutionConfig { env: Some(vec![DEFAULT_PATH.to_owned()]), ..ExecutionConfig::default() };
         let position = Key::new("scratch").add(platform.to_string()).finish();
         let (layers, history, author) = (Vec::new(), Vec::new(), String::new());
-        Self { layers, config, history, platform, author, position, own_command: false, told: 0, weight: 0 }
+        Self {
+            layers,
+            config,
+            history,
+            platform,
+            author,
+            position,
+            own_command: false,
+            base: Base::default(),
+            told: 0,
+            weight: 0,
+        }
     }
 
     /// An image with its layers.
@@ -57,6 +79,7 @@ impl State {
             author: image.config.author.clone(),
             position: Key::new("image").add(image.id.to_string()).finish(),
             own_command: false,
+            base: Base::default(),
             told: image.config.history.iter().map(|step| step.created_by.len()).sum(),
             weight: 0,
         }

@@ -267,6 +267,11 @@ impl Images {
         commit::layers_of(self, image).await
     }
 
+    /// A layer's archive as it is kept: compressed as its descriptor says.
+    pub fn open_layer(&self, layer: &LayerUse) -> Result<std::fs::File> {
+        self.content.blob(&layer.blob.digest)
+    }
+
     /// A layer that [`Images::commit_layer`] made earlier; `None` where blob or tree are gone.
     pub async fn recall(self: &Arc<Self>, diff: Digest, chain: Digest, blob: Descriptor) -> Option<LayerUse> {
         commit::recall(self, diff, chain, blob).await

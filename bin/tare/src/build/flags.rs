@@ -39,7 +39,7 @@ pub(crate) const BUILD: &[Flag] = &[
     list("secret", "list", "Secret to expose to the build (id=mysecret[,src=/local/secret])"),
     list("security-opt", "strings", "Security options").hidden(),
     text("shm-size", "bytes", "Size of \"/dev/shm\""),
-    switch("squash", "Squash newly built layers into a single new layer").hidden(),
+    switch("squash", "Squash newly built layers into a single new layer"),
     list("ssh", "list", "SSH agent socket to expose to the build (default[=socket])"),
     list("tag", "list", "Name and optionally a tag (name:tag)").short('t'),
     text("target", "string", "Set the target build stage to build"),

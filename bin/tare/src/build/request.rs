@@ -42,7 +42,13 @@ pub(crate) fn read(given: &Given) -> Result<Request> {
     query.extend(some("platform", Some(platforms(given)?.join(","))));
     query.extend(some("target", given.text("target").map(str::to_owned)));
     query.extend(some("networkmode", given.text("network").map(str::to_owned)));
-    for (name, flag) in [("nocache", "no-cache"), ("pull", "pull"), ("q", "quiet"), ("forcerm", "force-rm")] {
+    for (name, flag) in [
+        ("nocache", "no-cache"),
+        ("pull", "pull"),
+        ("squash", "squash"),
+        ("q", "quiet"),
+        ("forcerm", "force-rm"),
+    ] {
         query.extend(given.on(flag).then(|| (name, "1".to_owned())));
     }
     query.push(("rm", if given.on("rm") { "1" } else { "0" }.to_owned()));
@@ -61,10 +67,6 @@ pub(crate) fn read(given: &Given) -> Result<Request> {
 }
 
 fn refuse(given: &Given) -> Result<()> {
-    if given.on("squash") {
-        let hint = "a build of several stages whose last one copies the outcome has one layer, too";
-        return Err(Failure::not_supported("--squash").hint(hint));
-    }
     if let Some(other) = given.list("cache-to").into_iter().find(|text| !is_inline(text)) {
         return Err(Failure::not_supported(&format!("--cache-to {other}"))
             .hint("type=inline is what every image has: push it, and name it with --cache-from"));
@@ -246,8 +248,7 @@ mod tests {
     #[test]
     fn what_cannot_be_is_refused_with_the_reason() {
         for (words, part) in [
-            (&["--squash"][..], "not supported yet: --squash"),
-            (&["--cache-to", "x"], "not supported yet: --cache-to"),
+            (&["--cache-to", "x"][..], "not supported yet: --cache-to"),
             (&["--cache-from", "x,y=z"], "not supported yet: --cache-from"),
             (&["--isolation", "hyperv"], "not supported yet: --isolation hyperv"),
             (&["-t", "A"], "must be lowercase"),

@@ -139,7 +139,7 @@ fn mistakes_are_told_before_anything_is_sent() {
         (&["build", "-f", text(&ok), here], "a lone \"!\" names nothing"),
         (&["build", "-f", "nowhere", here], "nowhere: No such file"),
         (&["build", "/nonexistent"], "there is no such directory"),
-        (&["build", "--squash", here], "not supported yet: --squash"),
+        (&["build", "--cache-to", "type=local,dest=x", here], "not supported yet: --cache-to type=local"),
         (&["build", "--progress", "loud", here], "one of auto, plain, tty, quiet, rawjson"),
         (&["build", "--secret", "id=x,src=/nonexistent", here], "/nonexistent: No such file"),
     ] {

@@ -21,6 +21,7 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         names: query.all("t").filter(|name| !name.is_empty()).map(name).collect::<Result<_>>()?,
         target: parameter::text(query, "target").map(str::to_owned),
         platforms: platforms(query)?,
+        squash: parameter::flag(query, "squash"),
         args: args(query)?,
         labels: json(query, "labels")?,
         reuse: Reuse {
@@ -51,9 +52,6 @@ fn refuse(query: &Query) -> Result<()> {
         return Err(Error::unsupported(
             "building with BuildKit's protocol (version=2); use tare build, or DOCKER_BUILDKIT=0 docker build",
         ));
-    }
-    if parameter::flag(query, "squash") {
-        return Err(Error::unsupported("squashing layers (squash); use a second stage and COPY --from"));
     }
     if let Some(option) = query.all("securityopt").find(|option| !option.is_empty()) {
         return Err(Error::unsupported(format!("the security option {option} in builds")));
@@ -228,7 +226,6 @@ mod tests {
     fn what_cannot_be_is_said() {
         for (query, words) in [
             ("version=2", "not supported yet: building with BuildKit"),
-            ("squash=1", "not supported yet"),
             ("t=A", "invalid tag"),
             ("buildargs=[", "invalid value for buildargs"),
             ("memory=x", "invalid value"),
