@@ -16,6 +16,9 @@ clauses! {
     "features.md#mount-options" {
         mount_options_are_told "mountOptions names the options that are known"
     }
+    "features.md#unsafe-annotations-in-configjson" {
+        unsafe_annotations_are_told "potentiallyUnsafeConfigAnnotations names the annotations that change what the runtime does"
+    }
     "features-linux.md#namespaces" {
         namespaces_are_told "linux.namespaces names the types that are known"
     }
@@ -65,6 +68,11 @@ fn mount_options_are_told(runtime: &Runtime) {
         &features(runtime)["mountOptions"],
         &["bind", "rbind", "ro", "nosuid", "nodev", "noexec", "rshared", "rslave"],
     );
+}
+
+fn unsafe_annotations_are_told(runtime: &Runtime) {
+    // All of them let systemd's properties be set by annotation.
+    names(&features(runtime)["potentiallyUnsafeConfigAnnotations"], &["org.systemd.property."]);
 }
 
 fn namespaces_are_told(runtime: &Runtime) {

@@ -3,14 +3,16 @@
 use serde_json::{Value, json};
 use tare_model::Capability;
 
-use crate::spec::VERSION;
+/// The last version of the specification all of whose fields are known. What `spec` writes is of an earlier one, which
+/// every runtime takes.
+const NEWEST: &str = "1.3.0";
 
 /// <https://github.com/opencontainers/runtime-spec/blob/main/features.md>
 pub(crate) fn features() -> Value {
     let capabilities: Vec<String> = Capability::all().map(|c| c.to_string()).collect();
     json!({
         "ociVersionMin": "1.0.0",
-        "ociVersionMax": VERSION,
+        "ociVersionMax": NEWEST,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
         "mountOptions": [
             "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "idmap", "iversion", "lazytime", "loud",
@@ -21,6 +23,7 @@ pub(crate) fn features() -> Value {
             "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "strictatime", "suid", "symfollow", "sync",
             "tmpcopyup", "unbindable",
         ],
+        "potentiallyUnsafeConfigAnnotations": ["org.systemd.property."],
         "linux": {
             "namespaces": ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"],
             "capabilities": capabilities,
