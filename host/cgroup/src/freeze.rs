@@ -59,7 +59,11 @@ impl Cgroup {
     /// Kills all processes, sub-groups' included; returns when they are gone (their parents may still have to reap them).
     pub fn kill(&self) -> Result<()> {
         if let Some(dir) = self.unified() {
-            kill_v2(dir)?;
+            match kill_v2(dir) {
+                // systemd takes a group away as soon as it sees that nobody is left in it.
+                Err(e) if matches!(e.errno(), Some(Errno::NOENT | Errno::NODEV)) => {}
+                killed => killed?,
+            }
         }
         // A process that never came into the v2 group, or a kernel before 5.14.
         for dir in self.dirs.iter().filter(|d| !d.hierarchy.unified).take(1).chain(self.unified()) {

@@ -174,6 +174,17 @@ fn kill_ends_a_crowd_in_sub_groups() {
     child.wait().unwrap();
 }
 
+/// systemd removes a scope's group when its last process ends, whoever is about to kill and remove it.
+#[test]
+fn a_group_that_somebody_else_removes_is_killed_and_gone() {
+    let group = Group::new("removed");
+    for source in group.group.mount_sources() {
+        std::fs::remove_dir(&source.path).unwrap();
+    }
+    group.group.kill().unwrap();
+    group.group.remove().unwrap();
+}
+
 #[test]
 fn a_frozen_group_stands_still_and_can_be_killed() {
     let group = Group::new("freeze");
