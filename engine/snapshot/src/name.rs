@@ -121,6 +121,11 @@ impl Name {
         Path::new(if self.is_root() { OsStr::new(".") } else { OsStr::from_bytes(&self.0) })
     }
 
+    /// [`Name::last`], for a system call that takes it from its directory's descriptor.
+    pub(crate) fn last_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(self.last()))
+    }
+
     /// The rest of a name that is this one or lies below it.
     pub(crate) fn rest_of<'n>(&self, name: &'n Name) -> &'n [u8] {
         name.0.strip_prefix(self.0.as_slice()).unwrap_or_default()

@@ -46,7 +46,9 @@ impl Tree {
 
     /// The name of the same place with no symlink in it, neither of this layer nor of those below.
     pub(crate) fn without_links(&self, name: &Name) -> Result<Name> {
-        follow(name, |name| self.link(name))
+        // Most steps lead from one name to the next below it: looked up from the root, deep names would cost their square.
+        let mut last = None;
+        follow(name, |name| self.link(name, &mut last))
     }
 
     /// What the layers below have at this name, which no symlink leads to, as a descriptor of the thing itself. Nothing
@@ -65,29 +67,42 @@ impl Tree {
         found.map_or(Ok(None), |found| read_link(&found).map_err(self.failed("look below", name)))
     }
 
-    /// Where the symlink of this name leads, in this layer or where it has nothing in those below.
-    fn link(&self, name: &Name) -> Result<Option<Vec<u8>>> {
-        match there(&self.root, name.as_path()).map_err(self.failed("look at", name))? {
-            Some(found) => read_link(&found).map_err(self.failed("read", name)),
-            None => self.link_below(name),
+    /// Where the symlink of this name leads, in this layer or where it has nothing in those below. `last` is what this layer has
+    /// under the name that was asked for before.
+    fn link(&self, name: &Name, last: &mut Option<(Name, Option<OwnedFd>)>) -> Result<Option<Vec<u8>>> {
+        let found = match last.take() {
+            Some((parent, Some(open))) if parent == name.parent() => there(&open, name.last_path()),
+            Some((parent, None)) if parent == name.parent() => Ok(None),
+            _ => there(&self.root, name.as_path()),
+        };
+        let found = found.map_err(self.failed("look at", name))?;
+        let target = match &found {
+            Some(found) => read_link(found).map_err(self.failed("read", name))?,
+            None => self.link_below(name)?,
+        };
+        if target.is_none() {
+            *last = Some((name.clone(), found));
         }
+        Ok(target)
     }
 
     /// Whether a whiteout or an opaque directory above `name` hides what layers below have.
     fn hides(&self, name: &Name) -> Result<bool> {
-        let depth = name.components().count();
-        let above = (1..depth).map(|count| name.upto(count));
-        for directory in std::iter::once(Name::ROOT).chain(above) {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            match open_without_links(self.root.as_fd(), directory.as_path(), flags) {
-                Ok(open) if is_opaque(&open).map_err(self.failed("look at", &directory))? => return Ok(true),
-                Ok(_) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        let mut at = self.root.clone();
+        let parent = name.parent();
+        let mut above = parent.components();
+        loop {
+            if is_opaque(&at).map_err(self.failed("look at", name))? {
+                return Ok(true);
+            }
+            let Some(component) = above.next() else { return Ok(false) };
+            match open_directory(&at, component) {
+                Ok(open) => at = Arc::new(open),
+                Err(Errno::NOENT) => return Ok(false),
                 // A whiteout, or anything else that is no directory.
                 Err(_) => return Ok(true),
             }
         }
-        Ok(false)
     }
 
     /// Opens a directory and makes what is missing; `None` where a symlink is on the way.
