@@ -62,6 +62,7 @@ mod steady;
 mod tag;
 mod usage;
 mod verify;
+mod withdraw;
 mod wrapping;
 mod xz;
 
@@ -362,7 +363,7 @@ impl Images {
         force: bool,
         running: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Removed>> {
-        remove::remove_platform(self, name_or_id.to_owned(), platform, force, running).await
+        withdraw::withdraw(self, name_or_id.to_owned(), platform, force, running).await
     }
 
     /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that

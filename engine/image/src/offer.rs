@@ -177,6 +177,8 @@ impl Source<'_> {
 
     /// Reads what was found. An archive may hold only some of the platforms whole, and attestations only in part.
     fn offer(&self, offered: Offered, names: BTreeSet<Reference>) -> Result<Offer> {
+        let configs = offered.images.iter().map(|found| found.manifest.config.size);
+        platform::fit_together("configurations of an image", configs)?;
         let (mut parts, mut lacking) = (Vec::new(), None);
         for found in offered.images {
             let name = names.first().map_or_else(|| found.top.short(), Reference::familiar);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tare_model::Platform;
 use tare_oci::image::{Descriptor, ImageConfig, Index};
+use tare_registry::MANIFEST_LIMIT;
 
 use crate::document::{is_index, is_manifest};
 use crate::{Error, Result};
@@ -31,6 +32,20 @@ pub(crate) fn choose<'a>(reference: &str, index: &'a Index, wanted: &Platform) -
 /// Manifests of one index that are taken together.
 const MOST: usize = 200;
 
+/// Bytes of documents of one kind that are held at a time: real ones have some thousand each.
+const TOGETHER: u64 = 4 * MANIFEST_LIMIT;
+
+/// Whether so many documents can be taken together.
+pub(crate) fn fit_together(what: &str, sizes: impl Iterator<Item = u64>) -> Result<()> {
+    match sizes.fold(0, u64::saturating_add) {
+        ..=TOGETHER => Ok(()),
+        all => {
+            let cause = format!("they have {all} bytes together, more than {TOGETHER}");
+            Err(Error::Document { what: what.to_owned(), cause })
+        }
+    }
+}
+
 /// Every manifest that an index names, each once; attestations too.
 pub(crate) fn each<'a>(reference: &str, index: &'a Index) -> Result<Vec<&'a Descriptor>> {
     let mut seen = BTreeSet::new();
@@ -39,6 +54,7 @@ pub(crate) fn each<'a>(reference: &str, index: &'a Index) -> Result<Vec<&'a Desc
         let cause = format!("it names {} manifests, more than {MOST} that are taken together", entries.len());
         return Err(Error::Document { what: format!("manifest list of {reference}"), cause });
     }
+    fit_together(&format!("manifests of {reference}"), entries.iter().map(|entry| entry.size))?;
     match entries.iter().find(|entry| !is_manifest(&entry.media_type)) {
         Some(entry) if is_index(&entry.media_type) => Err(Error::NestedIndex(reference.to_owned())),
         Some(entry) => {

@@ -128,6 +128,8 @@ async fn describe(
     for passed in offered.passed {
         status(Some(passed), "Skipped: it is not for Linux".to_owned());
     }
+    let configs = offered.images.iter().map(|found| found.manifest.config.size);
+    platform::fit_together(&format!("configurations of {}", reference.familiar()), configs)?;
     let mut parts = Vec::new();
     for found in offered.images {
         check(&reference.familiar(), &found.manifest, &images.settings.limits)?;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tare_model::{Digest, Platform, Reference};
+use tare_model::{Digest, Reference};
 
 use crate::change::{Change, change};
-use crate::image::{Record, Target, resource};
+use crate::image::{Record, resource};
 use crate::index::{Index, key};
 use crate::{Error, Images, Result, garbage};
 
@@ -32,7 +32,7 @@ pub(crate) async fn remove(
         let doomed = Doomed::of(index, &request);
         let mut holders = Holders::new();
         for id in doomed.images.iter().chain([&id]) {
-            holders.insert(*id, self::holders(images, id, &running)?);
+            holders.insert(*id, holders_of(images, id, &running)?);
         }
         let plan = plan(index, &request, doomed, &holders)?;
         let parents = plan.delete.iter().filter_map(|id| index.records.get(id)?.parent).collect::<Vec<_>>();
@@ -51,58 +51,6 @@ pub(crate) async fn remove(
         removed.extend(collected.layers.iter().map(|chain| Removed::Deleted(chain.to_string())));
     }
     Ok(removed)
-}
-
-/// Takes the image for one platform out from under the names that stand for several. Where it is the last one, its name goes.
-pub(crate) async fn remove_platform(
-    images: &Arc<Images>,
-    name: String,
-    platform: Platform,
-    force: bool,
-    running: impl Fn(&str) -> bool + Send + Sync + 'static,
-) -> Result<Vec<Removed>> {
-    let last = {
-        let index = images.index();
-        index.find_for(&name, Some(&platform))?;
-        let target = index.target(&name, &index.find(&name)?);
-        target.is_none_or(|target| index.behind(target).len() == 1)
-    };
-    if last {
-        return remove(images, name, force, true, running).await;
-    }
-    let id = change(images, move |images, index| {
-        let id = index.find_for(&name, Some(&platform))?;
-        let holders = holders(images, &id, &running)?;
-        check_by_id(&Request { name: &name, id, force }, &[], &holders.iter().collect::<Vec<_>>())?;
-        let mut change = without(index, &id)?;
-        match index.records.get(&id).filter(|_| !holders.is_empty()) {
-            Some(record) => change.put.push((id, Record { dropped: true, ..record.clone() })),
-            None => change.delete.push(id),
-        }
-        Ok((change, id))
-    })
-    .await?;
-    let collected = garbage::collect(images, Vec::new()).await?;
-    let layers = collected.layers.iter().map(ToString::to_string);
-    Ok(std::iter::once(id.to_string()).chain(layers).map(Removed::Deleted).collect())
-}
-
-/// Gives the names that mean an image to another platform's that they stand for, and takes the digests away that stand for
-/// it alone. A tag that does is in the way.
-fn without(index: &Index, id: &Digest) -> Result<Change> {
-    let mut change = Change::default();
-    for (reference, target) in index.references.iter().filter(|(_, target)| target.image == *id) {
-        let others: Vec<Digest> = index.behind(target).into_iter().filter(|other| other != id).collect();
-        match index.best(&others, &Platform::host()).or(others.first().copied()) {
-            Some(image) => change.name.push((reference.clone(), Target { image, ..*target })),
-            None if reference.digest().is_some() => change.unname.push(reference.clone()),
-            None => {
-                let why = format!("it has the name {} as well", reference.familiar());
-                return Err(Error::InUse { image: id.short(), force: "cannot be forced", why });
-            }
-        }
-    }
-    Ok(change)
 }
 
 /// Removes an image that was only kept for what was made from it, and answers which one that was made from.
@@ -131,7 +79,7 @@ async fn prune_parent(
 
 /// Who keeps an image.
 #[derive(Clone, Debug)]
-struct Holder {
+pub(crate) struct Holder {
     name: String,
     running: bool,
 }
@@ -144,17 +92,22 @@ impl Holder {
     }
 }
 
-fn holders(images: &Images, id: &Digest, running: &impl Fn(&str) -> bool) -> Result<Vec<Holder>> {
+/// Who keeps an image, and whether that is running.
+pub(crate) fn holders_of(
+    images: &Images,
+    id: &Digest,
+    running: &impl Fn(&str) -> bool,
+) -> Result<Vec<Holder>> {
     let all = images.store.holders(&resource(id))?.into_iter();
     Ok(all.map(|name| Holder { running: running(&name), name }).collect())
 }
 
 type Holders = BTreeMap<Digest, Vec<Holder>>;
 
-struct Request<'a> {
-    name: &'a str,
-    id: Digest,
-    force: bool,
+pub(crate) struct Request<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) id: Digest,
+    pub(crate) force: bool,
 }
 
 /// What goes where nothing stands in the way.
@@ -261,7 +214,7 @@ fn named(request: &Request<'_>, names: &[Reference]) -> Option<Reference> {
     names.contains(&wanted).then_some(wanted)
 }
 
-fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[&Holder]) -> Result<()> {
+pub(crate) fn check_by_id(request: &Request<'_>, names: &[Reference], holders: &[&Holder]) -> Result<()> {
     let refuse = |force, why| Err(Error::InUse { image: request.id.short(), force, why });
     if let Some(holder) = holders.iter().find(|holder| holder.running) {
         return refuse(
@@ -293,7 +246,7 @@ fn is_single(names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Source;
+    use crate::image::{Source, Target};
     use crate::index::tests::{digest, index};
 
     const STOPPED: (&str, bool) = ("container/0123456789abcdef", false);

@@ -361,6 +361,11 @@ async fn an_index_that_lies_brings_nothing() {
     longer["size"] = 7.into();
     let mut other = entries[0].clone();
     other["platform"]["architecture"] = "ppc64le".into();
+    let large = (0..30_u32).map(|number| {
+        let mut entry = entries[0].clone();
+        (entry["digest"], entry["size"]) = (json!(sha256(&number.to_le_bytes())), json!(4_000_000));
+        entry
+    });
     let crowd = (0..10_000_u32).map(|number| {
         let mut entry = entries[0].clone();
         entry["digest"] = json!(sha256(&number.to_le_bytes()));
@@ -376,6 +381,7 @@ async fn an_index_that_lies_brings_nothing() {
         ("a wrong size", vec![longer], Kind::Corrupt),
         ("another platform than promised", vec![other], Kind::NotFound),
         ("ten thousand manifests", crowd.collect(), Kind::Corrupt),
+        ("manifests that fill the memory", large.collect(), Kind::Corrupt),
         ("something that is no image", vec![artifact], Kind::InvalidInput),
         ("nothing", vec![], Kind::NotFound),
         ("nothing but an attestation", vec![entries[3].clone()], Kind::NotFound),
