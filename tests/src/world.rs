@@ -179,6 +179,9 @@ impl Drop for World {
         self.daemon = None;
         self.registry = None;
         let _ = std::fs::remove_dir_all(&self.dir);
+        // What a killed daemon that nobody started again has in shared memory.
+        let shared = self.dir.join("exec").to_string_lossy().replace('/', "_");
+        let _ = std::fs::remove_dir_all(format!("/dev/shm/tare-build{shared}"));
     }
 }
 

@@ -27,7 +27,11 @@ impl Scratch {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(io(format!("empty {}", home.display()))(error));
             }
-            _ => make(&home)?,
+            _ => {
+                let above = home.parent().unwrap_or(Path::new("/"));
+                std::fs::create_dir_all(above).map_err(io(format!("create {}", above.display())))?;
+                make(&home)?;
+            }
         }
         Ok(Self { home, next: AtomicU64::new(0) })
     }
@@ -71,8 +75,28 @@ impl Drop for Scrap {
     }
 }
 
+/// Makes a directory that was not there: one that is, in shared memory, may be anybody's.
 fn make(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let made = std::fs::DirBuilder::new().mode(0o700).create(path);
     made.map_err(io(format!("create {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_nobody_elses_and_goes_with_its_use() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("a/b");
+        std::fs::create_dir_all(home.join("left/over")).unwrap();
+        let scratch = Scratch::open(home.clone()).unwrap();
+        let scrap = scratch.scrap().unwrap();
+        assert_eq!(home.read_dir().unwrap().count(), 1);
+        assert!(make(scrap.path()).is_err(), "one that somebody else has made is not taken over");
+        drop(scrap);
+        drop(scratch);
+        assert!(!home.exists());
+    }
 }
