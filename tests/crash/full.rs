@@ -33,10 +33,16 @@ impl Small {
 
     /// Leaves so many bytes free.
     fn fill(&self, free: u64) -> Result<()> {
-        let room = rustix::fs::statvfs(&self.data)?;
-        let filler = (room.f_bavail * room.f_frsize).saturating_sub(free);
         let file = std::fs::File::create(self.filler())?;
-        Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, filler)?)
+        loop {
+            let room = rustix::fs::statvfs(&self.data)?;
+            let filler = (room.f_bavail * room.f_frsize).saturating_sub(free);
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, filler) {
+                // The daemon has written down meanwhile what nobody waits for.
+                Err(rustix::io::Errno::NOSPC) => {}
+                filled => return Ok(filled?),
+            }
+        }
     }
 
     fn empty(&self) -> Result<()> {
