@@ -29,7 +29,7 @@ const CONTEXTS: &str = ".tare-contexts";
 const DOCKERFILE: &str = ".tare-dockerfile";
 /// The largest `.dockerignore` that is looked at; the language refuses smaller ones already.
 const IGNORE: u64 = 2 << 20;
-/// Bytes and entries of a context.
+/// What comes from outside may come to so much: a context, an archive of ADD, a repository.
 pub(crate) const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
 const BUFFER: usize = 256 << 10;
 const AHEAD: usize = 16;

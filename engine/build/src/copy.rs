@@ -12,8 +12,9 @@ use rustix::fs::Stat;
 use tare_dockerfile::Ignore;
 use tare_image::Unwrapped;
 use tare_model::Digest;
-use tare_snapshot::{Limits, Snapshots, Unpacked};
+use tare_snapshot::{Snapshots, Unpacked};
 
+use crate::context::LIMITS;
 use crate::error::io;
 use crate::files::{Files, Picked, hash, walk_picked};
 use crate::key::Key;
@@ -22,8 +23,6 @@ use crate::place::{Owner, Place, is_directory};
 use crate::walk::walk;
 use crate::{Error, Result};
 
-/// What unpacked archives may come to.
-const LIMITS: Limits = Limits { bytes: 64 << 30, entries: 4_000_000, memory: 128 << 20 };
 const BUFFER: usize = 256 << 10;
 
 /// What COPY or ADD shall do, all variables replaced.
