@@ -1,4 +1,9 @@
-//! What a container's tree has that its image has not, has otherwise, or has no more.
+//! What a container's tree has that its image has not, has otherwise, or has no more: as a list, and packed as the archive
+//! of a layer.
+
+mod bare;
+mod delta;
+mod pack;
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -7,11 +12,12 @@ use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, statat};
 
-use crate::bare::Bare;
-use crate::delta::{self, Delta};
-use crate::name::Name;
-use crate::walk::{Found, Go};
+use crate::files::{Found, Go, Name};
 use crate::{Result, Snapshots, directory};
+
+use bare::Bare;
+use delta::Delta;
+pub use pack::{PackOptions, Packed, end_export};
 
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

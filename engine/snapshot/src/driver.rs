@@ -1,4 +1,10 @@
-//! Which way trees are put together, chosen by what the host can do.
+//! The ways in which trees are put together, and the choice of one by what the host can do: the kernel's overlayfs, the
+//! program fuse-overlayfs, or copies, for which trees are duplicated and layers merged by hand.
+
+mod duplicate;
+pub(crate) mod fuse;
+mod merge;
+pub(crate) mod overlay;
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +13,10 @@ use std::sync::Arc;
 
 use crate::error::io;
 use crate::temporary::Temporary;
-use crate::{Error, Result, directory, fuse, overlay};
+use crate::{Error, Result, directory};
+
+pub(crate) use duplicate::{Files, duplicate};
+pub(crate) use merge::merge;
 
 /// Where the choice is noted: what one driver keeps another cannot read.
 const RECORD: &str = "driver";

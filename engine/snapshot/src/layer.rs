@@ -1,4 +1,7 @@
-//! Read-only layers: the index, and the way from an unpacked tree to one of them.
+//! Read-only layers: the index, and the ways to one of them, from an unpacked tree or a writable layer.
+
+mod part;
+mod take;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,11 +13,10 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use tare_model::Digest;
 
-use crate::duplicate::{Files, duplicate};
+use crate::driver::{Files, duplicate, fuse, merge, overlay};
 use crate::error::io;
-use crate::merge::merge;
 use crate::temporary::Guard;
-use crate::{Driver, Error, Result, Snapshots, Unpacked, directory, fuse, overlay};
+use crate::{Driver, Error, Result, Snapshots, Unpacked, directory};
 
 const RECORD: &str = "layer.json";
 

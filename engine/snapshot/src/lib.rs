@@ -17,37 +17,21 @@
 //!
 //! With [`Driver::Overlay`] and [`Driver::Fuse`] a layer's tree is what it adds, and trees are put together by the kernel or by
 //! a program. With [`Driver::Copy`] it is whole, and `upper` too: a container's tree is bound as it lies, and what it changed is found by comparing.
+//!
+//! Where to read: `layer` and `writable` are the two things kept here, `driver` is how they are put together. `unpack` makes a
+//! tree of an archive, `changes` says what a container wrote and packs it, `look` only reads. All of them stand on `archive`
+//! (tar), `files` (trees that nobody trusts) and `temporary`.
 
 mod archive;
-mod bare;
 mod changes;
-mod compare;
-mod delta;
 mod directory;
 mod driver;
-mod duplicate;
-mod emit;
 mod error;
-mod follow;
-mod fuse;
+mod files;
 mod layer;
-mod listing;
-mod merge;
-mod metadata;
-mod name;
-mod overlay;
-mod pack;
-mod part;
-mod pax;
-mod root;
-mod settle;
-mod take;
+mod look;
 mod temporary;
-mod tree;
 mod unpack;
-mod verify;
-mod walk;
-mod way;
 mod work;
 mod writable;
 
@@ -58,13 +42,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tare_model::Digest;
 use tare_store::Store;
 
-pub use changes::{Change, ChangeKind};
-pub use compare::Difference;
+pub use archive::{Listed, ListedKind, Listing};
+pub use changes::{Change, ChangeKind, PackOptions, Packed, end_export};
 pub use driver::Driver;
 pub use error::{Error, Result};
-pub use listing::{Listed, ListedKind, Listing};
-pub use pack::{PackOptions, Packed, end_export};
-pub use root::LayeredRoot;
+pub use look::{Difference, LayeredRoot};
 pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
 
 use layer::Layer;

@@ -1,20 +1,25 @@
-//! From an archive to a tree.
+//! From an archive to a tree: entries are made one after the other, and what only the layers below can tell is settled upon
+//! them.
+
+mod settle;
+mod tree;
+mod way;
 
 use std::collections::BTreeMap;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Stat, fstat, ftruncate};
+use rustix::fs::{AtFlags, FileType, fstat, ftruncate};
 use rustix::io::{Errno, pwrite};
 use tare_sys::disk::begin_writing;
 
 use crate::archive::{Archive, Entry, Extent, Kind};
-use crate::metadata::Metadata;
-use crate::name::{Meaning, Name, refused};
+use crate::files::{Meaning, Metadata, Name, holes, refused};
 use crate::temporary::Guard;
-use crate::tree::{OVERHEAD, Tree};
 use crate::{Error, Result, Snapshots, directory};
+
+use tree::{OVERHEAD, Tree};
 
 /// What one layer may come to. How far it may inflate is checked by who inflates.
 #[derive(Clone, Debug)]
@@ -291,11 +296,6 @@ fn file<R: BufRead>(
         let _ = begin_writing(file.as_fd(), 0, content.size);
     }
     Ok(holes)
-}
-
-/// Bytes of a file that take no place on the disk.
-pub(crate) fn holes(stat: &Stat) -> u64 {
-    stat.st_size.unsigned_abs().saturating_sub(tare_sys::tree::stored(stat))
 }
 
 /// Writes the next `extent.length` bytes of the content at the extent's place.

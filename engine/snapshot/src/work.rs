@@ -3,8 +3,9 @@ use std::path::PathBuf;
 
 use tare_model::Digest;
 
+use crate::driver::{fuse, overlay};
 use crate::error::io;
-use crate::{Driver, Result, Snapshots, directory, fuse, overlay};
+use crate::{Driver, Result, Snapshots, directory};
 
 impl Snapshots {
     /// A writable layer's whole tree, to be worked on through the descriptor and `tare_sys::path` alone. It is mounted

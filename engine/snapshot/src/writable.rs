@@ -8,10 +8,10 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tare_model::{Digest, RootMount};
 
-use crate::duplicate::{Files, duplicate};
+use crate::driver::{Files, duplicate, fuse, overlay};
 use crate::error::io;
-use crate::walk::{Found, Go};
-use crate::{Driver, Error, Result, Snapshots, directory, fuse, layer, overlay};
+use crate::files::{Found, Go};
+use crate::{Driver, Error, Result, Snapshots, directory, layer};
 
 pub(crate) const PARENT: &str = "parent";
 

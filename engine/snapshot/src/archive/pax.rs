@@ -1,7 +1,7 @@
 //! Records of pax extended headers (POSIX.1-2017, *pax*, "pax Extended Header"), read by their stated lengths: the
 //! values of attributes are binary and hold newlines, which is why the `tar` crate's reader does not serve.
 
-use crate::metadata::{Time, Xattr, is_welcome};
+use crate::files::{Time, Xattr, is_welcome};
 use crate::{Error, Result};
 
 /// The most attributes one entry may have.

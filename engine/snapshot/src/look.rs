@@ -1,4 +1,7 @@
-//! Looking into an image without running it.
+//! Looking into trees without running them: at their files, at what two have otherwise, at what a layer's archive says.
+
+mod compare;
+mod verify;
 
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,6 +14,8 @@ use tare_sys::path::open_in_root;
 
 use crate::error::io;
 use crate::{Error, Result, Snapshots};
+
+pub use compare::Difference;
 
 /// A read-only view of merged layers that no path leads to. It lives as long as the value.
 #[derive(Debug)]

@@ -7,11 +7,10 @@ use rustix::fs::{FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use tare_model::{Digest, RootMount};
 
+use crate::driver::overlay;
 use crate::error::io;
-use crate::follow::follow;
-use crate::name::Name;
-use crate::way::{is_opaque, kind, read_link, there};
-use crate::{Driver, Error, Result, Snapshots, directory, layer, overlay};
+use crate::files::{Name, follow, is_opaque, kind, read_link, there};
+use crate::{Driver, Error, Result, Snapshots, directory, layer};
 
 impl Snapshots {
     /// What is mounted so that a container sees what `path` leads to in the layers up to `chain`, links resolved inside them:

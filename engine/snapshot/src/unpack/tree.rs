@@ -1,4 +1,4 @@
-//! The tree that an archive unfolds into. What is entered is entered one component at a time ([`crate::way`]); what is
+//! The tree that an archive unfolds into. What is entered is entered one component at a time ([`super::way`]); what is
 //! made is made by `O_EXCL` and the like. No name of an archive is ever resolved by the kernel as a path, so there is
 //! nothing that a symlink could redirect.
 
@@ -15,11 +15,9 @@ use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
 use crate::error::io;
-use crate::metadata::Metadata;
-use crate::name::{Name, refused};
+use crate::files::{Metadata, Name, OPAQUE, is_whiteout, kind, refused};
 use crate::temporary::Temporary;
-use crate::way::{is_whiteout, kind};
-use crate::{Error, Limits, Result, overlay};
+use crate::{Error, Limits, Result};
 
 pub(crate) struct Tree {
     /// For messages only.
@@ -284,7 +282,7 @@ impl Tree {
     }
 
     pub(crate) fn mark_opaque(&self, directory: &OwnedFd, name: &Name) -> Result<()> {
-        let marked = fsetxattr(directory, overlay::OPAQUE, b"y", XattrFlags::empty());
+        let marked = fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty());
         marked.map_err(self.failed("mark as opaque", name))
     }
 }

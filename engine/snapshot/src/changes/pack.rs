@@ -11,14 +11,10 @@ use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, fstat, major, minor, op
 use rustix::io::Errno;
 use tar::EntryType;
 
+use super::bare::Bare;
 use crate::archive::Extent;
-use crate::bare::Bare;
-use crate::emit::{self, Head};
-use crate::metadata::{Metadata, Time};
-use crate::name::{Name, refused};
-use crate::unpack::holes;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::kind;
+use crate::archive::write::{self, Head};
+use crate::files::{Found, Go, Metadata, Name, Time, failed, holes, kind, refused, walk};
 use crate::{Driver, Error, LayeredRoot, Result, Snapshots};
 
 const BUFFER: usize = 256 << 10;
@@ -71,7 +67,7 @@ impl Snapshots {
         let mut packer = Packer { to, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
         delta.walk(&mut |bare, name, found| packer.take(bare, name, found))?;
         packer.packed.surplus.extend(delta.marks()?);
-        emit::end(packer.to).map_err(Error::Read)?;
+        write::end(packer.to).map_err(Error::Read)?;
         Ok(packer.packed)
     }
 }
@@ -105,7 +101,7 @@ impl LayeredRoot {
 
 /// Ends an archive of [`LayeredRoot::export_below`].
 pub fn end_export(to: &mut dyn Write) -> Result<()> {
-    emit::end(to).map_err(Error::Read)
+    write::end(to).map_err(Error::Read)
 }
 
 struct Packer<'a> {
@@ -220,14 +216,14 @@ impl Packer<'_> {
         match extents(&file, &stat).map_err(io_failed("read", name))? {
             Some(extents) => {
                 self.packed.entries += 1;
-                emit::sparse_head(self.to, &head, &extents).map_err(Error::Read)?;
+                write::sparse_head(self.to, &head, &extents).map_err(Error::Read)?;
                 extents.iter().try_for_each(|extent| self.content(name, &file, *extent))?;
-                emit::pad(self.to, extents.iter().map(|extent| extent.length).sum()).map_err(Error::Read)
+                write::pad(self.to, extents.iter().map(|extent| extent.length).sum()).map_err(Error::Read)
             }
             None => {
                 self.head(&head)?;
                 self.content(name, &file, Extent { offset: 0, length: size })?;
-                emit::pad(self.to, size).map_err(Error::Read)
+                write::pad(self.to, size).map_err(Error::Read)
             }
         }
     }
@@ -253,7 +249,7 @@ impl Packer<'_> {
 
     fn head(&mut self, head: &Head<'_>) -> Result<()> {
         self.packed.entries += 1;
-        emit::head(self.to, head).map_err(Error::Read)
+        write::head(self.to, head).map_err(Error::Read)
     }
 
     fn clamped(&self, metadata: Metadata) -> Metadata {

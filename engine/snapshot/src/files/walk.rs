@@ -7,10 +7,9 @@ use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fgetxattr, fstat, openat,
 use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
-use crate::name::{Name, refused};
-use crate::overlay;
-use crate::way::{is_opaque, is_whiteout, kind};
-use crate::{Error, Result, error::io};
+use super::{Name, REDIRECT, failed, is_opaque, is_whiteout, kind, refused};
+use crate::Result;
+use crate::error::io;
 
 /// How many directories on the way stay open; those above are opened anew when the walk comes back to them.
 const OPEN: usize = 64;
@@ -109,7 +108,7 @@ fn one(
 
 /// Containers are mounted so that overlayfs never renames a directory by a note in it: its content would be elsewhere.
 fn refuse_redirect(name: &Name, open: &OwnedFd) -> Result<()> {
-    match fgetxattr(open, overlay::REDIRECT, &mut [0_u8; 1][..]) {
+    match fgetxattr(open, REDIRECT, &mut [0_u8; 1][..]) {
         Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
         _ => Err(refused(name.as_bytes(), "was renamed by overlayfs without a copy, which cannot be packed")),
     }
@@ -123,10 +122,6 @@ fn frame(name: Name, open: OwnedFd) -> Result<Frame> {
 fn reopen(root: &OwnedFd, name: &Name) -> Result<OwnedFd> {
     open_without_links(root.as_fd(), name.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(|error| io("open", name.as_path())(error))
-}
-
-pub(crate) fn failed(action: &'static str, name: &Name) -> impl FnOnce(Errno) -> Error {
-    io(action, name.as_path().to_owned())
 }
 
 impl Names {

@@ -1,7 +1,7 @@
 //! Names that lead through symlinks, read as a process would read them whose root the image is.
 
+use super::{Name, refused};
 use crate::Result;
-use crate::name::{Name, refused};
 
 /// As many as the kernel follows (path_resolution(7)).
 const MOST_LINKS: usize = 40;

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::io::Errno;
+
+use crate::error::io;
 use crate::{Error, Result};
 
 /// The longest path that the kernel takes (PATH_MAX less the final NUL).
@@ -147,6 +150,11 @@ impl Name {
             Some(hidden) => Ok(Meaning::Whiteout(parent.join(hidden))),
         }
     }
+}
+
+/// Turns a system call's failure on a name in a tree into an error.
+pub(crate) fn failed(action: &'static str, name: &Name) -> impl FnOnce(Errno) -> Error {
+    io(action, name.as_path().to_owned())
 }
 
 pub(crate) fn refused(name: &[u8], rule: &'static str) -> Error {

@@ -5,26 +5,20 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, SeekFrom, Stat, fstat, major, minor, openat,
-    readlinkat, renameat, renameat_with, seek, statat,
+    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fstat, major, minor, openat, readlinkat,
+    renameat, renameat_with, statat,
 };
 use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
-use crate::metadata::Metadata;
-use crate::name::{Name, refused};
-use crate::tree::Tree;
-use crate::way::{is_opaque, is_whiteout, kind};
+use super::tree::Tree;
+use crate::files::{Metadata, Name, copy_file, is_opaque, is_whiteout, kind, refused};
 use crate::{Result, Unpacked};
-
-const BUFFER: usize = 256 << 10;
 
 impl Unpacked {
     /// Finishes the tree upon the merged layers below it.
@@ -197,29 +191,4 @@ fn children(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
 fn reopen(found: &OwnedFd) -> rustix::io::Result<File> {
     let path = format!("/proc/self/fd/{}", found.as_raw_fd());
     openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map(File::from)
-}
-
-/// Copies content, holes as holes, and metadata.
-pub(crate) fn copy_file(source: &File, copy: &File, stat: &Stat) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    let mut at = 0;
-    while let Some(start) = next_data(source, at)? {
-        let end = seek(source, SeekFrom::Hole(start))?;
-        at = start;
-        while at < end {
-            let wanted = buffer.len().min(usize::try_from(end - at).unwrap_or(usize::MAX));
-            source.read_exact_at(&mut buffer[..wanted], at)?;
-            copy.write_all_at(&buffer[..wanted], at)?;
-            at += wanted as u64;
-        }
-    }
-    copy.set_len(stat.st_size.unsigned_abs())?;
-    Ok(Metadata::read(source.as_fd())?.apply(copy.as_fd())?)
-}
-
-fn next_data(source: &File, from: u64) -> rustix::io::Result<Option<u64>> {
-    match seek(source, SeekFrom::Data(from)) {
-        Err(Errno::NXIO) => Ok(None),
-        found => found.map(Some),
-    }
 }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use crate::name::Name;
-use crate::walk::failed;
-use crate::way::{is_opaque, kind, there};
-use crate::{Driver, Result, error::io, fuse};
+use crate::driver::fuse;
+use crate::error::io;
+use crate::files::{Name, failed, is_opaque, kind, there};
+use crate::{Driver, Result};
 
 /// Where something was mounted, and what stands below.
 pub(crate) struct Bare {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use rustix::mount::MountAttrFlags;
 pub(crate) use tare_sys::fuse::{PROGRAM, program};
 
+use crate::driver::overlay;
 use crate::temporary::Temporary;
-use crate::{Error, directory, overlay};
+use crate::{Error, directory};
 
 /// What it makes in an opaque directory, whose extended attribute says the same.
 const MARKS: [&[u8]; 2] = [b".wh..wh..opq", b".wh..opq"];

@@ -9,15 +9,10 @@ use rustix::fs::{
     mknodat, openat, readlinkat, symlinkat,
 };
 use rustix::io::Errno;
-use tare_sys::path::open_without_links;
 
 use crate::Result;
 use crate::error::io;
-use crate::metadata::Metadata;
-use crate::name::Name;
-use crate::settle::copy_file;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::kind;
+use crate::files::{Found, Go, Metadata, Name, copy_file, failed, kind, open, walk};
 
 /// What a second tree has of the first one's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +42,6 @@ struct Duplicate<'a> {
     /// The directory that was written to last.
     parent: Option<(Name, OwnedFd)>,
     directories: Vec<(Name, Metadata)>,
-}
-
-pub(crate) fn open(root: &OwnedFd, name: &Name) -> Result<OwnedFd> {
-    open_without_links(root.as_fd(), name.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(io("open", name.as_path()))
 }
 
 impl Duplicate<'_> {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use tar::{EntryType, Header};
 
 use crate::archive::Extent;
-use crate::metadata::{Metadata, Time, Xattr};
+use crate::files::{Metadata, Time, Xattr};
 
 const BLOCK: usize = 512;
 /// What seven octal digits hold: the largest id, and the largest device number.

@@ -10,13 +10,11 @@ use rustix::io::Errno;
 use tare_model::Digest;
 use tare_sys::path::open_without_links;
 
+use crate::changes::Packed;
 use crate::error::io;
-use crate::metadata::Time;
-use crate::name::Name;
-use crate::pack::Packed;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::kind;
-use crate::{Error, Result, Snapshots, directory, layer::Layer};
+use crate::files::{Found, Go, Name, Time, failed, kind, walk};
+use crate::layer::Layer;
+use crate::{Error, Result, Snapshots, directory};
 
 /// Trees of so many entries are written to the disk file by file: all else that waits to be written on a busy machine is
 /// not this layer's to wait for.

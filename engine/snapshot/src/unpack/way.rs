@@ -2,21 +2,15 @@
 //! Where the archive or a layer below has a symlink on the way, it is read and the name begun anew at the image's root;
 //! the kernel never follows one.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fgetxattr, fstat, makedev, openat2, readlinkat,
-    statat,
-};
+use rustix::fs::{AtFlags, FileType, statat};
 use rustix::io::Errno;
-use tare_sys::path::open_without_links;
 
-use crate::follow::follow;
-use crate::name::{Name, refused};
-use crate::tree::Tree;
-use crate::{Result, overlay};
+use super::tree::Tree;
+use crate::Result;
+use crate::files::{Name, follow, is_opaque, is_whiteout, kind, open_directory, read_link, refused, there};
 
 /// How many directories on the way to the last entry stay open; deeper ones are entered anew each time.
 const OPEN: usize = 64;
@@ -169,51 +163,5 @@ impl Tree {
             }
             (error, _) => Err(self.failed("open", name)(error)),
         }
-    }
-}
-
-/// What is there itself, followed nowhere, as an `O_PATH` descriptor. A symlink on the way counts as nothing there.
-pub(crate) fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<OwnedFd>> {
-    match open_without_links(root.as_fd(), path, OFlags::PATH | OFlags::NOFOLLOW) {
-        Ok(found) => Ok(Some(found)),
-        Err(error) => match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
-            Errno::NOENT | Errno::NOTDIR | Errno::LOOP => Ok(None),
-            other => Err(other),
-        },
-    }
-}
-
-pub(crate) fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
-    if kind(&fstat(found)?) != FileType::Symlink {
-        return Ok(None);
-    }
-    readlinkat(found, "", Vec::new()).map(|target| Some(target.into_bytes()))
-}
-
-fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH
-        | ResolveFlags::NO_SYMLINKS
-        | ResolveFlags::NO_MAGICLINKS
-        | ResolveFlags::NO_XDEV;
-    openat2(parent, name, flags, Mode::empty(), resolve)
-}
-
-pub(crate) fn kind(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
-}
-
-pub(crate) fn is_whiteout(stat: &Stat) -> bool {
-    kind(stat) == FileType::CharacterDevice && stat.st_rdev == makedev(0, 0)
-}
-
-pub(crate) fn is_opaque(directory: &OwnedFd) -> rustix::io::Result<bool> {
-    let mut value = [0; 8];
-    match fgetxattr(directory, overlay::OPAQUE, &mut value[..]) {
-        Ok(length) => Ok(&value[..length] == b"y"),
-        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(false),
-        // Longer than any mark of ours.
-        Err(Errno::RANGE) => Ok(false),
-        Err(error) => Err(error),
     }
 }

@@ -7,12 +7,8 @@ use rustix::fs::{AtFlags, FileType, Mode, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::Result;
-use crate::duplicate::open;
-use crate::metadata::Metadata;
-use crate::name::Name;
+use crate::files::{Found, Go, Metadata, Name, failed, kind, open, walk};
 use crate::temporary::Temporary;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::kind;
 
 /// Moves everything of `layer` into `whole`, and takes away what the layer hides.
 pub(crate) fn merge(layer: &OwnedFd, whole: &OwnedFd, temporary: &Arc<Temporary>) -> Result<()> {

@@ -11,14 +11,9 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
-use crate::Error;
-use crate::directory;
 use crate::temporary::Temporary;
+use crate::{Error, directory, files::OPAQUE};
 
-/// Hides everything below in a directory that carries it with the value `y`.
-pub(crate) const OPAQUE: &str = "trusted.overlay.opaque";
-/// Says that the content of a renamed directory is to be looked for below under its old name.
-pub(crate) const REDIRECT: &str = "trusted.overlay.redirect";
 /// Whatever the kernel's defaults are: every directory and file that a container changes is whole in its own layer, by
 /// which the layer can be packed without looking elsewhere, and taken over as it lies.
 pub(crate) const WHOLE: [&str; 3] = ["redirect_dir=off", "metacopy=off", "index=off"];

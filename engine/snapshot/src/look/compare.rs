@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
@@ -13,12 +12,9 @@ use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
 use crate::changes::ChangeKind;
-use crate::name::Name;
-use crate::walk::failed;
-use crate::way::kind;
-use crate::{LayeredRoot, Result, error::io};
-
-const BUFFER: usize = 64 << 10;
+use crate::error::io;
+use crate::files::{Name, failed, kind, same_content};
+use crate::{LayeredRoot, Result};
 
 /// Something that two trees do not have alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -147,20 +143,4 @@ fn same_bytes(parents: [&OwnedFd; 2], name: &Name) -> Result<bool> {
         file.map(File::from).map_err(failed("open", name))
     };
     same_content([&open(parents[0])?, &open(parents[1])?], name)
-}
-
-/// Whether two files have the same bytes.
-pub(crate) fn same_content(files: [&File; 2], name: &Name) -> Result<bool> {
-    let (mut left, mut right, mut at) = (vec![0; BUFFER], vec![0; BUFFER], 0);
-    loop {
-        let read = files[0].read_at(&mut left, at).map_err(io("read", name.as_path()))?;
-        if read == 0 {
-            let more = files[1].read_at(&mut right[..1], at).map_err(io("read", name.as_path()))?;
-            return Ok(more == 0);
-        }
-        if files[1].read_exact_at(&mut right[..read], at).is_err() || left[..read] != right[..read] {
-            return Ok(false);
-        }
-        at += read as u64;
-    }
 }

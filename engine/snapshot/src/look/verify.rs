@@ -11,13 +11,9 @@ use rustix::io::Errno;
 use tare_model::Digest;
 use tare_sys::path::open_without_links;
 
-use crate::compare::same_content;
 use crate::error::io;
-use crate::metadata::Metadata;
-use crate::name::Name;
+use crate::files::{Found, Go, Metadata, Name, failed, is_opaque, is_whiteout, kind, same_content, walk};
 use crate::temporary::Guard;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::{is_opaque, kind};
 use crate::{Error, Result, Snapshots, Unpacked, directory};
 
 impl Snapshots {
@@ -135,7 +131,7 @@ impl Damage {
 
     fn same(&self, name: &Name, fresh: &Found<'_>, stored: &Stat) -> Result<bool> {
         match fresh {
-            Found::Whiteout => Ok(crate::way::is_whiteout(stored)),
+            Found::Whiteout => Ok(is_whiteout(stored)),
             Found::Directory { open, opaque, .. } => self.same_directory(name, open, *opaque, stored),
             Found::Other { stat, .. } => {
                 let described = |stat: &Stat| {

@@ -7,14 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
 use tare_sys::path::open_without_links;
 
-use crate::bare::Bare;
-use crate::compare::same_content;
-use crate::duplicate::open;
+use super::bare::Bare;
 use crate::error::io;
-use crate::metadata::{Metadata, Time};
-use crate::name::Name;
-use crate::walk::{Found, Go, failed, walk};
-use crate::way::kind;
+use crate::files::{Found, Go, Metadata, Name, Time, failed, kind, open, same_content, walk};
 use crate::{Driver, Result};
 
 /// A writable layer beside what is below it.

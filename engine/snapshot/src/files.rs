@@ -1,0 +1,18 @@
+//! Trees of files that nobody trusts: what names mean, what describes a file, its bytes, and the walk over all of them. Every
+//! step is taken from an open directory, so that no symlink leads the kernel elsewhere.
+
+mod content;
+mod follow;
+mod mark;
+mod metadata;
+mod name;
+mod open;
+mod walk;
+
+pub(crate) use content::{copy_file, holes, same_content};
+pub(crate) use follow::follow;
+pub(crate) use mark::{OPAQUE, REDIRECT, is_opaque, is_whiteout};
+pub(crate) use metadata::{Metadata, Time, Xattr, is_welcome};
+pub(crate) use name::{Meaning, Name, failed, refused};
+pub(crate) use open::{kind, open, open_directory, read_link, there};
+pub(crate) use walk::{Found, Go, walk};
