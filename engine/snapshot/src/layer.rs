@@ -143,9 +143,11 @@ impl Snapshots {
         if let Some(holder) = self.store.holders(&format!("snapshot/{chain}"))?.into_iter().next() {
             return in_use(holder);
         }
-        self.temporary.bury_path(&self.layer_path(chain))?;
+        let grave = self.temporary.take_away(&self.layer_path(chain))?;
         index.remove(chain);
-        Ok(())
+        // Nobody who only looks for a layer waits until the files of this one are gone.
+        drop(index);
+        self.temporary.remove(&grave)
     }
 
     /// The trees of a chain that are put together, topmost first.

@@ -1,12 +1,13 @@
 //! Where unfinished and dying trees lie. Each opening of the data root has a directory of its own there, so that what
 //! earlier sessions left can be told from what is at work now.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{AtFlags, CWD, IFlags, Mode, ioctl_getflags, ioctl_setflags, mkdirat, renameat, unlinkat};
+use tare_sys::graves::Graves;
 
 use crate::error::io;
 use crate::{Result, directory};
@@ -15,7 +16,8 @@ pub(crate) struct Temporary {
     all: PathBuf,
     session: String,
     path: PathBuf,
-    directory: OwnedFd,
+    /// In the same directory as what is unfinished.
+    graves: Graves,
     next: AtomicU64,
 }
 
@@ -30,8 +32,12 @@ impl Temporary {
         let session = format!("{:016x}", u64::from_ne_bytes(random));
         let path = all.join(&session);
         directory::make(&path, 0o700)?;
-        let directory = directory::open(&path)?;
-        Ok(Self { all, session, path, directory, next: AtomicU64::new(0) })
+        let graves = Graves::new(directory::open(&path)?, |error| {
+            tracing::warn!(
+                "what is left of a removed tree is removed at the next start of the daemon: {error}"
+            );
+        });
+        Ok(Self { all, session, path, graves, next: AtomicU64::new(0) })
     }
 
     /// A name that nothing here has.
@@ -43,27 +49,30 @@ impl Temporary {
     pub(crate) fn directory(self: &Arc<Self>) -> Result<Guard> {
         let name = self.name();
         let path = self.path.join(&name);
-        mkdirat(&self.directory, &name, Mode::RWXU).map_err(io("make the directory", &path))?;
+        mkdirat(self.graves.directory(), &name, Mode::RWXU).map_err(io("make the directory", &path))?;
         Ok(Guard { temporary: self.clone(), name, path })
     }
 
     /// Takes the directory `name` of `parent` away at once and removes it; a crash on the way leaves it here.
     pub(crate) fn bury(&self, parent: impl AsFd, name: &[u8], shown: &Path) -> Result<()> {
-        let grave = self.name();
-        renameat(parent, name, &self.directory, &grave).map_err(io("remove", shown))?;
+        let grave = self.graves.bury(parent, name).map_err(io("remove", shown))?;
         self.remove(&grave)
     }
 
     /// [`Temporary::bury`] for a path of our own.
     pub(crate) fn bury_path(&self, path: &Path) -> Result<()> {
-        let grave = self.name();
-        renameat(CWD, path, &self.directory, &grave).map_err(io("remove", path))?;
+        let grave = self.take_away(path)?;
         self.remove(&grave)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
-        tare_sys::tree::remove(self.directory.as_fd(), name, || self.name())
-            .map_err(io("remove", self.path.join(name)))
+    /// Takes a directory of ours away at once, for [`Temporary::remove`] to remove it by the name that is returned.
+    pub(crate) fn take_away(&self, path: &Path) -> Result<String> {
+        self.graves.bury(CWD, path).map_err(io("remove", path))
+    }
+
+    /// Removes a directory that lies here; what is large goes behind the answer.
+    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+        self.graves.clear(name).map_err(io("remove", self.path.join(name)))
     }
 
     /// Removes what earlier sessions left.

@@ -21,6 +21,7 @@ mod reconcile;
 mod remove;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -30,11 +31,14 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tare_model::{Id, Name, Timestamp};
 use tare_store::{Batch, Store};
+use tare_sys::graves::Graves;
 
 pub use error::{Error, Result};
 pub use prune::Pruned;
 
 const TABLE: &str = "volume";
+/// No volume's name.
+const GRAVES: &str = ".removed";
 const DRIVER: &str = "local";
 /// The label by which Docker's clients tell volumes that nobody named.
 const ANONYMOUS: &str = "com.docker.volume.anonymous";
@@ -69,6 +73,7 @@ pub struct Volumes {
 struct Inner {
     root: PathBuf,
     store: Arc<Store>,
+    graves: Graves,
     /// Directory and record change together, one volume at a time.
     changing: Mutex<()>,
 }
@@ -77,7 +82,14 @@ impl Volumes {
     /// Opens the volumes below `root`, which is made with mode 0700 if it is missing.
     pub fn open(root: &Path, store: Arc<Store>) -> Result<Arc<Self>> {
         make_directory(root, 0o700)?;
-        let inner = Inner { root: root.to_owned(), store, changing: Mutex::new(()) };
+        let path = root.join(GRAVES);
+        make_directory(&path, 0o700)?;
+        let graves = Graves::new(File::open(&path).map_err(error::io("open", path))?.into(), |error| {
+            tracing::warn!(
+                "what is left of a removed volume is removed at the next start of the daemon: {error}"
+            );
+        });
+        let inner = Inner { root: root.to_owned(), store, graves, changing: Mutex::new(()) };
         Ok(Arc::new(Self { inner: Arc::new(inner) }))
     }
 

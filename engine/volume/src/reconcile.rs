@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use tare_model::{Name, Timestamp};
 
 use crate::error::io;
-use crate::{DRIVER, Inner, Result, Volume, Volumes, make_directory};
+use crate::{DRIVER, GRAVES, Inner, Result, Volume, Volumes, make_directory};
 
 impl Volumes {
     /// Makes disk and records agree after a crash: what was being removed goes, a directory without a record becomes a
@@ -19,7 +19,7 @@ impl Volumes {
 impl Inner {
     fn reconcile(&self) -> Result<()> {
         let _changing = self.changing();
-        for grave in names(&self.root.join(".removed"))? {
+        for grave in names(&self.root.join(GRAVES))? {
             self.clear(&grave)?;
         }
         for volume in self.list()? {
@@ -28,7 +28,7 @@ impl Inner {
             remove_if_there(&filling)?;
         }
         for name in names(&self.root)? {
-            // Only what could be a volume's name is one; `.removed` is not.
+            // Only what could be a volume's name is one; [`GRAVES`] is not.
             if let Ok(name) = name.parse::<Name>() {
                 self.adopt(name)?;
             }

@@ -7,9 +7,9 @@
 //! - **Never**: decides anything; a function here is one system call, or one invariant around a few.
 //! - **Invariant**: no function of this crate can be misused from safe code to break memory safety.
 //!
-//! Rooms use rustix itself wherever it has the call; [`path`] and [`protect`] are the policies that live here,
-//! because runtime, snapshot and volume must resolve untrusted paths in exactly the same way, and because the daemon opens
-//! the runtime as the runtime would open itself.
+//! Rooms use rustix itself wherever it has the call; [`path`], [`protect`] and [`graves`] are the policies that live here,
+//! because runtime, snapshot and volume must resolve untrusted paths in exactly the same way, because the daemon opens
+//! the runtime as the runtime would open itself, and because what snapshots and volumes remove may be of any size.
 
 #![allow(unsafe_code)] // this is the one room for it
 
@@ -19,6 +19,7 @@ pub mod disk;
 pub mod exec;
 pub mod fd;
 pub mod fuse;
+pub mod graves;
 pub mod heap;
 pub mod mount;
 pub mod namespace;

@@ -14,21 +14,52 @@ use rustix::io::{Errno, Result};
 ///
 /// # Errors
 /// The first failing call's; `EXDEV` where something is mounted inside.
-pub fn remove(home: BorrowedFd<'_>, name: &str, mut fresh: impl FnMut() -> String) -> Result<()> {
-    let mut left = vec![name.to_owned()];
-    while let Some(name) = left.pop() {
-        let directory = open(home, name.as_bytes())?;
-        for child in children(&directory)? {
-            if remove_one(directory.as_fd(), &child)? {
-                continue;
-            }
-            let moved = fresh();
-            renameat(&directory, child.name.as_slice(), home, &moved)?;
-            left.push(moved);
-        }
-        unlinkat(home, &name, AtFlags::REMOVEDIR)?;
+pub fn remove(home: BorrowedFd<'_>, name: &str, fresh: impl FnMut() -> String) -> Result<()> {
+    Removal::new(name).go_on(home, fresh, usize::MAX).map(drop)
+}
+
+/// [`remove`], a part at a time.
+pub struct Removal {
+    /// What of it lies in its home.
+    left: Vec<String>,
+}
+
+impl Removal {
+    /// Nothing of `name` is removed yet.
+    pub fn new(name: &str) -> Self {
+        Self { left: vec![name.to_owned()] }
     }
-    Ok(())
+
+    /// Removes up to `most` things and tells whether all is gone. `home` is the same each time.
+    ///
+    /// # Errors
+    /// As [`remove`].
+    pub fn go_on(
+        &mut self,
+        home: BorrowedFd<'_>,
+        mut fresh: impl FnMut() -> String,
+        most: usize,
+    ) -> Result<bool> {
+        let mut done = 0;
+        while let Some(name) = self.left.pop() {
+            let directory = open(home, name.as_bytes())?;
+            for child in children(&directory, most - done)? {
+                done += 1;
+                if remove_one(directory.as_fd(), &child)? {
+                    continue;
+                }
+                let moved = fresh();
+                renameat(&directory, child.name.as_slice(), home, &moved)?;
+                self.left.push(moved);
+            }
+            if done == most {
+                self.left.push(name);
+                return Ok(false);
+            }
+            unlinkat(home, &name, AtFlags::REMOVEDIR)?;
+        }
+        Ok(true)
+    }
 }
 
 struct Child {
@@ -47,9 +78,13 @@ fn open(home: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd> {
     )
 }
 
-fn children(directory: &OwnedFd) -> Result<Vec<Child>> {
+/// Up to so many of them.
+fn children(directory: &OwnedFd, most: usize) -> Result<Vec<Child>> {
     let mut children = Vec::new();
-    for entry in Dir::read_from(directory)? {
+    let mut entries = Dir::read_from(directory)?;
+    while children.len() < most
+        && let Some(entry) = entries.read()
+    {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
