@@ -1,12 +1,21 @@
-//! Manifests, indexes and configurations, read and checked. Pure.
+//! Manifests, indexes and configurations, read and checked. Pure, but for what looks at those that are kept here.
+
+mod found;
+mod kept;
+pub(crate) mod layout;
+pub(crate) mod platform;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tare_model::Digest;
-use tare_oci::image::{ImageConfig, Index, Manifest, media_type};
+use tare_oci::image::{Descriptor, ImageConfig, Index, Manifest, media_type};
 
-use crate::config::Limits;
+use crate::content::sha256;
+use crate::settings::Limits;
 use crate::{Error, Result};
+
+pub(crate) use found::{Found, Offered};
+pub(crate) use kept::{Part, Parts, attested, known_descriptor, known_manifest, manifest};
 
 /// What a registry has under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +77,7 @@ pub(crate) fn check(reference: &str, manifest: &Manifest, limits: &Limits) -> Re
         let cause = format!("it has {} bytes, more than {}", layer.size, limits.layer_bytes);
         return Err(Error::Bomb { layer: layer.digest.short(), cause });
     }
-    match manifest.layers.iter().find(|layer| crate::inflate::announced(&layer.media_type).is_none()) {
+    match manifest.layers.iter().find(|layer| crate::layer::announced(&layer.media_type).is_none()) {
         Some(layer) => Err(not(&layer.media_type)),
         None => Ok(()),
     }
@@ -100,12 +109,24 @@ pub(crate) fn chain_ids(diff_ids: &[Digest]) -> Vec<Digest> {
     let step = |below: &mut Option<Digest>, diff: &Digest| {
         let chain = match below {
             None => *diff,
-            Some(below) => crate::content::sha256(format!("{below} {diff}").as_bytes()),
+            Some(below) => sha256(format!("{below} {diff}").as_bytes()),
         };
         *below = Some(chain);
         Some(chain)
     };
     diff_ids.iter().scan(None, step).collect()
+}
+
+/// The descriptor of a small document.
+pub(crate) fn descriptor(kind: &str, bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: kind.to_owned(),
+        digest: sha256(bytes),
+        size: bytes.len() as u64,
+        platform: None,
+        annotations: std::collections::BTreeMap::new(),
+        urls: Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +136,7 @@ mod tests {
     use tare_model::{HasKind, Kind};
 
     use super::*;
-    use crate::index::tests::digest;
+    use crate::records::tests::digest;
 
     fn descriptor(kind: &str) -> Value {
         json!({"mediaType": kind, "digest": digest(1), "size": 7})

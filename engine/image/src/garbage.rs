@@ -1,14 +1,20 @@
 //! Removing what no record names.
 
+mod pin;
+mod reconcile;
+
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tare_model::Digest;
 
-use crate::change::{Change, change_blocking};
-use crate::image::resource;
+use crate::records::{Change, change_blocking, resource};
 use crate::{Error, Images, Result};
+
+pub(crate) use pin::{Pinned, Pins};
+pub use reconcile::Swept;
+pub(crate) use reconcile::reconcile;
 
 /// What was removed.
 #[derive(Debug, Default)]

@@ -11,60 +11,37 @@
 //!   archive says, or knows what a container is: a lease `image/<id>` keeps an image, whoever holds it.
 //! - **Invariant**: what a record names is there: blobs are durable before snapshots, snapshots before the record. What
 //!   no record names may be removed at any time, except while a pull has it pinned.
+//!
+//! Where to read, a folder each:
+//!
+//! ```text
+//! records             names and images: what a name means, every change of it
+//! content, document   blobs on the disk; what manifests, indexes and configurations say
+//! pull, load          what comes in, from a registry or as an archive (wrapping: what that is compressed by)
+//! layer               the way of both from compressed bytes to trees
+//! make                what is made here: layers, images, indexes
+//! send                what goes out, to a registry or as an archive
+//! look                what can be told of what is here: history, usage, verify, …
+//! policy              who must have signed what
+//! remove, garbage     names and images taken away; then what no record names
+//! ```
 
-mod ahead;
-mod arriving;
-mod budget;
-mod change;
-mod claim;
-mod commit;
-mod config;
 mod content;
-mod distribution;
 mod document;
 mod error;
-mod fetch;
 mod garbage;
-mod history;
-mod image;
-mod import;
-mod index;
-mod inflate;
-mod intake;
-mod join;
-mod key;
 mod layer;
-mod layers;
-mod layout;
 mod load;
-mod offer;
-mod package;
-mod parts;
-mod pin;
-mod platform;
-mod platforms;
+mod look;
+mod make;
 mod policy;
 mod progress;
-mod proof;
-mod prune;
 mod pull;
-mod push;
-mod reading;
-mod reconcile;
-mod relay;
+mod records;
 mod remove;
-mod save;
-mod shelf;
-mod shipment;
-mod signature;
-mod stack;
-mod steady;
-mod tag;
-mod usage;
-mod verify;
-mod withdraw;
+mod send;
+mod settings;
 mod wrapping;
-mod xz;
 
 use std::io;
 use std::path::Path;
@@ -78,32 +55,26 @@ use tare_registry::{Credentials, Registry};
 use tare_snapshot::{Difference, Snapshots};
 use tare_store::{Batch, Store};
 
-pub use arriving::Arriving;
-pub use commit::{CommitRequest, LayerRequest, LayerUse};
-pub use config::{Limits, Settings};
-pub use distribution::Distribution;
 pub use error::{Error, Result};
-pub use history::HistoryEntry;
-pub use image::Image;
-pub use import::ImportRequest;
-pub use join::IndexRequest;
+pub use garbage::Swept;
 pub use load::Loaded;
-pub use platforms::{ManifestKind, ManifestUse};
+pub use look::{HistoryEntry, ImageUsage, ManifestKind, ManifestUse, StackedLayer, Usage, Verified, What};
+pub use make::{CommitRequest, ImportRequest, IndexRequest, LayerRequest, LayerUse};
 pub use policy::Policy;
 pub use progress::{LayerState, Progress};
-pub use prune::Pruned;
-pub use pull::{PullRequest, Pulled};
-pub use push::{PushRequest, Pushed};
-pub use reconcile::Swept;
-pub use remove::Removed;
-pub use stack::StackedLayer;
-pub use usage::{ImageUsage, Usage};
-pub use verify::{Verified, What};
-pub use wrapping::{Unwrapped, is_wrapped, unwrapped};
+pub use pull::{Distribution, PullRequest, Pulled};
+pub use records::Image;
+pub use remove::{Pruned, Removed};
+pub use send::{PushRequest, Pushed};
+pub use settings::{Limits, Settings};
+pub use wrapping::{Arriving, Unwrapped, is_wrapped, unwrapped};
 
-use config::Lanes;
 use content::Content;
-use index::Index;
+use garbage::Pins;
+use layer::Claims;
+use policy::signature;
+use records::Index;
+use settings::Lanes;
 
 /// All images of a data root.
 pub struct Images {
@@ -119,9 +90,9 @@ pub struct Images {
     /// Held while records are changed, from looking at the index to the end of the commit.
     writing: Mutex<()>,
     /// By registry, and by chain id or digest of a blob: of an uncompressed lowest layer both are the same.
-    layer_claims: claim::Claims,
-    blob_claims: claim::Claims,
-    pins: pin::Pins,
+    layer_claims: Claims,
+    blob_claims: Claims,
+    pins: Pins,
     /// Written to while garbage is removed, read while a pull pins what it wants to find.
     sweep: Arc<tokio::sync::RwLock<()>>,
 }
@@ -157,9 +128,9 @@ impl Images {
             policy: RwLock::default(),
             index: RwLock::new(index),
             writing: Mutex::new(()),
-            layer_claims: claim::Claims::default(),
-            blob_claims: claim::Claims::default(),
-            pins: pin::Pins::default(),
+            layer_claims: Claims::default(),
+            blob_claims: Claims::default(),
+            pins: Pins::default(),
             sweep: Arc::default(),
         }))
     }
@@ -208,7 +179,7 @@ impl Images {
         reference: &Reference,
         credentials: Option<Credentials>,
     ) -> Result<Distribution> {
-        distribution::distribution(self, reference, credentials).await
+        pull::distribution(self, reference, credentials).await
     }
 
     /// Brings the image with this name to its registry, byte by byte as it is kept here; all tags of the repository where
@@ -218,7 +189,7 @@ impl Images {
         request: PushRequest,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Vec<Pushed>> {
-        push::push(self, request, Arc::new(progress)).await
+        send::push(self, request, Arc::new(progress)).await
     }
 
     /// The images with these names as an archive that `docker load` and readers of OCI layouts take; a repository without
@@ -228,7 +199,7 @@ impl Images {
         names: &[String],
         platform: Option<&Platform>,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
-        save::save(self, names, platform).await
+        send::save(self, names, platform).await
     }
 
     /// Takes in the images of an archive: one of Docker's, of any age since 1.10, or an OCI layout, plain or compressed by
@@ -245,7 +216,7 @@ impl Images {
     /// Makes a layer out of what was written upon another one: its tar is hashed and compressed in one pass, and blob and
     /// tree are on the disk when this returns. Dropping the future stops nothing that has begun; what it made is garbage.
     pub async fn commit_layer(self: &Arc<Self>, request: LayerRequest) -> Result<LayerUse> {
-        commit::layer(self, request).await
+        make::layer(self, request).await
     }
 
     /// Makes an image of one layer out of a tar of a whole tree, plain or compressed by gzip or zstd. Dropping the future
@@ -255,17 +226,17 @@ impl Images {
         archive: BoxStream<'static, io::Result<Bytes>>,
         request: ImportRequest,
     ) -> Result<Image> {
-        import::import(self, archive, request).await
+        make::import(self, archive, request).await
     }
 
     /// [`Images::import`] of the archive at an http or https address, fetched without credentials.
     pub async fn import_from(self: &Arc<Self>, address: &str, request: ImportRequest) -> Result<Image> {
-        import::import_from(self, address, request).await
+        make::import_from(self, address, request).await
     }
 
     /// The layers of an image, for images that are made upon it.
     pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
-        commit::layers_of(self, image).await
+        make::layers_of(self, image).await
     }
 
     /// A layer's archive as it is kept: compressed as its descriptor says.
@@ -275,19 +246,19 @@ impl Images {
 
     /// A layer that [`Images::commit_layer`] made earlier; `None` where blob or tree are gone.
     pub async fn recall(self: &Arc<Self>, diff: Digest, chain: Digest, blob: Descriptor) -> Option<LayerUse> {
-        commit::recall(self, diff, chain, blob).await
+        make::recall(self, diff, chain, blob).await
     }
 
     /// Makes an image out of layers and a configuration, and gives it its names. It is on the disk when this returns,
     /// whole; before, there is nothing of it that anybody could see.
     pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<Image> {
-        commit::commit(self, request).await
+        make::commit(self, request).await
     }
 
     /// Makes an OCI index of images that are here, each for another platform, and gives it its names; its descriptor. It is
     /// there whole when this returns; before, the names mean what they meant.
     pub async fn make_index(self: &Arc<Self>, request: IndexRequest) -> Result<Descriptor> {
-        join::make_index(self, request).await
+        make::make_index(self, request).await
     }
 
     /// The image with this name, `repository@digest`, id or beginning of an id.
@@ -322,12 +293,12 @@ impl Images {
 
     /// How an image came to be, the last step first.
     pub fn history(&self, image: &Image) -> Vec<HistoryEntry> {
-        history::of(image)
+        look::history::of(image)
     }
 
     /// Gives an image another name; the name is taken from the image that had it.
     pub async fn tag(self: &Arc<Self>, source: &str, target: &Reference) -> Result<Image> {
-        tag::tag(self, source, target).await
+        records::tag(self, source, target).await
     }
 
     /// Takes a name from an image, and removes the image with the layers that no other needs when that was its last
@@ -363,33 +334,33 @@ impl Images {
         force: bool,
         running: impl Fn(&str) -> bool + Send + Sync + 'static,
     ) -> Result<Vec<Removed>> {
-        withdraw::withdraw(self, name_or_id.to_owned(), platform, force, running).await
+        remove::withdraw(self, name_or_id.to_owned(), platform, force, running).await
     }
 
     /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that
     /// is leased or named between the look and the removal stays.
     pub async fn prune(self: &Arc<Self>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {
-        prune::prune(self, doomed).await
+        remove::prune(self, doomed).await
     }
 
     /// The layers of an image, the lowest first: where they lie, what they cost and who else has them.
     pub fn stack(&self, image: &Image) -> Result<Vec<StackedLayer>> {
-        stack::of(self, image)
+        look::layers::of(self, image)
     }
 
     /// What a name or an id stands for in a registry: an index or a manifest, byte for byte.
     pub fn document(&self, name_or_id: &str) -> Result<(Descriptor, Vec<u8>)> {
-        stack::document(self, name_or_id)
+        look::manifests::document(self, name_or_id)
     }
 
     /// The descriptor of [`Images::document`]; `None` where the document is gone.
     pub fn descriptor(&self, name_or_id: &str) -> Option<Descriptor> {
-        stack::descriptor(self, name_or_id)
+        look::manifests::descriptor(self, name_or_id)
     }
 
     /// The manifests that a name or an id stands for: one for each platform, and what says how they were made.
     pub fn manifests(&self, name_or_id: &str) -> Result<Vec<ManifestUse>> {
-        platforms::of(self, name_or_id)
+        look::manifests::of(self, name_or_id)
     }
 
     /// What becomes of one image's files to be the other's.
@@ -410,7 +381,7 @@ impl Images {
         repair: bool,
         tell: impl Fn(Verified) + Send + Sync + 'static,
     ) -> Result<()> {
-        verify::verify(self, repair, tell).await
+        look::verify(self, repair, tell).await
     }
 
     /// Keeps an image for somebody outside the daemon, until [`Images::release`] of the same holder.
@@ -429,20 +400,20 @@ impl Images {
 
     /// What images take up on the disk.
     pub async fn usage(self: &Arc<Self>) -> Result<Usage> {
-        usage::usage(self).await
+        look::usage(self).await
     }
 
     /// Adds to `batch` that `holder` uses the image. The commit fails with the store's `Missing` when the image is removed
     /// in between. The holder's `unlease_all` ends it.
     pub fn keep(&self, batch: &mut Batch, holder: &str, image: &Image) {
         let id = image.id.to_string();
-        batch.only_if(index::IMAGES, &id).lease(holder, &image::resource(&image.id));
+        batch.only_if(records::IMAGES, &id).lease(holder, &records::resource(&image.id));
     }
 
     /// Makes disk and records agree, at the start of a daemon: drops what no image needs, keeps a bounded number of
     /// partial downloads, forgets images whose layers are gone.
     pub async fn reconcile(self: &Arc<Self>) -> Result<Swept> {
-        reconcile::reconcile(self).await
+        garbage::reconcile(self).await
     }
 
     /// Removes what no image, no lease and no work under way needs; the bytes that were freed.

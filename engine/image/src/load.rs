@@ -1,6 +1,11 @@
 //! Loading: the archive is taken apart and hashed as it arrives, its documents are checked, then each image is unpacked
 //! like one that was pulled.
 
+mod ahead;
+mod offer;
+mod proof;
+mod shelf;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
@@ -14,17 +19,19 @@ use tare_model::{Digest, Platform, Reference};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use crate::ahead::Ahead;
-use crate::budget::Budget;
-use crate::change::{Change, change};
-use crate::layer::Planned;
-use crate::offer::{Offer, Source};
-use crate::pin::Pinned;
+use crate::garbage::Pinned;
+use crate::layer::{self, Budget, Planned};
 use crate::progress::Listener;
-use crate::proof::prove;
-use crate::pull::{Part, PullRequest, records, target};
-use crate::shelf::{Bench, Shelf};
-use crate::{Error, Images, Result, garbage, layers};
+use crate::pull::PullRequest;
+use crate::records::{Change, Part, change, records, target};
+use crate::{Error, Images, Result, garbage};
+
+use ahead::Ahead;
+pub(crate) use ahead::Opened;
+use offer::{Offer, Source};
+use proof::prove;
+use shelf::Bench;
+pub(crate) use shelf::Shelf;
 
 /// Chunks between the client and the thread that takes the archive apart.
 const AHEAD: usize = 16;
@@ -135,7 +142,7 @@ async fn bring(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Arc<Offer>) -> R
     let request = PullRequest { reference, platform: None, all_platforms: false, credentials: None };
     let listener = Arc::new(|_| {}) as Listener;
     for part in &offer.parts {
-        layers::bring(images, &request, &part.layers, Some(shelf), &listener).await?;
+        layer::bring(images, &request, &part.layers, Some(shelf), &listener).await?;
     }
     record(images, offer).await
 }

@@ -1,6 +1,9 @@
 //! What the administrator wants of images: which repositories are accepted, refused, or accepted when somebody who is
 //! trusted has signed. Pure but for [`Policy::read`].
 
+mod key;
+pub(crate) mod signature;
+
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -8,8 +11,10 @@ use std::path::Path;
 use serde::Deserialize;
 use tare_model::Reference;
 
-use crate::key::Key;
 use crate::{Error, Result};
+
+use key::Key;
+pub(crate) use signature::Verified;
 
 /// A policy that is longer is a mistake.
 const LIMIT: u64 = 1 << 20;

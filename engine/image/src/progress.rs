@@ -1,6 +1,8 @@
+//! What is told while work goes on.
+
 use tare_oci::image::Descriptor;
 
-use crate::push::Pushed;
+use crate::send::Pushed;
 
 /// What a pull, a push or a load tells while it works.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,24 +1,25 @@
-//! Pulling: documents first, then all layers side by side, at last the record.
+//! Pulling: documents first, then all layers side by side, at last the record. What a registry has can be asked without.
+
+mod distribution;
+pub(crate) mod fetch;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use tare_model::{Digest, HasKind, Kind, Platform, Reference};
-use tare_oci::image::{Descriptor, ImageConfig};
 use tare_registry::Credentials;
 use tokio::task::spawn_blocking;
 
-use crate::change::{Change, change};
-use crate::document::{chain_ids, check};
-use crate::fetch::{self, Found};
-use crate::image::{Layer, Record, Source, Target};
-use crate::index::Index;
-use crate::layer::Planned;
-use crate::pin::Pinned;
+use crate::document::{Found, check, platform};
+use crate::garbage::Pinned;
+use crate::policy::signature;
 use crate::progress::{Listener, Progress};
-use crate::signature::{self, Verified};
-use crate::{Error, Images, Result, garbage, layers, platform};
+use crate::records::{Change, Part, Target, change, plan, records, target};
+use crate::{Error, Images, Result, garbage, layer};
+
+pub use distribution::Distribution;
+pub(crate) use distribution::distribution;
 
 /// What to pull.
 #[derive(Clone, Debug)]
@@ -52,15 +53,6 @@ struct Described {
     /// One at least.
     images: Vec<Part>,
     attestations: Vec<(Option<Digest>, Found)>,
-}
-
-/// One image.
-pub(crate) struct Part {
-    pub(crate) found: Found,
-    pub(crate) config: ImageConfig,
-    pub(crate) config_bytes: Bytes,
-    pub(crate) layers: Vec<Planned>,
-    pub(crate) verified: Option<Verified>,
 }
 
 pub(crate) async fn pull(
@@ -141,28 +133,11 @@ async fn describe(
     Ok(Described { reference, images: parts, attestations: offered.attestations })
 }
 
-/// The layers of an image, lowest first.
-pub(crate) fn plan(blobs: &[Descriptor], config: &ImageConfig) -> Vec<Planned> {
-    let chains = chain_ids(&config.rootfs.diff_ids);
-    let parents = std::iter::once(None).chain(chains.iter().copied().map(Some));
-    let layers = blobs.iter().cloned().zip(&config.rootfs.diff_ids).zip(chains.iter().zip(parents));
-    layers
-        .map(|((blob, diff), (chain, parent))| Planned { blob, diff: *diff, chain: *chain, parent })
-        .collect()
-}
-
 /// Keeps everything that the pull finds or makes until its records are written.
 async fn pin(images: &Arc<Images>, described: &Described) -> Pinned {
     let _quiet = images.sweep.read().await;
     let attested = described.attestations.iter().flat_map(|(_, found)| found.blobs());
     images.pins.pin(described.images.iter().flat_map(Part::needs).chain(attested).collect())
-}
-
-impl Part {
-    /// Blobs and layers that the image is made of.
-    pub(crate) fn needs(&self) -> Vec<Digest> {
-        self.found.blobs().into_iter().chain(self.layers.iter().map(|layer| layer.chain)).collect()
-    }
 }
 
 async fn bring(
@@ -178,7 +153,7 @@ async fn bring(
         }
         let config = (part.found.manifest.config.digest, part.config_bytes.clone());
         keep_documents(images, part.found.documents.iter().cloned().chain([config])).await?;
-        layers::bring(images, request, &part.layers, None, listener).await?;
+        layer::bring(images, request, &part.layers, None, listener).await?;
     }
     for (_, found) in &described.attestations {
         keep_documents(images, found.documents.iter().cloned()).await?;
@@ -230,92 +205,4 @@ async fn record(images: &Arc<Images>, described: Described) -> Result<Pulled> {
         Ok((change, Pulled { id, digest, reference, up_to_date }))
     })
     .await
-}
-
-impl Part {
-    pub(crate) fn id(&self) -> Digest {
-        self.found.manifest.config.digest
-    }
-}
-
-/// The records of images that have come, each with the attestations about it; those about none of them go to the first.
-pub(crate) fn records(
-    images: &Images,
-    index: &Index,
-    parts: &[Part],
-    attestations: &[(Option<Digest>, Found)],
-) -> Result<Vec<(Digest, Record)>> {
-    let manifests: Vec<Digest> = parts.iter().map(|part| part.found.manifest_digest).collect();
-    let mut records: Vec<(Digest, Record)> = Vec::new();
-    for (at, part) in parts.iter().enumerate() {
-        let about =
-            |about: &Option<Digest>| about.and_then(|about| manifests.iter().position(|m| *m == about));
-        let about = attestations.iter().filter(|(digest, _)| about(digest).unwrap_or(0) == at);
-        let attested = about.flat_map(|(_, found)| found.blobs());
-        let mut layers = Vec::with_capacity(part.layers.len());
-        for layer in &part.layers {
-            layers.push(Layer { chain: layer.chain, size: images.snapshots.layer_size(&layer.chain)? });
-        }
-        let (id, found) = (part.id(), &part.found);
-        let blobs = found.blobs().into_iter().chain(attested).collect();
-        let source = Source { top: found.top, manifest: found.manifest_digest, blobs };
-        let known = records.iter().find(|(known, _)| *known == id).map(|(_, record)| record);
-        let known = known.or_else(|| index.records.get(&id));
-        let mut record = arrived(known, &part.config, layers, source);
-        if let Some(verified) = &part.verified {
-            let same = |old: &Verified| {
-                old.repository == verified.repository && old.fingerprint == verified.fingerprint
-            };
-            record.verified.retain(|old| !same(old));
-            record.verified.push(verified.clone());
-        }
-        records.retain(|(other, _)| *other != id);
-        records.push((id, record));
-    }
-    Ok(records)
-}
-
-/// What a name stands for once these images have come: of the index that it stood for before also what was here. It means the
-/// image for this machine, else the first that came now; none where none came.
-pub(crate) fn target(index: &Index, reference: &Reference, parts: &[Part]) -> Option<Target> {
-    let of_index = parts.iter().find_map(|part| part.found.index());
-    let known =
-        index.references.get(reference).filter(|known| of_index.is_some() && known.document() == of_index);
-    let known = known.map(|known| index.behind(known)).unwrap_or_default();
-    let mut offers: Vec<(Platform, Digest)> =
-        parts.iter().map(|part| (platform::of(&part.config), part.id())).collect();
-    let of = |id: &Digest| Some((platform::of(&index.records.get(id)?.config), *id));
-    offers.extend(known.iter().filter_map(of));
-    let first = offers.first().map(|(_, id)| *id);
-    let image = platform::best(offers, &Platform::host()).or(first)?;
-    Some(Target { index: of_index, ..Target::of(image) })
-}
-
-/// The record of an image that has come here, whether it was here before or not.
-pub(crate) fn arrived(
-    known: Option<&Record>,
-    config: &ImageConfig,
-    layers: Vec<Layer>,
-    source: Source,
-) -> Record {
-    let mut record = known.cloned().unwrap_or_else(|| Record {
-        config: Arc::new(config.clone()),
-        layers,
-        sources: Vec::new(),
-        pulled: SystemTime::now().into(),
-        tagged: None,
-        dropped: false,
-        parent: None,
-        verified: Vec::new(),
-    });
-    record.dropped = false;
-    match record.sources.iter_mut().find(|old| old.top == source.top && old.manifest == source.manifest) {
-        // What else came with it then is still here.
-        Some(old) => {
-            let more = source.blobs.into_iter().filter(|blob| !old.blobs.contains(blob)).collect::<Vec<_>>();
-            old.blobs.extend(more);
-        }
-        None => record.sources.push(source),
-    }
-    record
 }

@@ -1,14 +1,19 @@
 //! Taking names away, and images with their last one: Docker's rules, planned without touching anything.
 
+mod platform;
+mod prune;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tare_model::{Digest, Reference};
 
-use crate::change::{Change, change};
-use crate::image::{Record, resource};
-use crate::index::{Index, key};
+use crate::records::{Change, Index, Record, change, key, resource};
 use crate::{Error, Images, Result, garbage};
+
+pub(crate) use platform::withdraw;
+pub use prune::Pruned;
+pub(crate) use prune::prune;
 
 /// One thing that `rmi` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,8 +251,8 @@ fn is_single(names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::{Source, Target};
-    use crate::index::tests::{digest, index};
+    use crate::records::tests::{digest, index};
+    use crate::records::{Source, Target};
 
     const STOPPED: (&str, bool) = ("container/0123456789abcdef", false);
     const RUNNING: (&str, bool) = ("container/fedcba9876543210", true);

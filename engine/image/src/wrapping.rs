@@ -1,6 +1,9 @@
 //! What an archive is wrapped in: its tar comes as it is, or compressed in one of the ways that Docker reads, and no bomb
 //! comes out of it. Layers of images are another matter: what they may be compressed by is told by their media type.
 
+mod arriving;
+mod xz;
+
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,11 +13,12 @@ use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use tokio::sync::mpsc::Receiver;
 
-use crate::arriving::Arriving;
-use crate::config::Limits;
-use crate::inflate::{Compression, zstd};
-use crate::xz::Xz;
+use crate::layer::{Compression, zstd};
+use crate::settings::Limits;
 use crate::{Error, Result};
+
+pub use arriving::Arriving;
+use xz::Xz;
 
 /// Bytes of an archive when it is unpacked.
 const ARCHIVE_BYTES: u64 = 1 << 40;

@@ -18,9 +18,16 @@
 //! With [`Driver::Overlay`] and [`Driver::Fuse`] a layer's tree is what it adds, and trees are put together by the kernel or by
 //! a program. With [`Driver::Copy`] it is whole, and `upper` too: a container's tree is bound as it lies, and what it changed is found by comparing.
 //!
-//! Where to read: `layer` and `writable` are the two things kept here, `driver` is how they are put together. `unpack` makes a
-//! tree of an archive, `changes` says what a container wrote and packs it, `look` only reads. All of them stand on `archive`
-//! (tar), `files` (trees that nobody trusts) and `temporary`.
+//! Where to read, a folder each:
+//!
+//! ```text
+//! layer, writable   the two things that are kept here, and how one becomes the other
+//! driver            how trees are put together: overlayfs, fuse-overlayfs, copies
+//! unpack            from an archive to a tree
+//! changes           what a container wrote, as a list and packed as an archive
+//! look              reading trees, comparing two, verifying one
+//! archive, files    what all of them stand on: tar streams, and trees that nobody trusts
+//! ```
 
 mod archive;
 mod changes;

@@ -1,0 +1,27 @@
+//! Giving an image another name.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tare_model::Reference;
+
+use super::{Change, Image, Target, change};
+use crate::{Error, Images, Result};
+
+pub(crate) async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<Image> {
+    if target.digest().is_some() {
+        return Err(Error::TagWithDigest(target.familiar()));
+    }
+    let (source, target) = (source.to_owned(), target.clone().or_latest());
+    let id = change(images, move |_, index| {
+        let id = index.find(&source)?;
+        let index_of = index.target(&source, &id).and_then(|target| index.index_of(target));
+        let mut record = index.records.get(&id).cloned().ok_or(Error::NotFound(source))?;
+        record.tagged = Some(SystemTime::now().into());
+        record.dropped = false;
+        let name = vec![(target, Target { index: index_of, ..Target::of(id) })];
+        Ok((Change { put: vec![(id, record)], name, ..Change::default() }, id))
+    })
+    .await?;
+    images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
+}

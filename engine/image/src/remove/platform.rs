@@ -1,0 +1,61 @@
+//! Taking one platform out from under the names that stand for several.
+
+use std::sync::Arc;
+
+use tare_model::{Digest, Platform};
+
+use super::{Removed, Request, check_by_id, holders_of, remove};
+use crate::records::{Change, Index, Record, Target, change};
+use crate::{Error, Images, Result, garbage};
+
+/// Takes the image for one platform out from under the names that stand for several. Where it is the last one, its name goes.
+pub(crate) async fn withdraw(
+    images: &Arc<Images>,
+    name: String,
+    platform: Platform,
+    force: bool,
+    running: impl Fn(&str) -> bool + Send + Sync + 'static,
+) -> Result<Vec<Removed>> {
+    let last = {
+        let index = images.index();
+        index.find_for(&name, Some(&platform))?;
+        let target = index.target(&name, &index.find(&name)?);
+        target.is_none_or(|target| index.behind(target).len() == 1)
+    };
+    if last {
+        return remove(images, name, force, true, running).await;
+    }
+    let id = change(images, move |images, index| {
+        let id = index.find_for(&name, Some(&platform))?;
+        let holders = holders_of(images, &id, &running)?;
+        check_by_id(&Request { name: &name, id, force }, &[], &holders.iter().collect::<Vec<_>>())?;
+        let mut change = without(index, &id)?;
+        match index.records.get(&id).filter(|_| !holders.is_empty()) {
+            Some(record) => change.put.push((id, Record { dropped: true, ..record.clone() })),
+            None => change.delete.push(id),
+        }
+        Ok((change, id))
+    })
+    .await?;
+    let collected = garbage::collect(images, Vec::new()).await?;
+    let layers = collected.layers.iter().map(ToString::to_string);
+    Ok(std::iter::once(id.to_string()).chain(layers).map(Removed::Deleted).collect())
+}
+
+/// Gives the names that mean an image to another platform's that they stand for, and takes the digests away that stand for
+/// it alone. A tag that does is in the way.
+fn without(index: &Index, id: &Digest) -> Result<Change> {
+    let mut change = Change::default();
+    for (reference, target) in index.references.iter().filter(|(_, target)| target.image == *id) {
+        let others: Vec<Digest> = index.behind(target).into_iter().filter(|other| other != id).collect();
+        match index.best(&others, &Platform::host()).or(others.first().copied()) {
+            Some(image) => change.name.push((reference.clone(), Target { image, ..*target })),
+            None if reference.digest().is_some() => change.unname.push(reference.clone()),
+            None => {
+                let why = format!("it has the name {} as well", reference.familiar());
+                return Err(Error::InUse { image: id.short(), force: "cannot be forced", why });
+            }
+        }
+    }
+    Ok(change)
+}
