@@ -1,8 +1,8 @@
 //! What a container's tree has that its image has not, has otherwise, or has no more: as a list, and packed as the archive
 //! of a layer.
 
-mod bare;
 mod delta;
+mod lower;
 mod pack;
 
 use std::ffi::OsStr;
@@ -15,8 +15,8 @@ use rustix::fs::{AtFlags, statat};
 use crate::files::{Found, Go, Name};
 use crate::{Result, Snapshots, directory};
 
-use bare::Bare;
 use delta::Delta;
+use lower::Lower;
 pub use pack::{PackOptions, Packed, end_export};
 
 /// One difference.
@@ -45,40 +45,41 @@ impl Snapshots {
     pub fn changes(&self, key: &str, mounted: &[PathBuf]) -> Result<Vec<Change>> {
         let delta = self.delta(key, mounted)?;
         let mut changes = Vec::new();
-        delta.walk(&mut |bare, name, found| look(bare, name, found, &mut changes))?;
+        delta.walk(&mut |lower, name, found| look(lower, name, found, &mut changes))?;
         changes.sort();
         Ok(changes)
     }
 
     /// A writable layer beside what is below it.
     pub(crate) fn delta(&self, key: &str, mounted: &[PathBuf]) -> Result<Delta> {
-        let below = self.writable_parent(key)?.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
+        let below =
+            self.writable_parent(key)?.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
         let place = directory::open(&self.writable_directory(key)?)?;
         let copied = delta::completed(&place, crate::writable::PARENT)?;
         let tree = directory::open(&self.upper(key)?)?;
-        Ok(Delta { driver: self.driver, tree, bare: Bare::new(mounted, below, self.driver), copied })
+        Ok(Delta { driver: self.driver, tree, lower: Lower::new(mounted, below, self.driver), copied })
     }
 }
 
-fn look(bare: &Bare, name: &Name, found: &Found<'_>, changes: &mut Vec<Change>) -> Result<Go> {
+fn look(lower: &Lower, name: &Name, found: &Found<'_>, changes: &mut Vec<Change>) -> Result<Go> {
     let mut tell = |name: &Name, kind| changes.push(Change { path: path(name), kind });
     if name.is_root() {
         return Ok(Go::Into);
     }
-    let there = bare.below(name)?.is_some();
+    let there = lower.find(name)?.is_some();
     let kind = if there { ChangeKind::Modified } else { ChangeKind::Added };
     match found {
         Found::Whiteout if there => tell(name, ChangeKind::Deleted),
         Found::Whiteout => {}
-        Found::Other { stat, .. } if bare.is_bare_file(name, stat)? => {}
+        Found::Other { stat, .. } if lower.is_bare_file(name, stat)? => {}
         Found::Other { .. } => tell(name, kind),
-        Found::Directory { open, stat, .. } if bare.is_bare_directory(name, open, stat)? => {
+        Found::Directory { open, stat, .. } if lower.is_bare_directory(name, open, stat)? => {
             return Ok(Go::Past);
         }
         Found::Directory { open, opaque, .. } => {
             tell(name, kind);
             if *opaque {
-                for hidden in bare.names_below(name)? {
+                for hidden in lower.names(name)? {
                     if statat(open.as_fd(), hidden.as_slice(), AtFlags::SYMLINK_NOFOLLOW).is_err() {
                         tell(&name.join(&hidden), ChangeKind::Deleted);
                     }

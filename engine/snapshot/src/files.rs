@@ -14,5 +14,7 @@ pub(crate) use follow::follow;
 pub(crate) use mark::{OPAQUE, REDIRECT, is_opaque, is_whiteout};
 pub(crate) use metadata::{Metadata, Time, Xattr, is_welcome};
 pub(crate) use name::{Meaning, Name, failed, refused};
-pub(crate) use open::{kind, open, open_directory, read_link, there};
+pub(crate) use open::{
+    kind, names, open_directory, open_file, open_in_tree, read_link, reopen_directory, there,
+};
 pub(crate) use walk::{Found, Go, walk};

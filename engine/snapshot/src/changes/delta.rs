@@ -4,32 +4,35 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::fs::{FileType, OFlags, Stat, fstat, readlinkat};
 use tare_sys::path::open_without_links;
 
-use super::bare::Bare;
+use super::lower::Lower;
 use crate::error::io;
-use crate::files::{Found, Go, Metadata, Name, Time, failed, kind, open, same_content, walk};
+use crate::files::{
+    self, Found, Go, Metadata, Name, Time, failed, kind, open_file, open_in_tree, reopen_directory,
+    same_content, walk,
+};
 use crate::{Driver, Result};
 
 /// A writable layer beside what is below it.
 pub(crate) struct Delta {
     pub driver: Driver,
     pub tree: OwnedFd,
-    pub bare: Bare,
+    pub lower: Lower,
     /// What has not changed since this moment is as it was copied.
     pub copied: Option<Time>,
 }
 
-type Show<'a> = dyn FnMut(&Bare, &Name, &Found<'_>) -> Result<Go> + 'a;
+type Show<'a> = dyn FnMut(&Lower, &Name, &Found<'_>) -> Result<Go> + 'a;
 
 impl Delta {
     /// Shows what the layer adds, changes and hides, each directory before what is in it; the root always.
     pub(crate) fn walk(&self, show: &mut Show<'_>) -> Result<()> {
-        let bare = &self.bare;
-        if self.driver.stacks() || !bare.has_below() {
+        let lower = &self.lower;
+        if self.driver.stacks() || !lower.exists() {
             return walk(&self.tree, &mut |name, found| {
-                if bare.is_mark(name.last()) { Ok(Go::Past) } else { show(bare, name, found) }
+                if lower.is_mark(name.last()) { Ok(Go::Past) } else { show(lower, name, found) }
             });
         }
         // Directories that are as they were, until something in them is not.
@@ -39,18 +42,18 @@ impl Delta {
                 waiting.pop();
             }
             if name.is_root() {
-                let go = show(bare, name, found)?;
+                let go = show(lower, name, found)?;
                 self.deleted(name, &mut waiting, show)?;
                 return Ok(go);
             }
-            let below = bare.stat_below(name)?;
+            let below = lower.stat(name)?;
             match (found, below) {
                 (Found::Directory { open, stat, .. }, Some(below)) if kind(&below) == FileType::Directory => {
                     if self.same_directory(name, open, stat, &below)? {
                         waiting.push(name.clone());
                     } else {
                         self.arrive(&mut waiting, show)?;
-                        if show(bare, name, found)? == Go::Past {
+                        if show(lower, name, found)? == Go::Past {
                             return Ok(Go::Past);
                         }
                     }
@@ -60,15 +63,15 @@ impl Delta {
                 (Found::Other { parent, stat }, Some(below)) if self.same(name, *parent, stat, &below)? => {
                     Ok(Go::Into)
                 }
-                (Found::Other { stat, .. }, _) if bare.is_bare_file(name, stat)? => show(bare, name, found),
-                (Found::Directory { open, stat, .. }, _) if bare.is_bare_directory(name, open, stat)? => {
-                    show(bare, name, found)
+                (Found::Other { stat, .. }, _) if lower.is_bare_file(name, stat)? => show(lower, name, found),
+                (Found::Directory { open, stat, .. }, _) if lower.is_bare_directory(name, open, stat)? => {
+                    show(lower, name, found)
                 }
                 // A device 0:0 of the container's own making, which no layer can hold.
                 (Found::Whiteout, _) => Ok(Go::Into),
                 _ => {
                     self.arrive(&mut waiting, show)?;
-                    show(bare, name, found)
+                    show(lower, name, found)
                 }
             }
         })
@@ -79,7 +82,7 @@ impl Delta {
         let mut marks = Vec::new();
         if self.driver == Driver::Fuse {
             walk(&self.tree, &mut |name, _| {
-                marks.extend(self.bare.is_mark(name.last()).then(|| name.clone()));
+                marks.extend(self.lower.is_mark(name.last()).then(|| name.clone()));
                 Ok(Go::Into)
             })?;
         }
@@ -89,23 +92,21 @@ impl Delta {
     /// Shows the directories that had waited for a reason.
     fn arrive(&self, waiting: &mut Vec<Name>, show: &mut Show<'_>) -> Result<()> {
         for name in waiting.drain(..) {
-            let directory = open(&self.tree, &name)?;
+            let directory = open_in_tree(&self.tree, &name)?;
             let stat = fstat(&directory).map_err(failed("look at", &name))?;
             let found = Found::Directory { open: &directory, stat: &stat, opaque: false };
-            show(&self.bare, &name, &found)?;
+            show(&self.lower, &name, &found)?;
         }
         Ok(())
     }
 
     fn deleted(&self, name: &Name, waiting: &mut Vec<Name>, show: &mut Show<'_>) -> Result<()> {
-        let below = self.bare.names_below(name)?;
-        let mut here = BTreeSet::new();
-        for entry in rustix::fs::Dir::read_from(open(&self.tree, name)?).map_err(failed("list", name))? {
-            here.insert(entry.map_err(failed("list", name))?.file_name().to_bytes().to_owned());
-        }
+        let below = self.lower.names(name)?;
+        let here = files::names(open_in_tree(&self.tree, name)?).map_err(failed("list", name))?;
+        let here = BTreeSet::from_iter(here);
         for gone in below.difference(&here) {
             self.arrive(waiting, show)?;
-            show(&self.bare, &name.join(gone), &Found::Whiteout)?;
+            show(&self.lower, &name.join(gone), &Found::Whiteout)?;
         }
         Ok(())
     }
@@ -117,9 +118,8 @@ impl Delta {
         if !self.touched(stat) {
             return Ok(true);
         }
-        let Some(other) = self.bare.below(name)? else { return Ok(false) };
-        let other = openat(&other, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-        let other = other.map_err(failed("look below", name))?;
+        let Some(other) = self.lower.find(name)? else { return Ok(false) };
+        let other = reopen_directory(&other).map_err(failed("look below", name))?;
         let xattrs = |fd: BorrowedFd<'_>| Metadata::read(fd).map(|read| read.xattrs);
         let (mine, its) = (xattrs(open.as_fd()), xattrs(other.as_fd()));
         Ok(mine.map_err(failed("look at", name))? == its.map_err(failed("look below", name))?)
@@ -136,7 +136,7 @@ impl Delta {
         if !self.touched(stat) {
             return Ok(true);
         }
-        let Some(other) = self.bare.below(&name.parent())? else { return Ok(false) };
+        let Some(other) = self.lower.find(&name.parent())? else { return Ok(false) };
         match kind(stat) {
             FileType::Symlink => {
                 let target = |fd: BorrowedFd<'_>| readlinkat(fd, name.last(), Vec::new());
@@ -144,11 +144,7 @@ impl Delta {
                     == target(other.as_fd()).map_err(failed("read", name))?)
             }
             FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let file = |fd: BorrowedFd<'_>| {
-                    let opened = openat(fd, name.last(), flags, Mode::empty());
-                    opened.map(File::from).map_err(failed("open", name))
-                };
+                let file = |fd: BorrowedFd<'_>| open_file(fd, name.last()).map_err(failed("open", name));
                 let (mine, its) = (file(parent)?, file(other.as_fd())?);
                 let xattrs = |file: &File| {
                     Metadata::read(file.as_fd()).map(|read| read.xattrs).map_err(failed("look at", name))

@@ -11,10 +11,12 @@ use rustix::fs::{FileType, Mode, OFlags, SeekFrom, Stat, fstat, major, minor, op
 use rustix::io::Errno;
 use tar::EntryType;
 
-use super::bare::Bare;
+use super::lower::Lower;
 use crate::archive::Extent;
 use crate::archive::write::{self, Head};
-use crate::files::{Found, Go, Metadata, Name, Time, failed, holes, kind, refused, walk};
+use crate::files::{
+    Found, Go, Metadata, Name, Time, failed, holes, kind, open_file, refused, reopen_directory, walk,
+};
 use crate::{Driver, Error, LayeredRoot, Result, Snapshots};
 
 const BUFFER: usize = 256 << 10;
@@ -65,7 +67,7 @@ impl Snapshots {
         let packed = Packed { latest, copied, ..Packed::default() };
         let marked = true;
         let mut packer = Packer { to, marked, links: HashMap::new(), packed, buffer: vec![0; BUFFER] };
-        delta.walk(&mut |bare, name, found| packer.take(bare, name, found))?;
+        delta.walk(&mut |lower, name, found| packer.take(lower, name, found))?;
         packer.packed.surplus.extend(delta.marks()?);
         write::end(packer.to).map_err(Error::Read)?;
         Ok(packer.packed)
@@ -89,12 +91,12 @@ impl LayeredRoot {
         let below = Name::parse(folder.as_bytes())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(root, ".", flags, Mode::empty()).map_err(failed("open", &Name::ROOT))?;
-        let (bare, packed) = (Bare::new(&[], None, Driver::Overlay), Packed::default());
+        let (lower, packed) = (Lower::new(&[], None, Driver::Overlay), Packed::default());
         let (marked, links, buffer) = (false, HashMap::new(), vec![0; BUFFER]);
         let mut packer = Packer { to, marked, links, packed, buffer };
         walk(&root, &mut |name, found| {
             let name = name.components().fold(below.clone(), |above, last| above.join(last));
-            packer.take(&bare, &name, found)
+            packer.take(&lower, &name, found)
         })
     }
 }
@@ -115,7 +117,7 @@ struct Packer<'a> {
 }
 
 impl Packer<'_> {
-    fn take(&mut self, bare: &Bare, name: &Name, found: &Found<'_>) -> Result<Go> {
+    fn take(&mut self, lower: &Lower, name: &Name, found: &Found<'_>) -> Result<Go> {
         if self.marked && !matches!(found, Found::Whiteout) && name.last().starts_with(b".wh.") {
             let rule = "begins with \".wh.\", which in a layer marks what is deleted; rename or remove it";
             return Err(refused(name.as_bytes(), rule));
@@ -123,10 +125,10 @@ impl Packer<'_> {
         match found {
             Found::Directory { open, stat, opaque } => {
                 let shown = (*open, *stat, *opaque);
-                return self.directory(bare, name, shown);
+                return self.directory(lower, name, shown);
             }
             Found::Whiteout => self.mark(&name.parent(), &[b".wh.", name.last()].concat())?,
-            Found::Other { stat, .. } if bare.is_bare_file(name, stat)? => {
+            Found::Other { stat, .. } if lower.is_bare_file(name, stat)? => {
                 self.packed.surplus.push(name.clone());
             }
             Found::Other { parent, stat } => self.other(name, *parent, stat)?,
@@ -136,18 +138,18 @@ impl Packer<'_> {
 
     fn directory(
         &mut self,
-        bare: &Bare,
+        lower: &Lower,
         name: &Name,
         (open, stat, opaque): (&OwnedFd, &Stat, bool),
     ) -> Result<Go> {
         let metadata = self.clamped(Metadata::read(open.as_fd()).map_err(failed("look at", name))?);
         if name.is_root() {
-            if !is_as_below(bare, &metadata)? {
+            if !is_as_below(lower, &metadata)? {
                 self.head(&Head::new(b"./", EntryType::Directory, &metadata))?;
             }
             return Ok(Go::Into);
         }
-        if bare.is_bare_directory(name, open, stat)? {
+        if lower.is_bare_directory(name, open, stat)? {
             self.packed.surplus.push(name.clone());
             return Ok(Go::Past);
         }
@@ -198,11 +200,9 @@ impl Packer<'_> {
     }
 
     fn file(&mut self, name: &Name, parent: BorrowedFd<'_>) -> Result<()> {
-        // It may have become a pipe meanwhile, which must not block.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(parent, name.last(), flags, Mode::empty()) {
+        let file = match open_file(parent, name.last()) {
             Err(Errno::NOENT | Errno::LOOP | Errno::NXIO) => return Ok(()),
-            file => File::from(file.map_err(failed("open", name))?),
+            file => file.map_err(failed("open", name))?,
         };
         let stat = fstat(&file).map_err(failed("look at", name))?;
         if kind(&stat) != FileType::RegularFile {
@@ -261,10 +261,9 @@ impl Packer<'_> {
 }
 
 /// Whether the root is described by the layers below. Its time is not compared: every file made in it changes that.
-fn is_as_below(bare: &Bare, root: &Metadata) -> Result<bool> {
-    let Some(below) = bare.below(&Name::ROOT)? else { return Ok(false) };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let read = openat(&below, ".", flags, Mode::empty()).and_then(|open| Metadata::read(open.as_fd()));
+fn is_as_below(lower: &Lower, root: &Metadata) -> Result<bool> {
+    let Some(below) = lower.find(&Name::ROOT)? else { return Ok(false) };
+    let read = reopen_directory(&below).and_then(|open| Metadata::read(open.as_fd()));
     let below = read.map_err(failed("look below", &Name::ROOT))?;
     let same = |other: &Metadata| (other.mode, other.uid, other.gid) == (root.mode, root.uid, root.gid);
     Ok(same(&below) && below.xattrs == root.xattrs)

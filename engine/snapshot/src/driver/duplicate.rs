@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use crate::Result;
 use crate::error::io;
-use crate::files::{Found, Go, Metadata, Name, copy_file, failed, kind, open, walk};
+use crate::files::{Found, Go, Metadata, Name, copy_file, failed, kind, open_file, open_in_tree, walk};
 
 /// What a second tree has of the first one's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(crate) fn duplicate(from: &OwnedFd, to: &OwnedFd, files: Files) -> Result<()
     walk(from, &mut |name, found| copy.take(name, found).map(|()| Go::Into))?;
     // Last, as filling a directory changes its times.
     copy.directories.iter().rev().try_for_each(|(name, metadata)| {
-        let open = open(to, name)?;
+        let open = open_in_tree(to, name)?;
         metadata.apply(open.as_fd()).map_err(failed("describe", name))
     })
 }
@@ -58,7 +58,7 @@ impl Duplicate<'_> {
         let Found::Other { parent: from, stat } = found else { return Ok(()) };
         if stat.st_nlink > 1 {
             if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)).cloned() {
-                let home = open(self.to, &first.parent())?;
+                let home = open_in_tree(self.to, &first.parent())?;
                 let parent = self.parent_of(name)?;
                 let linked = linkat(&home, first.last(), parent, name.last(), AtFlags::empty());
                 return linked.map_err(failed("link", name));
@@ -81,7 +81,7 @@ impl Duplicate<'_> {
     fn parent_of(&mut self, name: &Name) -> Result<BorrowedFd<'_>> {
         let wanted = name.parent();
         if self.parent.as_ref().is_none_or(|(known, _)| *known != wanted) {
-            let opened = open(self.to, &wanted)?;
+            let opened = open_in_tree(self.to, &wanted)?;
             self.parent = Some((wanted, opened));
         }
         let (_, parent) = self.parent.as_ref().expect("it has just been opened");
@@ -95,10 +95,9 @@ fn one(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &Name, stat: &Stat) -> Re
     let described = || Metadata::of(stat).apply_at(to, last, kind(stat) == FileType::Symlink);
     match kind(stat) {
         FileType::RegularFile => {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let source = match openat(from, last, flags, Mode::empty()) {
+            let source = match open_file(from, last) {
                 Err(Errno::NOENT) => return Ok(()),
-                source => File::from(source.map_err(failed("open", name))?),
+                source => source.map_err(failed("open", name))?,
             };
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let copy = openat(to, last, flags, Mode::RUSR | Mode::WUSR).map_err(failed("make", name))?;

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
 use crate::Result;
-use crate::files::{Found, Go, Metadata, Name, failed, kind, open, walk};
+use crate::files::{Found, Go, Metadata, Name, failed, kind, open_in_tree, walk};
 use crate::temporary::Temporary;
 
 /// Moves everything of `layer` into `whole`, and takes away what the layer hides.
@@ -23,14 +23,14 @@ pub(crate) fn merge(layer: &OwnedFd, whole: &OwnedFd, temporary: &Arc<Temporary>
             }
             Found::Other { parent, .. } => {
                 clear(whole, name, temporary)?;
-                let home = open(whole, &name.parent())?;
+                let home = open_in_tree(whole, &name.parent())?;
                 renameat(parent, name.last(), &home, name.last()).map_err(failed("move", name))?;
             }
         }
         Ok(Go::Into)
     })?;
     directories.iter().rev().try_for_each(|(name, metadata)| {
-        metadata.apply(open(whole, name)?.as_fd()).map_err(failed("describe", name))
+        metadata.apply(open_in_tree(whole, name)?.as_fd()).map_err(failed("describe", name))
     })
 }
 
@@ -38,7 +38,7 @@ fn directory(whole: &OwnedFd, name: &Name, opaque: bool, temporary: &Arc<Tempora
     if name.is_root() {
         return Ok(());
     }
-    let home = open(whole, &name.parent())?;
+    let home = open_in_tree(whole, &name.parent())?;
     let there = match statat(&home, name.last(), AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => false,
         stat => kind(&stat.map_err(failed("look at", name))?) == FileType::Directory,
@@ -52,7 +52,7 @@ fn directory(whole: &OwnedFd, name: &Name, opaque: bool, temporary: &Arc<Tempora
 
 /// Takes away what has this name, whatever it is.
 fn clear(whole: &OwnedFd, name: &Name, temporary: &Arc<Temporary>) -> Result<()> {
-    let home = open(whole, &name.parent())?;
+    let home = open_in_tree(whole, &name.parent())?;
     match unlinkat(&home, name.last(), AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::ISDIR) => temporary.bury(&home, name.last(), name.as_path()),

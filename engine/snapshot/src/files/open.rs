@@ -1,9 +1,10 @@
 //! One thing of a tree, entered or looked at from an open directory.
 
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, readlinkat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, readlinkat};
 use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
@@ -22,6 +23,7 @@ pub(crate) fn there(root: &OwnedFd, path: &Path) -> rustix::io::Result<Option<Ow
     }
 }
 
+/// Where a symlink leads; `None` for anything else.
 pub(crate) fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> {
     if kind(&fstat(found)?) != FileType::Symlink {
         return Ok(None);
@@ -29,6 +31,7 @@ pub(crate) fn read_link(found: &OwnedFd) -> rustix::io::Result<Option<Vec<u8>>> 
     readlinkat(found, "", Vec::new()).map(|target| Some(target.into_bytes()))
 }
 
+/// Opens a directory by one component of a name.
 pub(crate) fn open_directory(parent: &OwnedFd, name: &[u8]) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let resolve = ResolveFlags::BENEATH
@@ -42,8 +45,26 @@ pub(crate) fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-/// Opens a directory of a tree by its name, in which no symlink leads anywhere.
-pub(crate) fn open(root: &OwnedFd, name: &Name) -> Result<OwnedFd> {
+/// Opens a directory of a tree by its whole name, in which no symlink leads anywhere.
+pub(crate) fn open_in_tree(root: impl AsFd, name: &Name) -> Result<OwnedFd> {
     open_without_links(root.as_fd(), name.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
         .map_err(io("open", name.as_path()))
+}
+
+/// Opens what was seen to be a file, for reading. It may have become a pipe meanwhile, which must not block.
+pub(crate) fn open_file(parent: impl AsFd, last: &[u8]) -> rustix::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    openat(parent, last, flags, Mode::empty()).map(File::from)
+}
+
+/// Opens for reading a directory that is known by an `O_PATH` descriptor.
+pub(crate) fn reopen_directory(found: &OwnedFd) -> rustix::io::Result<OwnedFd> {
+    openat(found, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The names in an open directory, in no order.
+pub(crate) fn names(directory: impl AsFd) -> rustix::io::Result<Vec<Vec<u8>>> {
+    let entries = Dir::read_from(directory)?;
+    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_owned()));
+    names.filter(|name| !matches!(name.as_deref(), Ok(b"." | b".."))).collect()
 }

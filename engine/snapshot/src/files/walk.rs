@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, fgetxattr, fstat, openat, statat};
 use rustix::io::Errno;
-use tare_sys::path::open_without_links;
 
-use super::{Name, REDIRECT, failed, is_opaque, is_whiteout, kind, refused};
+use super::{Name, REDIRECT, failed, is_opaque, is_whiteout, kind, open_in_tree, refused};
 use crate::Result;
 use crate::error::io;
 
@@ -61,7 +60,7 @@ pub(crate) fn walk(root: &OwnedFd, show: &mut dyn FnMut(&Name, &Found<'_>) -> Re
         };
         let parent = match &frame.open {
             Some(open) => open,
-            None => frame.open.insert(reopen(root, &frame.name)?),
+            None => frame.open.insert(open_in_tree(root, &frame.name)?),
         };
         if let Some(below) = one(&frame.name, parent, &last, show)? {
             stack.push(below);
@@ -117,11 +116,6 @@ fn refuse_redirect(name: &Name, open: &OwnedFd) -> Result<()> {
 fn frame(name: Name, open: OwnedFd) -> Result<Frame> {
     let names = Names::read(&open).map_err(failed("list", &name))?;
     Ok(Frame { name, names, open: Some(open) })
-}
-
-fn reopen(root: &OwnedFd, name: &Name) -> Result<OwnedFd> {
-    open_without_links(root.as_fd(), name.as_path(), OFlags::RDONLY | OFlags::DIRECTORY)
-        .map_err(|error| io("open", name.as_path())(error))
 }
 
 impl Names {

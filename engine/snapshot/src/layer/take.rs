@@ -1,18 +1,16 @@
 //! A writable layer that becomes a read-only one where it lies: nothing is copied.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, fstat, fsync, futimens, openat,
-    renameat, utimensat,
+    AtFlags, CWD, FileType, Timespec, Timestamps, UTIME_OMIT, fstat, fsync, futimens, renameat, utimensat,
 };
 use rustix::io::Errno;
 use tare_model::Digest;
-use tare_sys::path::open_without_links;
 
 use crate::changes::Packed;
 use crate::error::io;
-use crate::files::{Found, Go, Name, Time, failed, kind, walk};
+use crate::files::{Found, Go, Name, Time, failed, kind, open_file, open_in_tree, walk};
 use crate::layer::Layer;
 use crate::{Error, Result, Snapshots, directory};
 
@@ -58,9 +56,7 @@ impl Snapshots {
 
     /// Removes what the archive does not have, and leaves no trace of that in the directory above.
     fn drop_surplus(&self, root: &OwnedFd, name: &Name) -> Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let parent = open_without_links(root.as_fd(), name.parent().as_path(), flags);
-        let parent = parent.map_err(io("open", name.as_path()))?;
+        let parent = open_in_tree(root, &name.parent())?;
         let stat = fstat(&parent).map_err(failed("look at", name))?;
         match rustix::fs::unlinkat(&parent, name.last(), AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -92,16 +88,8 @@ fn clamp(root: &OwnedFd, latest: Time, copied: Option<Time>) -> Result<()> {
         }
         Ok(Go::Into)
     })?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    late.iter().try_for_each(|name| {
-        let open = if name.is_root() {
-            openat(root, ".", flags | OFlags::CLOEXEC, Mode::empty()).map_err(std::io::Error::from)
-        } else {
-            open_without_links(root.as_fd(), name.as_path(), flags)
-        };
-        let open = open.map_err(io("open", name.as_path()))?;
-        futimens(&open, &times).map_err(failed("describe", name))
-    })
+    late.iter()
+        .try_for_each(|name| futimens(open_in_tree(root, name)?, &times).map_err(failed("describe", name)))
 }
 
 /// Sets the time of modification and leaves the other.
@@ -116,9 +104,7 @@ fn write_out(root: &OwnedFd) -> Result<()> {
         match found {
             Found::Directory { open, .. } => fsync(open).map_err(failed("write to disk", name))?,
             Found::Other { parent, stat } if kind(stat) == FileType::RegularFile => {
-                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-                let file = openat(parent, name.last(), flags, Mode::empty());
-                file.and_then(fsync).map_err(failed("write to disk", name))?;
+                open_file(parent, name.last()).and_then(fsync).map_err(failed("write to disk", name))?;
             }
             _ => {}
         }

@@ -2,18 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, readlinkat, statat};
 use rustix::io::Errno;
-use tare_sys::path::open_without_links;
 
 use crate::changes::ChangeKind;
-use crate::error::io;
-use crate::files::{Name, failed, kind, same_content};
+use crate::files::{self, Name, failed, kind, open_file, open_in_tree, same_content};
 use crate::{LayeredRoot, Result};
 
 /// Something that two trees do not have alike.
@@ -56,13 +53,7 @@ impl Comparison<'_> {
         let open = [open(0)?, open(1)?];
         let mut names = BTreeSet::new();
         for directory in open.iter().flatten() {
-            for entry in Dir::read_from(directory).map_err(failed("list", name))? {
-                let entry = entry.map_err(failed("list", name))?;
-                let last = entry.file_name().to_bytes();
-                if !matches!(last, b"." | b"..") {
-                    names.insert(last.to_owned());
-                }
-            }
+            names.extend(files::names(directory).map_err(failed("list", name))?);
         }
         for last in names {
             self.entry(name, &open, &last)?;
@@ -71,10 +62,8 @@ impl Comparison<'_> {
     }
 
     fn open(&self, side: usize, name: &Name, there: bool) -> Result<Option<OwnedFd>> {
-        let Some(root) = self.roots[side].as_fd().filter(|_| there) else { return Ok(None) };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let open = open_without_links(root, name.as_path(), flags);
-        open.map(Some).map_err(io("open", name.as_path()))
+        let root = self.roots[side].as_fd().filter(|_| there);
+        root.map(|root| open_in_tree(root, name)).transpose()
     }
 
     fn entry(&mut self, directory: &Name, open: &[Option<OwnedFd>; 2], last: &[u8]) -> Result<()> {
@@ -137,10 +126,6 @@ fn bytes(stat: &Stat) -> u64 {
 }
 
 fn same_bytes(parents: [&OwnedFd; 2], name: &Name) -> Result<bool> {
-    let open = |parent: &OwnedFd| {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = openat(parent.as_fd(), name.last(), flags, Mode::empty());
-        file.map(File::from).map_err(failed("open", name))
-    };
+    let open = |parent: &OwnedFd| open_file(parent, name.last()).map_err(failed("open", name));
     same_content([&open(parents[0])?, &open(parents[1])?], name)
 }

@@ -6,13 +6,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, openat, readlinkat, renameat, statat};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, readlinkat, renameat, statat};
 use rustix::io::Errno;
 use tare_model::Digest;
 use tare_sys::path::open_without_links;
 
 use crate::error::io;
-use crate::files::{Found, Go, Metadata, Name, failed, is_opaque, is_whiteout, kind, same_content, walk};
+use crate::files::{
+    Found, Go, Metadata, Name, failed, is_opaque, is_whiteout, kind, open_file, open_in_tree, same_content,
+    walk,
+};
 use crate::temporary::Guard;
 use crate::{Error, Result, Snapshots, Unpacked, directory};
 
@@ -43,19 +46,13 @@ impl Snapshots {
     fn mend(&self, damage: &Damage, name: &Name) -> Result<()> {
         let Damage { fresh, stored } = damage;
         let shown = name.as_path();
-        let parent = |root: &OwnedFd| {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            open_without_links(root.as_fd(), name.parent().as_path(), flags).map_err(io("open", shown))
-        };
+        let parent = |root: &OwnedFd| open_in_tree(root, &name.parent());
         let right = stat(fresh, name)?;
         let is_directory = |stat: &Option<Stat>| stat.is_some_and(|stat| kind(&stat) == FileType::Directory);
         if is_directory(&right) && is_directory(&stat(stored, name)?) {
-            let open = |root: &OwnedFd| {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                open_without_links(root.as_fd(), shown, flags).map_err(io("open", shown))
-            };
-            let described = Metadata::read(open(fresh)?.as_fd()).map_err(failed("look at", name))?;
-            return described.apply(open(stored)?.as_fd()).map_err(failed("describe", name));
+            let right = open_in_tree(fresh, name)?;
+            let described = Metadata::read(right.as_fd()).map_err(failed("look at", name))?;
+            return described.apply(open_in_tree(stored, name)?.as_fd()).map_err(failed("describe", name));
         }
         let home = parent(stored)?;
         match rustix::fs::unlinkat(&home, name.last(), AtFlags::empty()) {
@@ -155,9 +152,7 @@ impl Damage {
         if kind(stored) != FileType::Directory {
             return Ok(false);
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let stored = open_without_links(self.stored.as_fd(), name.as_path(), flags);
-        let stored = stored.map_err(io("open", name.as_path()))?;
+        let stored = open_in_tree(&self.stored, name)?;
         let read = |open: &OwnedFd| Metadata::read(open.as_fd()).map_err(failed("look at", name));
         let (fresh, other) = (read(fresh)?, read(&stored)?);
         let described = |of: &Metadata| (of.mode, of.uid, of.gid);
@@ -169,9 +164,7 @@ impl Damage {
 
     fn same_target(&self, name: &Name) -> Result<bool> {
         let target = |root: &OwnedFd| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let parent = open_without_links(root.as_fd(), name.parent().as_path(), flags);
-            let parent = parent.map_err(io("open", name.as_path()))?;
+            let parent = open_in_tree(root, &name.parent())?;
             readlinkat(&parent, name.last(), Vec::new()).map_err(failed("read", name))
         };
         Ok(target(&self.fresh)? == target(&self.stored)?)
@@ -179,11 +172,8 @@ impl Damage {
 
     fn same_file(&self, name: &Name) -> Result<bool> {
         let open = |root: &OwnedFd| -> Result<File> {
-            let flags = OFlags::PATH | OFlags::DIRECTORY;
-            let parent = open_without_links(root.as_fd(), name.parent().as_path(), flags);
-            let parent = parent.map_err(io("open", name.as_path()))?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            openat(&parent, name.last(), flags, Mode::empty()).map(File::from).map_err(failed("open", name))
+            let parent = open_in_tree(root, &name.parent())?;
+            open_file(&parent, name.last()).map_err(failed("open", name))
         };
         let (fresh, stored) = (open(&self.fresh)?, open(&self.stored)?);
         let xattrs = |file: &File| {

@@ -10,14 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, fstat, major, minor, openat, readlinkat,
-    renameat, renameat_with, statat,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, fstat, major, minor, openat, readlinkat, renameat,
+    renameat_with, statat,
 };
 use rustix::io::Errno;
 use tare_sys::path::open_without_links;
 
 use super::tree::Tree;
-use crate::files::{Metadata, Name, copy_file, is_opaque, is_whiteout, kind, refused};
+use crate::files::{self, Metadata, Name, copy_file, is_opaque, is_whiteout, kind, refused};
 use crate::{Result, Unpacked};
 
 impl Unpacked {
@@ -127,7 +127,7 @@ impl Tree {
             if directory != *name {
                 self.directory_again(&directory, &from, &mut known)?;
             }
-            for child in children(&from).map_err(self.failed("list", &directory))? {
+            for child in files::names(&from).map_err(self.failed("list", &directory))? {
                 let to = directory.join(&child);
                 let stat = statat(&from, child.as_slice(), AtFlags::SYMLINK_NOFOLLOW);
                 match stat.map_err(self.failed("move", &to))? {
@@ -179,12 +179,6 @@ impl Tree {
 fn open_plain(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let opened = open_without_links(root.as_fd(), path, OFlags::RDONLY | OFlags::DIRECTORY);
     opened.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
-fn children(directory: &OwnedFd) -> rustix::io::Result<Vec<Vec<u8>>> {
-    let entries = Dir::read_from(directory)?;
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_owned()));
-    names.filter(|name| !matches!(name.as_deref(), Ok(b"." | b".."))).collect()
 }
 
 /// Opens a file for reading that is known to be one: opening a device or a pipe may do things or block.

@@ -1,30 +1,30 @@
-//! Mount points: what the runtime had to make in a container's tree so that there is something to mount upon. Nobody
-//! wrote them, so they are no part of what a container changed.
+//! What stands below a container's tree, and its mount points: what the runtime had to make in it so that there is something to
+//! mount upon. Nobody wrote them, so they are no part of what the container changed.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstat, openat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::driver::fuse;
-use crate::error::io;
-use crate::files::{Name, failed, is_opaque, kind, there};
+use crate::files::{self, Name, failed, is_opaque, kind, open_directory, reopen_directory, there};
 use crate::{Driver, Result};
 
-/// Where something was mounted, and what stands below.
-pub(crate) struct Bare {
+/// The layers below a writable one, and where something was mounted upon it.
+pub(crate) struct Lower {
+    /// Where something was mounted.
     points: BTreeSet<Name>,
-    /// The directories above them.
+    /// The directories above these points.
     above: BTreeSet<Name>,
     below: Option<OwnedFd>,
     /// Whether the driver keeps marks of its own in directories.
     marked: bool,
 }
 
-impl Bare {
+impl Lower {
     /// `points` are paths inside the container; those that no tree can have are passed over.
     pub(crate) fn new(points: &[PathBuf], below: Option<OwnedFd>, driver: Driver) -> Self {
         let parsed = points.iter().filter_map(|path| Name::parse(path.as_os_str().as_bytes()).ok());
@@ -35,8 +35,8 @@ impl Bare {
         Self { points, above, below, marked }
     }
 
-    /// Whether there is anything below.
-    pub(crate) fn has_below(&self) -> bool {
+    /// Whether there are any.
+    pub(crate) fn exists(&self) -> bool {
         self.below.is_some()
     }
 
@@ -45,22 +45,22 @@ impl Bare {
         self.marked && fuse::is_mark(last)
     }
 
-    /// What the layers below have under a name, themselves and not what they lead to.
-    pub(crate) fn below(&self, name: &Name) -> Result<Option<OwnedFd>> {
+    /// What they have under a name, itself and not what it leads to.
+    pub(crate) fn find(&self, name: &Name) -> Result<Option<OwnedFd>> {
         let Some(below) = &self.below else { return Ok(None) };
         there(below, name.as_path()).map_err(failed("look below", name))
     }
 
-    /// [`Bare::below`], looked at.
-    pub(crate) fn stat_below(&self, name: &Name) -> Result<Option<Stat>> {
-        let found = self.below(name)?;
+    /// [`Lower::find`], looked at.
+    pub(crate) fn stat(&self, name: &Name) -> Result<Option<Stat>> {
+        let found = self.find(name)?;
         found.map(|found| fstat(&found).map_err(failed("look below", name))).transpose()
     }
 
     /// Whether a file is nothing but a place to mount upon.
     pub(crate) fn is_bare_file(&self, name: &Name, stat: &Stat) -> Result<bool> {
         let empty = kind(stat) == FileType::RegularFile && stat.st_size == 0;
-        Ok(empty && self.points.contains(name) && self.below(name)?.is_none())
+        Ok(empty && self.points.contains(name) && self.find(name)?.is_none())
     }
 
     /// Whether a directory is nothing but a place to mount upon, or the way to such places.
@@ -71,31 +71,27 @@ impl Bare {
         let same = |below: &Stat| {
             (below.st_mode, below.st_uid, below.st_gid) == (stat.st_mode, stat.st_uid, stat.st_gid)
         };
-        if self.stat_below(name)?.is_some_and(|below| !same(&below)) {
+        if self.stat(name)?.is_some_and(|below| !same(&below)) {
             return Ok(false);
         }
-        if is_opaque(open).map_err(failed("look at", name))? && self.below(name)?.is_some() {
+        if is_opaque(open).map_err(failed("look at", name))? && self.find(name)?.is_some() {
             return Ok(false);
         }
         self.holds_only_bare(name, open)
     }
 
     fn holds_only_bare(&self, name: &Name, open: &OwnedFd) -> Result<bool> {
-        // The position of a descriptor that somebody else reads as well is not touched.
-        let again = reopen(open.as_fd(), ".").map_err(failed("open", name))?;
-        for entry in Dir::read_from(&again).map_err(failed("list", name))? {
-            let entry = entry.map_err(failed("list", name))?;
-            let last = entry.file_name().to_bytes();
-            if matches!(last, b"." | b"..") || self.is_mark(last) {
+        for last in files::names(open).map_err(failed("list", name))? {
+            if self.is_mark(&last) {
                 continue;
             }
-            let child = name.join(last);
-            let stat = match statat(open, last, AtFlags::SYMLINK_NOFOLLOW) {
+            let child = name.join(&last);
+            let stat = match statat(open, last.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                 Err(Errno::NOENT) => continue,
                 stat => stat.map_err(failed("look at", &child))?,
             };
             let bare = if kind(&stat) == FileType::Directory {
-                let inner = reopen(open.as_fd(), entry.file_name()).map_err(failed("open", &child))?;
+                let inner = open_directory(open, &last).map_err(failed("open", &child))?;
                 self.is_bare_directory(&child, &inner, &stat)?
             } else {
                 self.is_bare_file(&child, &stat)?
@@ -107,24 +103,13 @@ impl Bare {
         Ok(true)
     }
 
-    /// The names that the layers below have in a directory.
-    pub(crate) fn names_below(&self, name: &Name) -> Result<BTreeSet<Vec<u8>>> {
-        let Some(found) = self.below(name)? else { return Ok(BTreeSet::new()) };
+    /// The names that they have in a directory.
+    pub(crate) fn names(&self, name: &Name) -> Result<BTreeSet<Vec<u8>>> {
+        let Some(found) = self.find(name)? else { return Ok(BTreeSet::new()) };
         if kind(&fstat(&found).map_err(failed("look below", name))?) != FileType::Directory {
             return Ok(BTreeSet::new());
         }
-        let open = reopen(found.as_fd(), ".").map_err(failed("open", name))?;
-        let entries = Dir::read_from(&open).map_err(failed("list", name))?;
-        let names = entries.map(|entry| entry.map(|entry| entry.file_name().to_bytes().to_owned()));
-        let names = names.filter(|name| !matches!(name.as_deref(), Ok(b"." | b"..")));
-        names.collect::<rustix::io::Result<_>>().map_err(io("list", name.as_path()))
+        let names = reopen_directory(&found).and_then(files::names).map_err(failed("list", name))?;
+        Ok(BTreeSet::from_iter(names))
     }
-}
-
-fn reopen(
-    directory: std::os::fd::BorrowedFd<'_>,
-    name: impl rustix::path::Arg,
-) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(directory, name, flags, Mode::empty())
 }
