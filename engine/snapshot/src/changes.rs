@@ -53,7 +53,7 @@ impl Snapshots {
     /// A writable layer beside what is below it.
     pub(crate) fn delta(&self, key: &str, mounted: &[PathBuf]) -> Result<Delta> {
         let below =
-            self.writable_parent(key)?.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
+            self.writable_parent(key)?.map(|parent| self.view(&self.chain_trees(&parent)?)).transpose()?;
         let place = directory::open(&self.writable_directory(key)?)?;
         let copied = delta::completed(&place, crate::writable::PARENT)?;
         let tree = directory::open(&self.upper(key)?)?;

@@ -81,7 +81,7 @@ impl Snapshots {
         if self.has(chain) {
             return Ok(());
         }
-        let below = parent.map(|parent| self.view(&self.trees(parent)?)).transpose()?;
+        let below = parent.map(|parent| self.view(&self.chain_trees(parent)?)).transpose()?;
         unpacked.settle(below)?;
         let layer = Layer { parent: parent.copied(), size: unpacked.bytes, holes: unpacked.holes };
         let whole = self.whole(&unpacked, parent)?;
@@ -150,8 +150,8 @@ impl Snapshots {
         self.temporary.remove(&grave)
     }
 
-    /// The trees of a chain that are put together, topmost first.
-    pub(crate) fn trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
+    /// The trees of a chain of layers that are put together, topmost first, as `lowerdir` of an overlay lists them.
+    pub fn chain_trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
         let index = self.index();
         let mut trees = Vec::new();
         let mut next = Some(*chain);

@@ -39,7 +39,6 @@ mod layer;
 mod look;
 mod temporary;
 mod unpack;
-mod work;
 mod writable;
 
 use std::collections::BTreeMap;

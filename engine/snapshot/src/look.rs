@@ -27,7 +27,7 @@ pub struct LayeredRoot {
 impl Snapshots {
     /// Looks into the chain of layers that ends with `chain`; `None` is the empty tree.
     pub fn open_root(&self, chain: Option<&Digest>) -> Result<LayeredRoot> {
-        let tree = chain.map(|chain| self.view(&self.trees(chain)?)).transpose()?;
+        let tree = chain.map(|chain| self.view(&self.chain_trees(chain)?)).transpose()?;
         Ok(LayeredRoot { tree })
     }
 

@@ -1,6 +1,7 @@
 //! Writable layers: one for each container.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -64,17 +65,17 @@ impl Snapshots {
 
     /// The mounts that make the tree of a container: one overlay, or one bind where there is no layer below.
     pub fn mounts(&self, key: &str) -> Result<Vec<RootMount>> {
-        let place = self.existing(key)?;
-        let parent = read_parent(&place)?.filter(|_| self.driver.stacks());
-        let Some(parent) = parent else {
+        let place = self.writable_directory(key)?;
+        let below = self.trees_below(&place)?;
+        if below.is_empty() {
             let source = display(&place.join("fs"));
             return Ok(vec![RootMount {
                 kind: "bind".to_owned(),
                 source,
                 options: vec!["rbind".to_owned(), "rw".to_owned()],
             }]);
-        };
-        let lower: Vec<String> = self.trees(&parent)?.iter().map(|tree| display(tree)).collect();
+        }
+        let lower: Vec<String> = below.iter().map(|tree| display(tree)).collect();
         let trees = [
             format!("lowerdir={}", lower.join(":")),
             format!("upperdir={}", display(&place.join("fs"))),
@@ -89,14 +90,32 @@ impl Snapshots {
         Ok(vec![RootMount { kind: "overlay".to_owned(), source: "overlay".to_owned(), options }])
     }
 
+    /// A writable layer's whole tree, to be worked on through the descriptor and `tare_sys::path` alone. It is mounted
+    /// nowhere and gone with the descriptor, which must be closed before the layer is run, removed or made read-only.
+    pub fn open_to_write(&self, key: &str) -> Result<OwnedFd> {
+        let upper = self.upper(key)?;
+        let below = self.trees_below(&self.writable_directory(key)?)?;
+        if below.is_empty() {
+            return directory::open(&upper);
+        }
+        let work = upper.with_file_name("work");
+        let workspace = match self.driver() {
+            Driver::Fuse => fuse::workspace(&below, &upper, &work),
+            Driver::Overlay | Driver::Copy => {
+                overlay::workspace(&below, &upper, &work).map_err(std::io::Error::from)
+            }
+        };
+        workspace.map_err(io("work on", upper))
+    }
+
     /// The directory that holds what the container wrote; with [`Driver::Copy`] its whole tree.
     pub fn upper(&self, key: &str) -> Result<PathBuf> {
-        Ok(self.existing(key)?.join("fs"))
+        Ok(self.writable_directory(key)?.join("fs"))
     }
 
     /// Removes a writable layer and all that was written there. It must not be mounted any more.
     pub fn remove(&self, key: &str) -> Result<()> {
-        let place = self.existing(key)?;
+        let place = self.writable_directory(key)?;
         self.temporary.bury_path(&place)
     }
 
@@ -152,23 +171,23 @@ impl Snapshots {
 
     /// The trees of a container, its own first.
     pub(crate) fn writable_trees(&self, key: &str) -> Result<Vec<PathBuf>> {
-        let place = self.existing(key)?;
-        let below = read_parent(&place)?.filter(|_| self.driver.stacks());
-        let below = below.map(|parent| self.trees(&parent)).transpose()?;
-        Ok([vec![place.join("fs")], below.unwrap_or_default()].concat())
+        let place = self.writable_directory(key)?;
+        Ok([vec![place.join("fs")], self.trees_below(&place)?].concat())
+    }
+
+    /// The trees that a container's own is laid upon, topmost first.
+    fn trees_below(&self, place: &Path) -> Result<Vec<PathBuf>> {
+        let below = read_parent(place)?.filter(|_| self.driver.stacks());
+        Ok(below.map(|parent| self.chain_trees(&parent)).transpose()?.unwrap_or_default())
     }
 
     /// The layer that a writable one stands on.
     pub(crate) fn writable_parent(&self, key: &str) -> Result<Option<Digest>> {
-        read_parent(&self.existing(key)?)
+        read_parent(&self.writable_directory(key)?)
     }
 
     /// All of a writable layer: its tree and what overlayfs keeps beside it.
     pub(crate) fn writable_directory(&self, key: &str) -> Result<PathBuf> {
-        self.existing(key)
-    }
-
-    fn existing(&self, key: &str) -> Result<PathBuf> {
         let place = self.writable_path(key)?;
         if place.join("fs").is_dir() { Ok(place) } else { Err(Error::NoWritable(key.to_owned())) }
     }

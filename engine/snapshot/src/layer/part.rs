@@ -28,7 +28,7 @@ impl Snapshots {
         scratch: &Path,
         writable: bool,
     ) -> Result<Option<RootMount>> {
-        let trees = self.trees(chain)?;
+        let trees = self.chain_trees(chain)?;
         let merged = self.view(&trees)?;
         let name = resolved(&merged, path)?;
         let lookup = |why| Error::Lookup { path: path.to_owned(), why };

@@ -28,7 +28,7 @@ impl Snapshots {
     pub fn verify_layer(&self, chain: &Digest, mut fresh: Unpacked, repair: bool) -> Result<Vec<PathBuf>> {
         let stored = directory::open(&self.layer_tree(chain)?)?;
         let parent = self.parent(chain)?;
-        let below = parent.map(|parent| self.view(&self.trees(&parent)?)).transpose()?;
+        let below = parent.map(|parent| self.view(&self.chain_trees(&parent)?)).transpose()?;
         fresh.settle(below)?;
         let whole = self.whole(&fresh, parent.as_ref())?;
         let finished = whole.as_ref().map_or(fresh.directory(), Guard::path);
