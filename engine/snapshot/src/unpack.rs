@@ -1,24 +1,27 @@
 //! From an archive to a tree: entries are made one after the other, and what only the layers below can tell is settled upon
 //! them.
 
+mod content;
+mod memory;
 mod settle;
 mod tree;
 mod way;
 
-use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, fstat, ftruncate};
-use rustix::io::{Errno, pwrite};
-use tare_sys::disk::begin_writing;
+use rustix::fs::{AtFlags, FileType};
+use rustix::io::Errno;
 
-use crate::archive::{Archive, Entry, Extent, Kind};
-use crate::files::{Meaning, Metadata, Name, holes, refused};
+use crate::archive::{Archive, Entry, Kind};
+use crate::files::{Meaning, Name, refused};
 use crate::temporary::Guard;
 use crate::{Error, Result, Snapshots, directory};
 
+use content::write_file;
+use memory::Kept;
+pub use memory::{IN_MEMORY, InMemory};
 use tree::{OVERHEAD, Tree};
 
 /// What one layer may come to. How far it may inflate is checked by who inflates.
@@ -105,7 +108,7 @@ impl Snapshots {
         limits: &Limits,
         in_memory: &str,
     ) -> Result<(Unpacked, InMemory)> {
-        let mut kept = Kept { below: Name::parse(in_memory.as_bytes())?, files: BTreeMap::new(), bytes: 0 };
+        let mut kept = Kept::below(in_memory)?;
         let unpacked = self.unfold(tar, limits, Some(&mut kept))?;
         match unpacked.links.first() {
             Some((name, _)) => Err(refused(name.as_bytes(), "is a hard link to what the archive has not")),
@@ -133,51 +136,6 @@ impl Snapshots {
         archive.drain()?;
         unpacked.tree.describe()?;
         Ok(unpacked)
-    }
-}
-
-/// Files by name that [`Snapshots::unpack_files`] kept out of the tree.
-pub type InMemory = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// The most bytes of files, and of their names, that [`Snapshots::unpack_files`] keeps in memory.
-pub const IN_MEMORY: u64 = 4 << 20;
-
-/// Files that are not written.
-struct Kept {
-    below: Name,
-    files: InMemory,
-    bytes: u64,
-}
-
-impl Kept {
-    /// Takes an entry if it is one of those.
-    fn take<R: BufRead>(&mut self, archive: &mut Archive<R>, entry: &Entry) -> Result<bool> {
-        let name = Name::parse(&entry.name)?;
-        if name != self.below && !name.is_below(&self.below) {
-            return Ok(false);
-        }
-        let size = match entry.kind {
-            Kind::Directory => return Ok(true),
-            Kind::File { size, extents: None } => size,
-            _ => return Err(refused(name.as_bytes(), "is no plain file")),
-        };
-        self.bytes = self.bytes.saturating_add(size).saturating_add(OVERHEAD + entry.name.len() as u64);
-        if self.bytes > IN_MEMORY {
-            return Err(Error::Limit { what: "bytes of secrets", limit: IN_MEMORY });
-        }
-        let mut content = Vec::new();
-        while (content.len() as u64) < size {
-            let chunk = archive.chunk()?;
-            let wanted = chunk.len().min(size as usize - content.len());
-            content.extend_from_slice(&chunk[..wanted]);
-            archive.consume(wanted);
-            if wanted == 0 {
-                return Err(refused(name.as_bytes(), "ends before its time"));
-            }
-        }
-        let rest = self.below.rest_of(&name);
-        self.files.insert(rest.strip_prefix(b"/").unwrap_or(rest).to_vec(), content);
-        Ok(true)
     }
 }
 
@@ -209,7 +167,7 @@ impl Unpacked {
         match kind {
             Kind::Directory => tree.directory(name, Some(metadata)),
             Kind::File { size, extents } => {
-                self.holes += file(tree, archive, &name, &metadata, Content { size, extents })?;
+                self.holes += write_file(tree, archive, (&name, &metadata), (size, extents))?;
                 Ok(())
             }
             Kind::HardLink { target } => self.hard_link(name, &target),
@@ -249,80 +207,6 @@ fn is_harmless(major: u32, minor: u32) -> bool {
         (major, minor),
         (1, 3 | 5 | 7 | 8 | 9) | (4, 0..=63) | (5, 0..=2) | (136..=143, _) | (10, 200 | 229)
     )
-}
-
-/// Files from this size on have holes where their archive has long runs of zeros.
-const WORTH_HOLES: u64 = 1 << 20;
-const SMALLEST_HOLE: usize = 64 << 10;
-/// The disk is given files of this size while the rest of the archive is unfolded. They are few and hold most of the bytes.
-const WORTH_BEGINNING: u64 = 256 << 10;
-
-struct Content {
-    size: u64,
-    extents: Option<Vec<Extent>>,
-}
-
-fn file<R: BufRead>(
-    tree: &mut Tree,
-    archive: &mut Archive<R>,
-    name: &Name,
-    metadata: &Metadata,
-    content: Content,
-) -> Result<u64> {
-    let file = tree.file(name)?;
-    let failed = |tree: &Tree, error| tree.failed("write", name)(error);
-    match content.extents {
-        None => {
-            copy(archive, &file, Extent { offset: 0, length: content.size }, |error| failed(tree, error))?;
-            // Where it ends with zeros, they were not written.
-            if content.size >= WORTH_HOLES {
-                ftruncate(&file, content.size).map_err(|error| failed(tree, error))?;
-            }
-        }
-        Some(extents) => {
-            for extent in extents {
-                copy(archive, &file, extent, |error| failed(tree, error))?;
-            }
-            ftruncate(&file, content.size).map_err(|error| failed(tree, error))?;
-        }
-    }
-    metadata.apply(file.as_fd()).map_err(tree.failed("describe", name))?;
-    let holes = match content.size {
-        ..WORTH_HOLES => 0,
-        _ => fstat(&file).map(|stat| holes(&stat)).map_err(tree.failed("look at", name))?,
-    };
-    if content.size >= WORTH_BEGINNING {
-        // A hint: a file system that cannot take it takes the bytes later.
-        let _ = begin_writing(file.as_fd(), 0, content.size);
-    }
-    Ok(holes)
-}
-
-/// Writes the next `extent.length` bytes of the content at the extent's place.
-fn copy<R: BufRead>(
-    archive: &mut Archive<R>,
-    file: &OwnedFd,
-    extent: Extent,
-    failed: impl Fn(Errno) -> Error,
-) -> Result<()> {
-    let Extent { mut offset, length } = extent;
-    let end = offset + length;
-    while offset < end {
-        let chunk = archive.chunk()?;
-        let wanted = chunk.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
-        // What no writer has written takes no space, and reads as zeros.
-        let hole =
-            wanted >= SMALLEST_HOLE && length >= WORTH_HOLES && chunk[..wanted].iter().all(|byte| *byte == 0);
-        let written = match if hole { Ok(wanted) } else { pwrite(file, &chunk[..wanted], offset) } {
-            Ok(0) => return Err(failed(Errno::NOSPC)),
-            Ok(written) => written,
-            Err(Errno::INTR) => 0,
-            Err(error) => return Err(failed(error)),
-        };
-        archive.consume(written);
-        offset += written as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
