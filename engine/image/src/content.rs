@@ -1,7 +1,7 @@
 //! Blobs on disk: whole and verified below `blobs/`, on their way below `ingest/`; and how large ones are written and read.
 
-pub(crate) mod reading;
-mod steady;
+pub(crate) mod stream;
+mod writeback;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -19,7 +19,7 @@ use tare_oci::image::Descriptor;
 
 use crate::{Error, Result};
 
-pub(crate) use steady::Steady;
+pub(crate) use writeback::Writeback;
 
 /// The blobs of a data root. A file below `blobs/` is what its name says; its content is on the disk before its name is.
 #[derive(Clone, Debug)]

@@ -15,7 +15,7 @@ use crate::settings::Limits;
 use crate::{Error, Result};
 
 pub(crate) use found::{Found, Offered};
-pub(crate) use kept::{Part, Parts, attested, known_descriptor, known_manifest, manifest};
+pub(crate) use kept::{KeptIndex, KeptManifest, attested, known_descriptor, known_manifest, manifest};
 
 /// What a registry has under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 //! like one that was pulled.
 
 mod ahead;
+mod archive;
 mod offer;
 mod proof;
-mod shelf;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -23,15 +23,15 @@ use crate::garbage::Pinned;
 use crate::layer::{self, Budget, Planned};
 use crate::progress::Listener;
 use crate::pull::PullRequest;
-use crate::records::{Change, Part, change, records, target};
+use crate::records::{Arrival, Change, change, records, target};
 use crate::{Error, Images, Result, garbage};
 
 use ahead::Ahead;
 pub(crate) use ahead::Opened;
+pub(crate) use archive::Archive;
+use archive::Surroundings;
 use offer::{Offer, Source};
 use proof::prove;
-use shelf::Bench;
-pub(crate) use shelf::Shelf;
 
 /// Chunks between the client and the thread that takes the archive apart.
 const AHEAD: usize = 16;
@@ -52,12 +52,12 @@ pub(crate) async fn load(
     listener: Listener,
 ) -> Result<Vec<Loaded>> {
     let (alive, mut ended) = mpsc::channel(1);
-    let loaded = match shelve(images, archive, listener, alive).await {
-        Ok(shelf) => {
-            let shelf = Arc::new(shelf);
-            let loaded = take_all(images, &shelf, platform).await;
+    let loaded = match take_apart(images, archive, listener, alive).await {
+        Ok(archive) => {
+            let archive = Arc::new(archive);
+            let loaded = take_all(images, &archive, platform).await;
             // It may have trees that nobody wanted.
-            let _ = spawn_blocking(move || drop(shelf)).await;
+            let _ = spawn_blocking(move || drop(archive)).await;
             loaded
         }
         Err(error) => Err(error),
@@ -69,31 +69,31 @@ pub(crate) async fn load(
 
 async fn take_all(
     images: &Arc<Images>,
-    shelf: &Arc<Shelf>,
+    archive: &Arc<Archive>,
     platform: Option<Platform>,
 ) -> Result<Vec<Loaded>> {
     let mut loaded = Vec::new();
-    for offer in offers(images, shelf.clone(), platform).await? {
-        loaded.push(take(images, shelf, offer).await?);
+    for offer in offers(images, archive.clone(), platform).await? {
+        loaded.push(take(images, archive, offer).await?);
     }
     Ok(loaded)
 }
 
 /// Hands what arrives to a thread that takes it apart.
-async fn shelve(
+async fn take_apart(
     images: &Arc<Images>,
     mut archive: BoxStream<'static, io::Result<Bytes>>,
     listener: Listener,
     alive: mpsc::Sender<()>,
-) -> Result<Shelf> {
+) -> Result<Archive> {
     let (to, from) = mpsc::channel(AHEAD);
     let threads = images.lanes.downloads.load(Ordering::Relaxed);
     let budget = Arc::new(Budget::new(images.settings.limits));
     let ahead = Ahead::start(&images.snapshots, budget.clone(), threads, &alive)?;
     let unpacked = images.index().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
     let images = images.clone();
-    let shelving = spawn_blocking(move || {
-        Shelf::fill(&Bench { images: &images, listener: &listener, unpacked }, ahead, from)
+    let taking = spawn_blocking(move || {
+        Archive::take_apart(&Surroundings { images: &images, listener: &listener, unpacked }, ahead, from)
     });
     while let Some(chunk) = archive.next().await {
         budget.took(chunk.as_ref().map_or(0, Bytes::len));
@@ -103,22 +103,26 @@ async fn shelve(
         }
     }
     drop(to);
-    shelving.await.map_err(|_| Error::Cancelled)?
+    taking.await.map_err(|_| Error::Cancelled)?
 }
 
-async fn offers(images: &Arc<Images>, shelf: Arc<Shelf>, platform: Option<Platform>) -> Result<Vec<Offer>> {
+async fn offers(
+    images: &Arc<Images>,
+    archive: Arc<Archive>,
+    platform: Option<Platform>,
+) -> Result<Vec<Offer>> {
     let images = images.clone();
     let work = move || {
         let (content, limits) = (&images.content, &images.settings.limits);
-        Source { shelf: &shelf, content, limits, platform: platform.as_ref() }.offers()
+        Source { archive: &archive, content, limits, platform: platform.as_ref() }.offers()
     };
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
 
 /// Takes one image in, for all its platforms. Of one that is no good nothing stays.
-async fn take(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Offer) -> Result<Loaded> {
+async fn take(images: &Arc<Images>, archive: &Arc<Archive>, offer: Offer) -> Result<Loaded> {
     let pinned = pin(images, &offer).await;
-    let result = bring(images, shelf, Arc::new(offer)).await;
+    let result = bring(images, archive, Arc::new(offer)).await;
     drop(pinned);
     if result.is_err()
         && let Err(error) = garbage::collect(images, Vec::new()).await
@@ -132,17 +136,17 @@ async fn take(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Offer) -> Result<
 async fn pin(images: &Arc<Images>, offer: &Offer) -> Pinned {
     let _quiet = images.sweep.read().await;
     let attested = offer.attestations.iter().flat_map(|(_, found)| found.blobs());
-    images.pins.pin(offer.parts.iter().flat_map(Part::needs).chain(attested).collect())
+    images.pins.pin(offer.arrivals.iter().flat_map(Arrival::needs).chain(attested).collect())
 }
 
-async fn bring(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: Arc<Offer>) -> Result<Loaded> {
-    keep(images, shelf, &offer).await?;
+async fn bring(images: &Arc<Images>, archive: &Arc<Archive>, offer: Arc<Offer>) -> Result<Loaded> {
+    keep(images, archive, &offer).await?;
     let reference = offer.names.first().cloned().map_or_else(nameless, Ok)?;
     // Every blob is here by now, so that the registry of this name is not asked.
     let request = PullRequest { reference, platform: None, all_platforms: false, credentials: None };
     let listener = Arc::new(|_| {}) as Listener;
-    for part in &offer.parts {
-        layer::bring(images, &request, &part.layers, Some(shelf), &listener).await?;
+    for arrival in &offer.arrivals {
+        layer::bring(images, &request, &arrival.layers, Some(archive), &listener).await?;
     }
     record(images, offer).await
 }
@@ -153,13 +157,13 @@ fn nameless() -> Result<Reference> {
 }
 
 /// Gives the image's blobs their place among the others.
-async fn keep(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: &Arc<Offer>) -> Result<()> {
-    let (images, shelf, offer) = (images.clone(), shelf.clone(), offer.clone());
+async fn keep(images: &Arc<Images>, archive: &Arc<Archive>, offer: &Arc<Offer>) -> Result<()> {
+    let (images, archive, offer) = (images.clone(), archive.clone(), offer.clone());
     let work = move || {
         let content = &images.content;
         let adopt = |digest: &Digest, layer: Option<&Planned>| {
             let missing = || Error::Archive(format!("blob {digest} is not in it"));
-            let file = shelf.with_digest(digest).ok_or_else(missing)?;
+            let file = archive.with_digest(digest).ok_or_else(missing)?;
             if let Some(layer) = layer.filter(|layer| images.snapshots.has(&layer.chain)) {
                 prove(&file.path, &file.magic, layer, images.settings.limits)?;
             }
@@ -169,11 +173,11 @@ async fn keep(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: &Arc<Offer>) -> R
             true => Ok(()),
             false => content.write(digest, bytes),
         };
-        for part in &offer.parts {
-            for layer in part.layers.iter().filter(|layer| !content.has(&layer.blob.digest)) {
+        for arrival in &offer.arrivals {
+            for layer in arrival.layers.iter().filter(|layer| !content.has(&layer.blob.digest)) {
                 adopt(&layer.blob.digest, Some(layer))?;
             }
-            write(&part.id(), &part.config_bytes)?;
+            write(&arrival.id(), &arrival.config_bytes)?;
         }
         for (_, found) in &offer.attestations {
             let named = found.manifest.layers.iter().chain([&found.manifest.config]);
@@ -181,7 +185,7 @@ async fn keep(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: &Arc<Offer>) -> R
                 adopt(&blob.digest, None)?;
             }
         }
-        let found = offer.parts.iter().map(|part| &part.found);
+        let found = offer.arrivals.iter().map(|arrival| &arrival.found);
         let found = found.chain(offer.attestations.iter().map(|(_, found)| found));
         for (digest, bytes) in found.flat_map(|found| &found.documents) {
             write(digest, bytes)?;
@@ -195,15 +199,15 @@ async fn keep(images: &Arc<Images>, shelf: &Arc<Shelf>, offer: &Arc<Offer>) -> R
 async fn record(images: &Arc<Images>, offer: Arc<Offer>) -> Result<Loaded> {
     change(images, move |images, index| {
         images.content.sync()?;
-        let Offer { names, parts, attestations } = &*offer;
-        let mut change = Change { put: records(images, index, parts, attestations)?, ..Change::default() };
+        let Offer { names, arrivals, attestations } = &*offer;
+        let mut change = Change { put: records(images, index, arrivals, attestations)?, ..Change::default() };
         if !names.is_empty() {
             change.put.iter_mut().for_each(|(_, record)| record.tagged = Some(SystemTime::now().into()));
         }
         for name in names {
-            change.name.push((name.clone(), target(index, name, parts).ok_or(Error::Cancelled)?));
+            change.name.push((name.clone(), target(index, name, arrivals).ok_or(Error::Cancelled)?));
         }
-        let first = parts.first().ok_or(Error::Cancelled)?.id();
+        let first = arrivals.first().ok_or(Error::Cancelled)?.id();
         let id = change.name.first().map_or(first, |(_, target)| target.image);
         Ok((change, Loaded { id, names: names.clone() }))
     })

@@ -15,7 +15,7 @@ use crate::document::{Found, check, platform};
 use crate::garbage::Pinned;
 use crate::policy::signature;
 use crate::progress::{Listener, Progress};
-use crate::records::{Change, Part, Target, change, plan, records, target};
+use crate::records::{Arrival, Change, Target, change, plan, records, target};
 use crate::{Error, Images, Result, garbage, layer};
 
 pub use distribution::Distribution;
@@ -51,7 +51,7 @@ pub struct Pulled {
 struct Described {
     reference: Reference,
     /// One at least.
-    images: Vec<Part>,
+    images: Vec<Arrival>,
     attestations: Vec<(Option<Digest>, Found)>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn pull(
     let status = |id: Option<String>, text: String| listener(Progress::Status { id, text });
     let described = describe(images, &request, &status).await?;
     let pinned = pin(images, &described).await;
-    let layers = described.images.iter().flat_map(|part| &part.layers);
+    let layers = described.images.iter().flat_map(|arrival| &arrival.layers);
     let blobs: Vec<Digest> = layers.map(|layer| layer.blob.digest).collect();
     let pulled = bring(images, &request, described, &listener).await;
     drop(pinned);
@@ -122,22 +122,22 @@ async fn describe(
     }
     let configs = offered.images.iter().map(|found| found.manifest.config.size);
     platform::fit_together(&format!("configurations of {}", reference.familiar()), configs)?;
-    let mut parts = Vec::new();
+    let mut arrivals = Vec::new();
     for found in offered.images {
         check(&reference.familiar(), &found.manifest, &images.settings.limits)?;
         let verified = signature::judge(images, request, &found).await?;
         let (config, config_bytes) = fetch::config(images, request, &found).await?;
         let layers = plan(&found.manifest.layers, &config);
-        parts.push(Part { found, config, config_bytes, layers, verified });
+        arrivals.push(Arrival { found, config, config_bytes, layers, verified });
     }
-    Ok(Described { reference, images: parts, attestations: offered.attestations })
+    Ok(Described { reference, images: arrivals, attestations: offered.attestations })
 }
 
 /// Keeps everything that the pull finds or makes until its records are written.
 async fn pin(images: &Arc<Images>, described: &Described) -> Pinned {
     let _quiet = images.sweep.read().await;
     let attested = described.attestations.iter().flat_map(|(_, found)| found.blobs());
-    images.pins.pin(described.images.iter().flat_map(Part::needs).chain(attested).collect())
+    images.pins.pin(described.images.iter().flat_map(Arrival::needs).chain(attested).collect())
 }
 
 async fn bring(
@@ -146,14 +146,14 @@ async fn bring(
     described: Described,
     listener: &Listener,
 ) -> Result<Pulled> {
-    for part in &described.images {
+    for arrival in &described.images {
         if request.all_platforms {
-            let platform = platform::of(&part.config);
+            let platform = platform::of(&arrival.config);
             listener(Progress::Status { id: None, text: format!("Platform: {platform}") });
         }
-        let config = (part.found.manifest.config.digest, part.config_bytes.clone());
-        keep_documents(images, part.found.documents.iter().cloned().chain([config])).await?;
-        layer::bring(images, request, &part.layers, None, listener).await?;
+        let config = (arrival.found.manifest.config.digest, arrival.config_bytes.clone());
+        keep_documents(images, arrival.found.documents.iter().cloned().chain([config])).await?;
+        layer::bring(images, request, &arrival.layers, None, listener).await?;
     }
     for (_, found) in &described.attestations {
         keep_documents(images, found.documents.iter().cloned()).await?;
@@ -186,15 +186,16 @@ async fn keep_documents(
 async fn record(images: &Arc<Images>, described: Described) -> Result<Pulled> {
     change(images, move |images, index| {
         images.content.sync()?;
-        let Described { reference, images: parts, attestations } = described;
+        let Described { reference, images: arrivals, attestations } = described;
         let (digest, first) =
-            parts.first().map(|part| (part.found.top, part.id())).ok_or(Error::Cancelled)?;
+            arrivals.first().map(|arrival| (arrival.found.top, arrival.id())).ok_or(Error::Cancelled)?;
         let target =
-            Target { top: Some(digest), ..target(index, &reference, &parts).ok_or(Error::Cancelled)? };
-        let id = if parts.len() == 1 { first } else { target.image };
+            Target { top: Some(digest), ..target(index, &reference, &arrivals).ok_or(Error::Cancelled)? };
+        let id = if arrivals.len() == 1 { first } else { target.image };
         let before = index.references.get(&reference).map(|known| index.behind(known)).unwrap_or_default();
-        let up_to_date = parts.iter().all(|part| before.contains(&part.id()));
-        let mut change = Change { put: records(images, index, &parts, &attestations)?, ..Change::default() };
+        let up_to_date = arrivals.iter().all(|arrival| before.contains(&arrival.id()));
+        let mut change =
+            Change { put: records(images, index, &arrivals, &attestations)?, ..Change::default() };
         if !up_to_date {
             change.put.iter_mut().for_each(|(_, record)| record.tagged = Some(SystemTime::now().into()));
         }

@@ -6,7 +6,7 @@ mod image;
 mod index;
 mod tag;
 
-pub(crate) use arrival::{Part, arrived, plan, records, target};
+pub(crate) use arrival::{Arrival, arrived, plan, records, target};
 pub(crate) use change::{Change, change, change_blocking};
 pub use image::Image;
 pub(crate) use image::{Layer, Record, Source, Target, resource};

@@ -17,14 +17,14 @@ use crate::records::Index;
 const ABOUT: &str = "vnd.docker.reference.digest";
 
 /// An index and its manifests, each once, in the order of the index.
-pub(crate) struct Parts {
+pub(crate) struct KeptIndex {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Bytes,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) manifests: Vec<KeptManifest>,
 }
 
 /// One manifest of an index.
-pub(crate) struct Part {
+pub(crate) struct KeptManifest {
     /// As the index has it.
     pub(crate) entry: Descriptor,
     /// The manifest where it is here, and is what the index says of it.
@@ -33,7 +33,7 @@ pub(crate) struct Part {
     pub(crate) whole: bool,
 }
 
-impl Parts {
+impl KeptIndex {
     /// Looks at an index; `None` where it is not here or is none.
     pub(crate) fn of(content: &Content, digest: &Digest) -> Option<Self> {
         let descriptor = known_descriptor(content, digest).filter(|d| document::is_index(&d.media_type))?;
@@ -41,16 +41,16 @@ impl Parts {
         let Ok(Document::Index(index)) = document::parse("index", &descriptor.media_type, &bytes) else {
             return None;
         };
-        Some(Self { descriptor, bytes: bytes.into(), parts: parts(content, index) })
+        Some(Self { descriptor, bytes: bytes.into(), manifests: manifests(content, index) })
     }
 
     /// Whether everything that the index names is here.
     pub(crate) fn is_whole(&self) -> bool {
-        self.parts.iter().all(|part| part.whole)
+        self.manifests.iter().all(|manifest| manifest.whole)
     }
 }
 
-fn parts(content: &Content, index: OciIndex) -> Vec<Part> {
+fn manifests(content: &Content, index: OciIndex) -> Vec<KeptManifest> {
     let mut seen = BTreeSet::new();
     let entries = index.manifests.into_iter().filter(|entry| seen.insert(entry.digest));
     let part = |entry: Descriptor| {
@@ -58,7 +58,7 @@ fn parts(content: &Content, index: OciIndex) -> Vec<Part> {
         let whole = manifest.as_ref().is_some_and(|(manifest, _)| {
             content.has(&manifest.config.digest) && manifest.layers.iter().all(|l| content.has(&l.digest))
         });
-        Part { entry, manifest, whole }
+        KeptManifest { entry, manifest, whole }
     };
     entries.map(part).collect()
 }
@@ -72,7 +72,7 @@ fn named(content: &Content, entry: &Descriptor) -> Option<(Manifest, Bytes)> {
     }
 }
 
-impl Part {
+impl KeptManifest {
     /// The blobs that the manifest names, and itself.
     pub(crate) fn blobs(&self) -> impl Iterator<Item = Digest> {
         let named =

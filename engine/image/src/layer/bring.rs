@@ -15,7 +15,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::intake::{Intake, Source};
 use super::{Budget, Claim, Planned, announced, unpack};
-use crate::load::{Opened, Shelf};
+use crate::load::{Archive, Opened};
 use crate::progress::{LayerState, Listener, Reporter};
 use crate::pull::PullRequest;
 use crate::{Error, Images, Result};
@@ -28,7 +28,7 @@ struct Work {
     images: Arc<Images>,
     request: PullRequest,
     /// The archive that the layers come from, which may have them unpacked.
-    shelf: Option<Arc<Shelf>>,
+    archive: Option<Arc<Archive>>,
     budget: Arc<Budget>,
     permits: Semaphore,
     /// Held by every thread of this pull.
@@ -38,7 +38,7 @@ struct Work {
 impl Work {
     /// Whether the archive has brought this blob, and its bytes were counted as they came.
     fn brought(&self, blob: &Descriptor) -> bool {
-        self.shelf.as_ref().is_some_and(|shelf| shelf.with_digest(&blob.digest).is_some())
+        self.archive.as_ref().is_some_and(|archive| archive.with_digest(&blob.digest).is_some())
     }
 }
 
@@ -67,15 +67,15 @@ pub(crate) async fn bring(
     images: &Arc<Images>,
     request: &PullRequest,
     planned: &[Planned],
-    shelf: Option<&Arc<Shelf>>,
+    archive: Option<&Arc<Archive>>,
     listener: &Listener,
 ) -> Result<()> {
     let permits = Semaphore::new(images.lanes.downloads.load(Ordering::Relaxed));
     let (alive, mut ended) = mpsc::channel(1);
-    let (images, request, shelf) = (images.clone(), request.clone(), shelf.cloned());
+    let (images, request, archive) = (images.clone(), request.clone(), archive.cloned());
     let limits = images.settings.limits;
-    let budget = shelf.as_ref().map_or_else(|| Arc::new(Budget::new(limits)), |shelf| shelf.budget());
-    let work = Arc::new(Work { images, request, shelf, budget, permits, alive });
+    let budget = archive.as_ref().map_or_else(|| Arc::new(Budget::new(limits)), |archive| archive.budget());
+    let work = Arc::new(Work { images, request, archive, budget, permits, alive });
     let mut tasks = JoinSet::new();
     let mut below = None;
     let mut named = BTreeSet::new();
@@ -183,7 +183,7 @@ async fn unpack(
 /// The tree that was made of a layer while its archive arrived. None where there is none or it is no good: what is wrong with
 /// it is found once more, and told of the layer.
 async fn unpacked_already(work: &Work, layer: &Planned) -> Option<Unpacked> {
-    let opening = work.shelf.as_ref()?.opened(&layer.blob.digest)?;
+    let opening = work.archive.as_ref()?.opened(&layer.blob.digest)?;
     let Opened { unpacked, diff, compression } = opening.await.ok()?.ok()?;
     let as_announced = announced(&layer.blob.media_type).is_none_or(|announced| announced == compression);
     (as_announced && diff.unwrap_or(layer.blob.digest) == layer.diff).then_some(unpacked)

@@ -12,7 +12,7 @@ use tare_oci::image::Descriptor;
 use tokio::sync::mpsc::Receiver;
 
 use super::Budget;
-use crate::content::{Content, Partial, Steady, discard, from_hash};
+use crate::content::{Content, Partial, Writeback, discard, from_hash};
 use crate::progress::{LayerState, Reporter};
 use crate::{Error, Result};
 
@@ -37,7 +37,7 @@ pub(crate) struct Intake {
     file: Option<File>,
     network: Option<Receiver<Result<Bytes>>>,
     partial: Option<Partial>,
-    steady: Steady,
+    writeback: Writeback,
     chunk: Bytes,
     hash: Context,
     received: u64,
@@ -54,14 +54,14 @@ impl Intake {
             Source::Kept(file) => (file, None, None),
             Source::Download { partial, resumed, network } => (resumed, Some(partial), Some(network)),
         };
-        let steady = Steady::from(partial.as_ref().map_or(0, |partial| partial.length));
+        let writeback = Writeback::from(partial.as_ref().map_or(0, |partial| partial.length));
         Self {
             descriptor,
             content,
             file: Some(file),
             network,
             partial,
-            steady,
+            writeback,
             chunk: Bytes::new(),
             hash: Context::new(&SHA256),
             received: 0,
@@ -221,7 +221,7 @@ impl Intake {
             None => return Ok(None),
         };
         if let Some(partial) = &mut self.partial
-            && let Err(error) = self.steady.write(&partial.file, &chunk)
+            && let Err(error) = self.writeback.write(&partial.file, &chunk)
         {
             let failure = Error::io("write", &partial.path)(error);
             return self.fail(failure);

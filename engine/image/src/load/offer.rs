@@ -9,12 +9,12 @@ use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::{Descriptor, Index as OciIndex, Manifest, media_type};
 use tare_registry::MANIFEST_LIMIT;
 
-use super::shelf::{Shelf, Shelved};
+use super::archive::{Archive, ArchiveFile};
 use crate::content::{Content, sha256};
 use crate::document::layout::{self, DockerImage};
 use crate::document::{Document, Found, Offered, attested, descriptor, platform};
 use crate::layer::Compression;
-use crate::records::{Part, plan};
+use crate::records::{Arrival, plan};
 use crate::settings::{CONFIG_LIMIT, Limits};
 use crate::{Error, Result, document};
 
@@ -25,13 +25,13 @@ const MOST_IMAGES: usize = 1000;
 pub(crate) struct Offer {
     pub(crate) names: BTreeSet<Reference>,
     /// One at least.
-    pub(crate) parts: Vec<Part>,
+    pub(crate) arrivals: Vec<Arrival>,
     pub(crate) attestations: Vec<(Option<Digest>, Found)>,
 }
 
 /// Where an archive's files are looked for.
 pub(crate) struct Source<'a> {
-    pub(crate) shelf: &'a Shelf,
+    pub(crate) archive: &'a Archive,
     /// A blob that is here already need not be in the archive.
     pub(crate) content: &'a Content,
     pub(crate) limits: &'a Limits,
@@ -42,7 +42,7 @@ impl Source<'_> {
     /// All images. One that is no good makes the whole archive no good.
     pub(crate) fn offers(&self) -> Result<Vec<Offer>> {
         let docker: Option<Vec<DockerImage>> = self.document(layout::DOCKER)?;
-        let marked = self.shelf.find(layout::MARK)?.is_some();
+        let marked = self.archive.find(layout::MARK)?.is_some();
         let index = if marked { self.index()? } else { None };
         let offers = match (index, docker) {
             (Some(index), docker) => self.of_layout(&index, &docker.unwrap_or_default())?,
@@ -59,14 +59,14 @@ impl Source<'_> {
     }
 
     fn document<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>> {
-        let Some(bytes) = self.shelf.read(path, MANIFEST_LIMIT)? else { return Ok(None) };
+        let Some(bytes) = self.archive.read(path, MANIFEST_LIMIT)? else { return Ok(None) };
         let malformed =
             |e: serde_json::Error| Error::Document { what: path.to_owned(), cause: e.to_string() };
         serde_json::from_slice(&bytes).map(Some).map_err(malformed)
     }
 
     fn index(&self) -> Result<Option<OciIndex>> {
-        let Some(bytes) = self.shelf.read(layout::INDEX, MANIFEST_LIMIT)? else { return Ok(None) };
+        let Some(bytes) = self.archive.read(layout::INDEX, MANIFEST_LIMIT)? else { return Ok(None) };
         match document::parse(layout::INDEX, media_type::OCI_INDEX, &bytes)? {
             Document::Index(index) => Ok(Some(index)),
             Document::Manifest(_) => Ok(None),
@@ -88,8 +88,8 @@ impl Source<'_> {
             }
         }
         for image in docker {
-            let config = self.shelf.find(&image.config)?.map(|file| file.digest);
-            let has = |offer: &&mut Offer| offer.parts.iter().any(|part| Some(part.id()) == config);
+            let config = self.archive.find(&image.config)?.map(|file| file.digest);
+            let has = |offer: &&mut Offer| offer.arrivals.iter().any(|arrival| Some(arrival.id()) == config);
             for offer in offers.values_mut().filter(has).take(1) {
                 offer.names.extend(tags(image)?);
             }
@@ -144,8 +144,8 @@ impl Source<'_> {
     }
 
     fn is_here(&self, blob: &Descriptor) -> bool {
-        let shelved = self.shelf.find(&layout::blob(&blob.digest)).is_ok_and(|file| file.is_some());
-        shelved || self.content.has(&blob.digest)
+        let inside = self.archive.find(&layout::blob(&blob.digest)).is_ok_and(|file| file.is_some());
+        inside || self.content.has(&blob.digest)
     }
 
     fn manifest(&self, entry: &Descriptor) -> Result<(Manifest, Bytes)> {
@@ -162,10 +162,10 @@ impl Source<'_> {
             let cause = format!("blob {} has {} bytes, more than {limit}", blob.digest, blob.size);
             return Err(Error::Archive(cause));
         }
-        match self.shelf.find(&layout::blob(&blob.digest))? {
+        match self.archive.find(&layout::blob(&blob.digest))? {
             Some(file) => {
                 agrees(file, blob)?;
-                let bytes = self.shelf.read(&layout::blob(&blob.digest), limit)?;
+                let bytes = self.archive.read(&layout::blob(&blob.digest), limit)?;
                 Ok(bytes.unwrap_or_default().into())
             }
             None => self.content.read(blob).map(Bytes::from).ok_or_else(|| missing(blob)),
@@ -176,16 +176,16 @@ impl Source<'_> {
     fn offer(&self, offered: Offered, names: BTreeSet<Reference>) -> Result<Offer> {
         let configs = offered.images.iter().map(|found| found.manifest.config.size);
         platform::fit_together("configurations of an image", configs)?;
-        let (mut parts, mut lacking) = (Vec::new(), None);
+        let (mut arrivals, mut lacking) = (Vec::new(), None);
         for found in offered.images {
             let name = names.first().map_or_else(|| found.top.short(), Reference::familiar);
             document::check(&name, &found.manifest, self.limits)?;
             match self.lacks(&found)? {
                 Some(blob) => lacking = lacking.or(Some(missing(blob))),
-                None => parts.push(self.part(&name, found)?),
+                None => arrivals.push(self.arrival(&name, found)?),
             }
         }
-        if let Some(error) = lacking.filter(|_| parts.is_empty()) {
+        if let Some(error) = lacking.filter(|_| arrivals.is_empty()) {
             return Err(error);
         }
         let mut attestations = Vec::new();
@@ -194,22 +194,23 @@ impl Source<'_> {
                 attestations.push((about, found));
             }
         }
-        Ok(Offer { names, parts, attestations })
+        Ok(Offer { names, arrivals, attestations })
     }
 
     /// A blob that a manifest names and that is neither in the archive nor here.
     fn lacks<'f>(&self, found: &'f Found) -> Result<Option<&'f Descriptor>> {
         for blob in found.manifest.layers.iter().chain([&found.manifest.config]) {
-            match self.shelf.find(&layout::blob(&blob.digest))? {
+            match self.archive.find(&layout::blob(&blob.digest))? {
                 Some(file) => agrees(file, blob)?,
-                None if self.content.has(&blob.digest) || self.shelf.with_digest(&blob.digest).is_some() => {}
+                None if self.content.has(&blob.digest)
+                    || self.archive.with_digest(&blob.digest).is_some() => {}
                 None => return Ok(Some(blob)),
             }
         }
         Ok(None)
     }
 
-    fn part(&self, name: &str, found: Found) -> Result<Part> {
+    fn arrival(&self, name: &str, found: Found) -> Result<Arrival> {
         let bytes = self.config(&found.manifest.config)?;
         let what = format!("configuration of {name}");
         let config = document::config(&what, &bytes, found.manifest.layers.len())?;
@@ -222,12 +223,12 @@ impl Source<'_> {
             return Err(Error::Platform { reference: name.to_owned(), wanted, actual });
         }
         let layers = plan(&found.manifest.layers, &config);
-        Ok(Part { found, config, config_bytes: bytes, layers, verified: None })
+        Ok(Arrival { found, config, config_bytes: bytes, layers, verified: None })
     }
 
     /// A configuration, under whatever name the archive has it.
     fn config(&self, config: &Descriptor) -> Result<Bytes> {
-        match self.shelf.with_digest(&config.digest) {
+        match self.archive.with_digest(&config.digest) {
             Some(file) if file.size <= CONFIG_LIMIT => {
                 agrees(file, config)?;
                 std::fs::read(&file.path).map(Bytes::from).map_err(Error::io("read", &file.path))
@@ -244,12 +245,12 @@ impl Source<'_> {
 
     fn of_docker_image(&self, image: &DockerImage) -> Result<Offer> {
         let absent = |path: &str| Error::Archive(format!("{path:?} is not in it"));
-        let file = self.shelf.find(&image.config)?.ok_or_else(|| absent(&image.config))?;
+        let file = self.archive.find(&image.config)?.ok_or_else(|| absent(&image.config))?;
         named_after(&image.config, file)?;
         let config =
             Descriptor { digest: file.digest, size: file.size, ..descriptor(media_type::OCI_CONFIG, b"") };
         let paths = image.layers.as_deref().unwrap_or_default();
-        let layer = |path: &String| Ok(layer(self.shelf.find(path)?.ok_or_else(|| absent(path))?));
+        let layer = |path: &String| Ok(layer(self.archive.find(path)?.ok_or_else(|| absent(path))?));
         let manifest = Manifest {
             schema_version: 2,
             media_type: Some(media_type::OCI_MANIFEST.to_owned()),
@@ -266,7 +267,7 @@ impl Source<'_> {
 }
 
 /// A layer as it lies in the archive.
-fn layer(file: &Shelved) -> Descriptor {
+fn layer(file: &ArchiveFile) -> Descriptor {
     let kind = match Compression::of(&file.magic) {
         Compression::Plain => media_type::OCI_LAYER,
         Compression::Gzip => media_type::OCI_LAYER_GZIP,
@@ -286,7 +287,7 @@ fn missing(blob: &Descriptor) -> Error {
     Error::Archive(format!("blob {} is not in it", blob.digest))
 }
 
-fn agrees(file: &Shelved, blob: &Descriptor) -> Result<()> {
+fn agrees(file: &ArchiveFile, blob: &Descriptor) -> Result<()> {
     let what = || format!("blob {}", blob.digest.short());
     if file.size != blob.size {
         return Err(Error::Size { what: what(), found: file.size, expected: blob.size });
@@ -298,7 +299,7 @@ fn agrees(file: &Shelved, blob: &Descriptor) -> Result<()> {
 }
 
 /// Docker names a configuration after its digest, with or without `.json`.
-fn named_after(path: &str, file: &Shelved) -> Result<()> {
+fn named_after(path: &str, file: &ArchiveFile) -> Result<()> {
     let last = path.rsplit('/').next().unwrap_or(path);
     match Digest::from_hex(last.strip_suffix(".json").unwrap_or(last)) {
         Ok(expected) if expected != file.digest => {

@@ -3,7 +3,7 @@
 use tare_model::Digest;
 use tare_oci::image::Descriptor;
 
-use crate::document::{Part, Parts, attested, known_descriptor, platform};
+use crate::document::{KeptIndex, KeptManifest, attested, known_descriptor, platform};
 use crate::records::Target;
 use crate::{Error, Image, Images, Result};
 
@@ -37,25 +37,25 @@ pub(crate) fn of(images: &Images, text: &str) -> Result<Vec<ManifestUse>> {
         let top = index.target(text, &id).and_then(|target| index.index_of(target));
         (index.image(&id).ok_or_else(|| Error::NotFound(text.to_owned()))?, top)
     };
-    Ok(match top.and_then(|top| Parts::of(&images.content, &top)) {
-        Some(parts) => parts.parts.into_iter().map(|part| used(images, part)).collect(),
+    Ok(match top.and_then(|top| KeptIndex::of(&images.content, &top)) {
+        Some(index) => index.manifests.into_iter().map(|kept| used(images, kept)).collect(),
         None => alone(images, &image).into_iter().collect(),
     })
 }
 
-fn used(images: &Images, part: Part) -> ManifestUse {
-    let content = part.blobs().map(|blob| images.content.size(&blob)).sum();
-    let kind = if platform::is_attestation(&part.entry) {
-        ManifestKind::Attestation(attested(&part.entry))
+fn used(images: &Images, kept: KeptManifest) -> ManifestUse {
+    let content = kept.blobs().map(|blob| images.content.size(&blob)).sum();
+    let kind = if platform::is_attestation(&kept.entry) {
+        ManifestKind::Attestation(attested(&kept.entry))
     } else {
-        let id = part.manifest.as_ref().map(|(manifest, _)| manifest.config.digest);
+        let id = kept.manifest.as_ref().map(|(manifest, _)| manifest.config.digest);
         let index = images.index();
         let known = id.filter(|id| index.records.get(id).is_some_and(|record| !record.dropped));
         ManifestKind::Image(known.and_then(|id| index.image(&id)).map(Box::new))
     };
     // Unpacked it is of use although a layer came here in another form.
-    let available = part.whole || matches!(kind, ManifestKind::Image(Some(_)));
-    ManifestUse { descriptor: part.entry, available, content, kind }
+    let available = kept.whole || matches!(kind, ManifestKind::Image(Some(_)));
+    ManifestUse { descriptor: kept.entry, available, content, kind }
 }
 
 fn alone(images: &Images, image: &Image) -> Option<ManifestUse> {

@@ -14,7 +14,7 @@ use tare_oci::image::Descriptor;
 use tokio::task::spawn_blocking;
 
 use crate::content::from_hash;
-use crate::document::{Parts, known_manifest};
+use crate::document::{KeptIndex, known_manifest};
 use crate::layer::{Compression, Inflated, bounds};
 use crate::{Error, Images, Result};
 
@@ -173,9 +173,9 @@ fn origin(images: &Images, digest: &Digest) -> Option<Origin> {
             return Some(Origin { reference, descriptor: blob, document: false });
         }
         // What came with the image because the index names it: how it was made.
-        let parts = Parts::of(&images.content, &source.top).map(|parts| parts.parts).unwrap_or_default();
-        let document = parts.iter().any(|part| part.entry.digest == *digest);
-        let manifests = parts.into_iter().filter_map(|part| part.manifest);
+        let kept = KeptIndex::of(&images.content, &source.top).map(|kept| kept.manifests).unwrap_or_default();
+        let document = kept.iter().any(|kept| kept.entry.digest == *digest);
+        let manifests = kept.into_iter().filter_map(|kept| kept.manifest);
         let mut named =
             manifests.flat_map(|(manifest, _)| manifest.layers.into_iter().chain([manifest.config]));
         let descriptor = named.find(|blob| blob.digest == *digest).unwrap_or(descriptor);

@@ -13,8 +13,8 @@ use crate::layer::Planned;
 use crate::policy::Verified;
 use crate::{Images, Result};
 
-/// One image.
-pub(crate) struct Part {
+/// An image as its documents describe it, before any layer is here.
+pub(crate) struct Arrival {
     pub(crate) found: Found,
     pub(crate) config: ImageConfig,
     pub(crate) config_bytes: Bytes,
@@ -22,7 +22,7 @@ pub(crate) struct Part {
     pub(crate) verified: Option<Verified>,
 }
 
-impl Part {
+impl Arrival {
     pub(crate) fn id(&self) -> Digest {
         self.found.manifest.config.digest
     }
@@ -47,27 +47,27 @@ pub(crate) fn plan(blobs: &[Descriptor], config: &ImageConfig) -> Vec<Planned> {
 pub(crate) fn records(
     images: &Images,
     index: &Index,
-    parts: &[Part],
+    arrivals: &[Arrival],
     attestations: &[(Option<Digest>, Found)],
 ) -> Result<Vec<(Digest, Record)>> {
-    let manifests: Vec<Digest> = parts.iter().map(|part| part.found.manifest_digest).collect();
+    let manifests: Vec<Digest> = arrivals.iter().map(|arrival| arrival.found.manifest_digest).collect();
     let mut records: Vec<(Digest, Record)> = Vec::new();
-    for (at, part) in parts.iter().enumerate() {
+    for (at, arrival) in arrivals.iter().enumerate() {
         let about =
             |about: &Option<Digest>| about.and_then(|about| manifests.iter().position(|m| *m == about));
         let about = attestations.iter().filter(|(digest, _)| about(digest).unwrap_or(0) == at);
         let attested = about.flat_map(|(_, found)| found.blobs());
-        let mut layers = Vec::with_capacity(part.layers.len());
-        for layer in &part.layers {
+        let mut layers = Vec::with_capacity(arrival.layers.len());
+        for layer in &arrival.layers {
             layers.push(Layer { chain: layer.chain, size: images.snapshots.layer_size(&layer.chain)? });
         }
-        let (id, found) = (part.id(), &part.found);
+        let (id, found) = (arrival.id(), &arrival.found);
         let blobs = found.blobs().into_iter().chain(attested).collect();
         let source = Source { top: found.top, manifest: found.manifest_digest, blobs };
         let known = records.iter().find(|(known, _)| *known == id).map(|(_, record)| record);
         let known = known.or_else(|| index.records.get(&id));
-        let mut record = arrived(known, &part.config, layers, source);
-        if let Some(verified) = &part.verified {
+        let mut record = arrived(known, &arrival.config, layers, source);
+        if let Some(verified) = &arrival.verified {
             let same = |old: &Verified| {
                 old.repository == verified.repository && old.fingerprint == verified.fingerprint
             };
@@ -82,13 +82,13 @@ pub(crate) fn records(
 
 /// What a name stands for once these images have come: of the index that it stood for before also what was here. It means the
 /// image for this machine, else the first that came now; none where none came.
-pub(crate) fn target(index: &Index, reference: &Reference, parts: &[Part]) -> Option<Target> {
-    let of_index = parts.iter().find_map(|part| part.found.index());
+pub(crate) fn target(index: &Index, reference: &Reference, arrivals: &[Arrival]) -> Option<Target> {
+    let of_index = arrivals.iter().find_map(|arrival| arrival.found.index());
     let known =
         index.references.get(reference).filter(|known| of_index.is_some() && known.document() == of_index);
     let known = known.map(|known| index.behind(known)).unwrap_or_default();
     let mut offers: Vec<(Platform, Digest)> =
-        parts.iter().map(|part| (platform::of(&part.config), part.id())).collect();
+        arrivals.iter().map(|arrival| (platform::of(&arrival.config), arrival.id())).collect();
     let of = |id: &Digest| Some((platform::of(&index.records.get(id)?.config), *id));
     offers.extend(known.iter().filter_map(of));
     let first = offers.first().map(|(_, id)| *id);

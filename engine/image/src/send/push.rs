@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::shipment::{Shipment, Whole, pack, pack_index};
-use crate::content::reading;
+use crate::content::stream;
 use crate::progress::{LayerState, Listener, Progress, Reporter};
 use crate::records::{Change, Index, Target, change};
 use crate::{Error, Images, Result};
@@ -80,11 +80,11 @@ async fn cargo(
         _ => None,
     };
     match parts {
-        Some(whole) if whole.parts.is_whole() => Ok(Cargo::Index(whole)),
+        Some(whole) if whole.index.is_whole() => Ok(Cargo::Index(whole)),
         parts => {
             let shipment = pack(images, id, target.document()).await?;
             Ok(match parts {
-                Some(whole) => Cargo::Part(id, shipment, whole.parts.descriptor.clone()),
+                Some(whole) => Cargo::Part(id, shipment, whole.index.descriptor.clone()),
                 None => Cargo::Image(id, shipment),
             })
         }
@@ -127,7 +127,7 @@ async fn push_one(
         }
         Cargo::Index(whole) => {
             work.children(whole, listener).await?;
-            (&whole.parts.descriptor, whole.parts.bytes.clone())
+            (&whole.index.descriptor, whole.index.bytes.clone())
         }
     };
     let (Descriptor { media_type, size, .. }, bytes) = document;
@@ -166,9 +166,10 @@ struct Work {
 impl Work {
     /// Brings everything that an index names to the registry.
     async fn children(&self, whole: &Whole, listener: &Listener) -> Result<()> {
-        let manifests: Vec<_> = whole.parts.parts.iter().filter_map(|part| part.manifest.as_ref()).collect();
+        let manifests: Vec<_> =
+            whole.index.manifests.iter().filter_map(|part| part.manifest.as_ref()).collect();
         self.blobs(&manifests.iter().map(|(manifest, _)| manifest).collect::<Vec<_>>(), listener).await?;
-        for part in &whole.parts.parts {
+        for part in &whole.index.manifests {
             let Some((_, bytes)) = &part.manifest else { continue };
             let (name, kind) = (self.reference.with_digest(part.entry.digest), &part.entry.media_type);
             let credentials = self.credentials.as_ref();
@@ -241,7 +242,7 @@ impl Work {
                 current += chunk.as_ref().map_or(0, |bytes| bytes.len() as u64);
                 reporter.pushing(current, total);
             };
-            reading::read(path.clone(), offset).inspect(told).boxed()
+            stream::read(path.clone(), offset).inspect(told).boxed()
         })
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::shipment::{Shipment, Whole, pack, pack_index};
-use crate::content::reading;
+use crate::content::stream;
 use crate::document::layout::{self, DockerImage};
 use crate::records::{Index, Target};
 use crate::{Error, Images, Result};
@@ -59,7 +59,7 @@ pub(crate) async fn save(
         // Until here nothing of the images may go.
         drop(chosen);
     });
-    Ok(reading::received(from))
+    Ok(stream::received(from))
 }
 
 /// The image that names mean, and the index that they stand for where all of that is meant.
@@ -113,7 +113,7 @@ async fn choose(images: &Arc<Images>, (id, index): Key, meant: Meant) -> Result<
     };
     // Where the image is only here in another form than the index names, it goes alone.
     let own = |whole: &Whole| {
-        whole.parts.parts.iter().any(|p| p.whole && p.entry.digest == shipment.descriptor.digest)
+        whole.index.manifests.iter().any(|p| p.whole && p.entry.digest == shipment.descriptor.digest)
     };
     let index = index.filter(own);
     Ok(Chosen { shipment, platform: image.platform(), names: meant.tags, index })
@@ -139,9 +139,9 @@ fn parts(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Part>> {
     };
     for Chosen { shipment, index, .. } in chosen {
         put(&shipment.descriptor, &shipment.bytes, Some(&shipment.manifest));
-        let Some(Whole { parts, .. }) = index else { continue };
-        put(&parts.descriptor, &parts.bytes, None);
-        for part in parts.parts.iter().filter(|part| part.whole) {
+        let Some(Whole { index, .. }) = index else { continue };
+        put(&index.descriptor, &index.bytes, None);
+        for part in index.manifests.iter().filter(|part| part.whole) {
             if let Some((manifest, bytes)) = &part.manifest {
                 put(&part.entry, bytes, Some(manifest));
             }
@@ -167,7 +167,7 @@ fn oci_index(chosen: &[Chosen]) -> OciIndex {
 /// One for every name, and one for an image without any.
 fn entries(chosen: &Chosen) -> Vec<Descriptor> {
     let plain = match &chosen.index {
-        Some(whole) => whole.parts.descriptor.clone(),
+        Some(whole) => whole.index.descriptor.clone(),
         None => Descriptor { platform: Some(chosen.platform.clone()), ..chosen.shipment.descriptor.clone() },
     };
     if chosen.names.is_empty() {

@@ -8,7 +8,7 @@ use tare_oci::image::{Descriptor, Manifest, media_type};
 use tokio::task::spawn_blocking;
 
 use crate::content::Content;
-use crate::document::{Part, Parts, descriptor, manifest};
+use crate::document::{KeptIndex, KeptManifest, descriptor, manifest};
 use crate::garbage::Pinned;
 use crate::records::{Index, Record, Source};
 use crate::{Error, Images, Result};
@@ -40,7 +40,7 @@ pub(crate) async fn pack(images: &Arc<Images>, id: Digest, top: Option<Digest>) 
 
 /// An index that is sent with everything that it names. Nothing of it is removed while it lives.
 pub(crate) struct Whole {
-    pub(crate) parts: Parts,
+    pub(crate) index: KeptIndex,
     _pinned: Pinned,
 }
 
@@ -49,11 +49,11 @@ pub(crate) async fn pack_index(images: &Arc<Images>, index: Digest) -> Result<Op
     let quiet = images.sweep.clone().read_owned().await;
     let images = images.clone();
     let work = move || {
-        let parts = Parts::of(&images.content, &index)?;
-        let needed = parts.parts.iter().flat_map(Part::blobs).chain([index]).collect();
+        let kept = KeptIndex::of(&images.content, &index)?;
+        let needed = kept.manifests.iter().flat_map(KeptManifest::blobs).chain([index]).collect();
         let pinned = images.pins.pin(needed);
         drop(quiet);
-        Some(Whole { parts, _pinned: pinned })
+        Some(Whole { index: kept, _pinned: pinned })
     };
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)
 }

@@ -12,12 +12,12 @@ const STRIDE: u64 = 8 << 20;
 
 /// How far a file is.
 #[derive(Debug, Default)]
-pub(crate) struct Steady {
+pub(crate) struct Writeback {
     written: u64,
     begun: u64,
 }
 
-impl Steady {
+impl Writeback {
     /// For a file that has so many bytes.
     pub(crate) fn from(written: u64) -> Self {
         Self { written, begun: written }

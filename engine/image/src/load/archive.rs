@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use super::ahead::{Ahead, HEAD, Opened};
-use crate::content::{Content, Steady, discard, from_hash};
+use crate::content::{Content, Writeback, discard, from_hash};
 use crate::garbage::Pinned;
 use crate::layer::Budget;
 use crate::progress::{Listener, Reporter};
@@ -33,7 +33,7 @@ const MAGIC: usize = 4;
 const SHOWN: u64 = 64 << 10;
 
 /// The files of an archive. They go with it, unless they were adopted.
-pub(crate) struct Shelf {
+pub(crate) struct Archive {
     items: BTreeMap<String, Item>,
     /// Trees of files that look like layers, by the files' digests.
     opening: Mutex<BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>>,
@@ -43,7 +43,7 @@ pub(crate) struct Shelf {
 }
 
 /// Where an archive is taken apart.
-pub(crate) struct Bench<'a> {
+pub(crate) struct Surroundings<'a> {
     pub(crate) images: &'a Images,
     pub(crate) listener: &'a Listener,
     /// The digests of all tars whose trees are here.
@@ -51,14 +51,14 @@ pub(crate) struct Bench<'a> {
 }
 
 enum Item {
-    File(Shelved),
+    File(ArchiveFile),
     /// A name that stands for another one, complete.
     Link(String),
 }
 
 /// A file of the archive.
 #[derive(Clone, Debug)]
-pub(crate) struct Shelved {
+pub(crate) struct ArchiveFile {
     /// Of its bytes.
     pub(crate) digest: Digest,
     pub(crate) size: u64,
@@ -70,7 +70,7 @@ pub(crate) struct Shelved {
     kept: bool,
 }
 
-impl Shelved {
+impl ArchiveFile {
     fn discard(&self) {
         if !self.kept {
             discard(&self.path);
@@ -78,7 +78,7 @@ impl Shelved {
     }
 }
 
-impl Drop for Shelf {
+impl Drop for Archive {
     fn drop(&mut self) {
         for item in self.items.values() {
             if let Item::File(file) = item {
@@ -88,16 +88,17 @@ impl Drop for Shelf {
     }
 }
 
-impl Shelf {
+impl Archive {
     /// Takes an archive apart. Blocking.
-    pub(crate) fn fill(
-        bench: &Bench<'_>,
+    pub(crate) fn take_apart(
+        around: &Surroundings<'_>,
         ahead: Ahead,
-        archive: Receiver<io::Result<Bytes>>,
+        bytes: Receiver<io::Result<Bytes>>,
     ) -> Result<Self> {
-        let limits = &bench.images.settings.limits;
-        let mut shelf = Self { items: BTreeMap::new(), opening: Mutex::default(), ahead, pinned: Vec::new() };
-        let mut listing = Listing::new(decoded(archive, limits)?);
+        let limits = &around.images.settings.limits;
+        let mut archive =
+            Self { items: BTreeMap::new(), opening: Mutex::default(), ahead, pinned: Vec::new() };
+        let mut listing = Listing::new(decoded(bytes, limits)?);
         let mut entries = 0;
         while let Some(entry) = listing.next().map_err(unreadable)? {
             entries += 1;
@@ -117,23 +118,23 @@ impl Shelf {
                         limits.layer_bytes
                     )));
                 }
-                ListedKind::File { size } => Item::File(shelf.take(bench, &mut listing, &name, size)?),
+                ListedKind::File { size } => Item::File(archive.take(around, &mut listing, &name, size)?),
             };
-            shelf.put(name, item)?;
+            archive.put(name, item)?;
         }
         listing.drain().map_err(unreadable)?;
-        Ok(shelf)
+        Ok(archive)
     }
 
     /// Takes one file in, unless it is here already.
     fn take<R: Read>(
         &mut self,
-        bench: &Bench<'_>,
+        around: &Surroundings<'_>,
         listing: &mut Listing<R>,
         name: &str,
         size: u64,
-    ) -> Result<Shelved> {
-        let mut reporter = reporter(name, size, bench.listener);
+    ) -> Result<ArchiveFile> {
+        let mut reporter = reporter(name, size, around.listener);
         let report = |read| {
             if let Some(reporter) = &mut reporter {
                 reporter.loading(read, size);
@@ -141,14 +142,14 @@ impl Shelf {
         };
         let claimed = claimed(name);
         if let Some(digest) = claimed
-            && let Some(pinned) = kept(bench.images, &digest)
+            && let Some(pinned) = kept(around.images, &digest)
         {
             self.pinned.push(pinned);
-            return again(bench.images.content.path(&digest), digest, listing, size, report);
+            return again(around.images.content.path(&digest), digest, listing, size, report);
         }
-        let known = claimed.is_some_and(|digest| bench.unpacked.contains(&digest));
+        let known = claimed.is_some_and(|digest| around.unpacked.contains(&digest));
         let ahead = (!known).then_some(&self.ahead);
-        let (file, opened) = shelve(&bench.images.content, ahead, listing, size, report)?;
+        let (file, opened) = store(&around.images.content, ahead, listing, size, report)?;
         if let Some(opened) = opened {
             self.opening().insert(file.digest, opened);
         }
@@ -185,7 +186,7 @@ impl Shelf {
     }
 
     /// The file that a path of the archive means.
-    pub(crate) fn find(&self, path: &str) -> Result<Option<&Shelved>> {
+    pub(crate) fn find(&self, path: &str) -> Result<Option<&ArchiveFile>> {
         let Some(mut at) = name(path.as_bytes())? else { return Ok(None) };
         for _ in 0..=HOPS {
             match self.items.get(&at) {
@@ -198,7 +199,7 @@ impl Shelf {
     }
 
     /// A file with this content, under whatever name.
-    pub(crate) fn with_digest(&self, digest: &Digest) -> Option<&Shelved> {
+    pub(crate) fn with_digest(&self, digest: &Digest) -> Option<&ArchiveFile> {
         self.items.values().find_map(|item| match item {
             Item::File(file) if file.digest == *digest => Some(file),
             _ => None,
@@ -267,7 +268,7 @@ fn again<R: Read>(
     listing: &mut Listing<R>,
     size: u64,
     report: impl FnMut(u64),
-) -> Result<Shelved> {
+) -> Result<ArchiveFile> {
     let mut magic = Vec::new();
     let found = pour(
         listing,
@@ -280,21 +281,21 @@ fn again<R: Read>(
     if found != expected {
         return Err(Error::Digest { what: format!("blob {}", expected.short()), found, expected });
     }
-    Ok(Shelved { digest: found, size, magic, path, kept: true })
+    Ok(ArchiveFile { digest: found, size, magic, path, kept: true })
 }
 
 type Opening = Option<oneshot::Receiver<Result<Opened>>>;
 
 /// Writes the entry's content to a file of ours, which is unpacked meanwhile where it looks like a layer.
-fn shelve<R: Read>(
+fn store<R: Read>(
     content: &Content,
     ahead: Option<&Ahead>,
     listing: &mut Listing<R>,
     size: u64,
     report: impl FnMut(u64),
-) -> Result<(Shelved, Opening)> {
+) -> Result<(ArchiveFile, Opening)> {
     let (path, file) = content.scratch()?;
-    let mut steady = Steady::default();
+    let mut writeback = Writeback::default();
     let (mut magic, mut opening, mut growing) = (Vec::new(), None, None);
     let poured = pour(
         listing,
@@ -306,7 +307,7 @@ fn shelve<R: Read>(
                     (growing, opening) = (Some(told), Some(opened));
                 }
             }
-            steady.write(&file, chunk).map_err(Error::io("write", &path))?;
+            writeback.write(&file, chunk).map_err(Error::io("write", &path))?;
             if let Some(growing) = &growing {
                 growing.is(read);
             }
@@ -315,7 +316,7 @@ fn shelve<R: Read>(
         report,
     );
     match poured {
-        Ok(digest) => Ok((Shelved { digest, size, magic, path, kept: false }, opening)),
+        Ok(digest) => Ok((ArchiveFile { digest, size, magic, path, kept: false }, opening)),
         Err(error) => {
             discard(&path);
             Err(error)
