@@ -14,7 +14,6 @@ use crate::{Error, Images, Result};
 
 pub(crate) use pin::{Pinned, Pins};
 pub use reconcile::Swept;
-pub(crate) use reconcile::reconcile;
 
 /// What was removed.
 #[derive(Debug, Default)]
@@ -23,6 +22,13 @@ pub(crate) struct Collected {
     pub(crate) layers: Vec<Digest>,
     /// Bytes of layers and blobs.
     pub(crate) bytes: u64,
+}
+
+impl Images {
+    /// Removes what no image, no lease and no work under way needs; the bytes that were freed.
+    pub async fn sweep(self: &Arc<Self>) -> Result<u64> {
+        Ok(collect(self, Vec::new()).await?.bytes)
+    }
 }
 
 /// Removes dropped images whose last lease has ended, then the layers and blobs that no image needs. Pulls that begin

@@ -21,7 +21,7 @@ use tokio::task::spawn_blocking;
 
 use crate::garbage::Pinned;
 use crate::layer::{self, Budget, Planned};
-use crate::progress::Listener;
+use crate::progress::{Listener, Progress};
 use crate::pull::PullRequest;
 use crate::records::{Arrival, Change, change, records, target};
 use crate::{Error, Images, Result, garbage};
@@ -45,7 +45,20 @@ pub struct Loaded {
     pub names: BTreeSet<Reference>,
 }
 
-pub(crate) async fn load(
+impl Images {
+    /// Takes in the images of an archive: one of Docker's, of any age since 1.10, or an OCI layout, plain or compressed by
+    /// gzip or zstd. Dropping the future stops the work.
+    pub async fn load(
+        self: &Arc<Self>,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        platform: Option<Platform>,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Loaded>> {
+        load(self, archive, platform, Arc::new(progress)).await
+    }
+}
+
+async fn load(
     images: &Arc<Images>,
     archive: BoxStream<'static, io::Result<Bytes>>,
     platform: Option<Platform>,

@@ -7,10 +7,6 @@ mod layer;
 mod package;
 
 pub use image::CommitRequest;
-pub(crate) use image::commit;
 pub use import::ImportRequest;
-pub(crate) use import::{import, import_from};
 pub use index::IndexRequest;
-pub(crate) use index::make_index;
 pub use layer::{LayerRequest, LayerUse};
-pub(crate) use layer::{layer, layers_of, recall};

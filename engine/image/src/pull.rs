@@ -19,7 +19,6 @@ use crate::records::{Arrival, Change, Target, change, plan, records, target};
 use crate::{Error, Images, Result, garbage, layer};
 
 pub use distribution::Distribution;
-pub(crate) use distribution::distribution;
 
 /// What to pull.
 #[derive(Clone, Debug)]
@@ -55,11 +54,28 @@ struct Described {
     attestations: Vec<(Option<Digest>, Found)>,
 }
 
-pub(crate) async fn pull(
-    images: &Arc<Images>,
-    mut request: PullRequest,
-    listener: Listener,
-) -> Result<Pulled> {
+impl Images {
+    /// Fetches an image, unpacks its layers and gives it its name. Dropping the future stops the work; what has come
+    /// so far is taken up by the next pull.
+    pub async fn pull(
+        self: &Arc<Self>,
+        request: PullRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Pulled> {
+        pull(self, request, Arc::new(progress)).await
+    }
+
+    /// [`Images::pull`] of every tag that the reference's repository has.
+    pub async fn pull_all(
+        self: &Arc<Self>,
+        request: PullRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Pulled>> {
+        pull_all(self, request, Arc::new(progress)).await
+    }
+}
+
+async fn pull(images: &Arc<Images>, mut request: PullRequest, listener: Listener) -> Result<Pulled> {
     request.reference = request.reference.or_latest();
     let status = |id: Option<String>, text: String| listener(Progress::Status { id, text });
     let described = describe(images, &request, &status).await?;
@@ -83,11 +99,7 @@ pub(crate) async fn pull(
 
 /// All tags of a repository, one after the other; they share most of their layers. What is no image for this machine is
 /// passed over and said, the first other error ends it.
-pub(crate) async fn pull_all(
-    images: &Arc<Images>,
-    request: PullRequest,
-    listener: Listener,
-) -> Result<Vec<Pulled>> {
+async fn pull_all(images: &Arc<Images>, request: PullRequest, listener: Listener) -> Result<Vec<Pulled>> {
     let tags = images.registry.tags(&request.reference, request.credentials.as_ref()).await?;
     let mut pulled = Vec::new();
     let mut passed = None;

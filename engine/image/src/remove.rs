@@ -11,9 +11,7 @@ use tare_model::{Digest, Reference};
 use crate::records::{Change, Index, Record, change, key, resource};
 use crate::{Error, Images, Result, garbage};
 
-pub(crate) use platform::withdraw;
 pub use prune::Pruned;
-pub(crate) use prune::prune;
 
 /// One thing that `rmi` did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +22,34 @@ pub enum Removed {
     Deleted(String),
 }
 
-pub(crate) async fn remove(
+impl Images {
+    /// Takes a name from an image, and removes the image with the layers that no other needs when that was its last
+    /// one. An image that is in use ([`Images::keep`]) stays, unless `force` drops its names; its files go when the
+    /// last lease has ended. One that another was made from stays without its names; with `prune_parents`, it goes with
+    /// the last of those.
+    pub async fn remove(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        force: bool,
+        prune_parents: bool,
+    ) -> Result<Vec<Removed>> {
+        self.remove_knowing(name_or_id, force, prune_parents, |_| false).await
+    }
+
+    /// [`Images::remove`] where the caller can tell which holders (`container/<id>`) are running at the moment: those
+    /// cannot be overridden by force.
+    pub async fn remove_knowing(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        force: bool,
+        prune_parents: bool,
+        running: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Vec<Removed>> {
+        remove(self, name_or_id.to_owned(), force, prune_parents, running).await
+    }
+}
+
+async fn remove(
     images: &Arc<Images>,
     name: String,
     force: bool,

@@ -4,7 +4,5 @@ mod push;
 mod save;
 mod shipment;
 
-pub(crate) use push::push;
 pub use push::{PushRequest, Pushed};
-pub(crate) use save::save;
 pub(crate) use shipment::{Shipment, pack};

@@ -28,17 +28,21 @@ const KEPT: usize = 32;
 const KEPT_BYTES: u64 = 16 << 30;
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
 
-pub(crate) async fn reconcile(images: &Arc<Images>) -> Result<Swept> {
-    let forgotten = forget_incomplete(images).await?;
-    let content = images.content.clone();
-    let partials = tokio::task::spawn_blocking(move || -> Result<usize> {
-        let stale = stale(content.leftovers()?, SystemTime::now());
-        stale.iter().for_each(|leftover| discard(&leftover.path));
-        Ok(stale.len())
-    });
-    let partials = partials.await.map_err(|_| Error::Cancelled)??;
-    let collected = garbage::collect(images, Vec::new()).await?;
-    Ok(Swept { layers: collected.layers.len(), images: forgotten, partials, bytes: collected.bytes })
+impl Images {
+    /// Makes disk and records agree, at the start of a daemon: drops what no image needs, keeps a bounded number of
+    /// partial downloads, forgets images whose layers are gone.
+    pub async fn reconcile(self: &Arc<Self>) -> Result<Swept> {
+        let forgotten = forget_incomplete(self).await?;
+        let content = self.content.clone();
+        let partials = tokio::task::spawn_blocking(move || -> Result<usize> {
+            let stale = stale(content.leftovers()?, SystemTime::now());
+            stale.iter().for_each(|leftover| discard(&leftover.path));
+            Ok(stale.len())
+        });
+        let partials = partials.await.map_err(|_| Error::Cancelled)??;
+        let collected = garbage::collect(self, Vec::new()).await?;
+        Ok(Swept { layers: collected.layers.len(), images: forgotten, partials, bytes: collected.bytes })
+    }
 }
 
 /// Forgets names without image, and images with a layer that is gone: the next pull brings it anew. One that is leased

@@ -3,7 +3,7 @@
 use tare_model::{Reference, Timestamp};
 use tare_oci::image::History;
 
-use crate::Image;
+use crate::{Image, Images};
 
 /// One step, as `history` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,9 +24,15 @@ pub struct HistoryEntry {
 
 const MISSING: &str = "<missing>";
 
-/// The steps of an image, the last first. An image whose configuration tells no history, or too little, still shows a
-/// step for every layer.
-pub(crate) fn of(image: &Image) -> Vec<HistoryEntry> {
+impl Images {
+    /// How an image came to be, the last step first.
+    pub fn history(&self, image: &Image) -> Vec<HistoryEntry> {
+        of(image)
+    }
+}
+
+/// An image whose configuration tells no history, or too little, still shows a step for every layer.
+fn of(image: &Image) -> Vec<HistoryEntry> {
     let told = &image.config.history;
     let made = told.iter().filter(|step| !step.empty_layer).count();
     let untold = History::default();

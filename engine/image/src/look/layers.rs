@@ -25,24 +25,26 @@ pub struct StackedLayer {
     pub shared: Vec<Digest>,
 }
 
-/// The layers of an image, the lowest first.
-pub(crate) fn of(images: &Images, image: &Image) -> Result<Vec<StackedLayer>> {
-    let manifest = known_manifest(&images.content, &images.index(), &image.id);
-    let all = images.index().images();
-    let stacked = images.snapshots.driver().stacks();
-    let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
-    let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {
-        let others = all.iter().filter(|other| other.id != image.id && other.layers.contains(chain));
-        Ok(StackedLayer {
-            diff: *diff,
-            chain: *chain,
-            size: *size,
-            blob: manifest.as_ref().and_then(|manifest| manifest.layers.get(at).cloned()),
-            tree: (stacked || at + 1 == image.layers.len())
-                .then(|| images.snapshots.layer_tree(chain))
-                .transpose()?,
-            shared: others.map(|other| other.id).collect(),
-        })
-    };
-    layers.enumerate().map(one).collect()
+impl Images {
+    /// The layers of an image, the lowest first: where they lie, what they cost and who else has them.
+    pub fn stack(&self, image: &Image) -> Result<Vec<StackedLayer>> {
+        let manifest = known_manifest(&self.content, &self.index(), &image.id);
+        let all = self.index().images();
+        let stacked = self.snapshots.driver().stacks();
+        let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
+        let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {
+            let others = all.iter().filter(|other| other.id != image.id && other.layers.contains(chain));
+            Ok(StackedLayer {
+                diff: *diff,
+                chain: *chain,
+                size: *size,
+                blob: manifest.as_ref().and_then(|manifest| manifest.layers.get(at).cloned()),
+                tree: (stacked || at + 1 == image.layers.len())
+                    .then(|| self.snapshots.layer_tree(chain))
+                    .transpose()?,
+                shared: others.map(|other| other.id).collect(),
+            })
+        };
+        layers.enumerate().map(one).collect()
+    }
 }

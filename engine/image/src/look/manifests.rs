@@ -29,18 +29,38 @@ pub enum ManifestKind {
     Attestation(Option<Digest>),
 }
 
-/// The manifests that a name or an id stands for: those of an index, else that of the one image.
-pub(crate) fn of(images: &Images, text: &str) -> Result<Vec<ManifestUse>> {
-    let (image, top) = {
-        let index = images.index();
-        let id = index.find(text)?;
-        let top = index.target(text, &id).and_then(|target| index.index_of(target));
-        (index.image(&id).ok_or_else(|| Error::NotFound(text.to_owned()))?, top)
-    };
-    Ok(match top.and_then(|top| KeptIndex::of(&images.content, &top)) {
-        Some(index) => index.manifests.into_iter().map(|kept| used(images, kept)).collect(),
-        None => alone(images, &image).into_iter().collect(),
-    })
+impl Images {
+    /// What a name or an id stands for in a registry: an index or a manifest, byte for byte.
+    pub fn document(&self, name_or_id: &str) -> Result<(Descriptor, Vec<u8>)> {
+        let id = self.index().find(name_or_id)?;
+        let missing = || Error::Incomplete { image: id.short(), layer: "manifest".to_owned() };
+        let descriptor = self.descriptor(name_or_id).ok_or_else(missing)?;
+        let bytes = self.content.read(&descriptor).ok_or_else(missing)?;
+        Ok((descriptor, bytes))
+    }
+
+    /// The descriptor of [`Images::document`]; `None` where the document is gone.
+    pub fn descriptor(&self, name_or_id: &str) -> Option<Descriptor> {
+        let index = self.index();
+        let id = index.find(name_or_id).ok()?;
+        let named = index.target(name_or_id, &id).and_then(Target::document);
+        let first = || index.records.get(&id)?.sources.first().map(|source| source.top);
+        known_descriptor(&self.content, &named.or_else(first)?)
+    }
+
+    /// The manifests that a name or an id stands for: one for each platform, and what says how they were made.
+    pub fn manifests(&self, name_or_id: &str) -> Result<Vec<ManifestUse>> {
+        let (image, top) = {
+            let index = self.index();
+            let id = index.find(name_or_id)?;
+            let top = index.target(name_or_id, &id).and_then(|target| index.index_of(target));
+            (index.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))?, top)
+        };
+        Ok(match top.and_then(|top| KeptIndex::of(&self.content, &top)) {
+            Some(index) => index.manifests.into_iter().map(|kept| used(self, kept)).collect(),
+            None => alone(self, &image).into_iter().collect(),
+        })
+    }
 }
 
 fn used(images: &Images, kept: KeptManifest) -> ManifestUse {
@@ -60,27 +80,9 @@ fn used(images: &Images, kept: KeptManifest) -> ManifestUse {
 
 fn alone(images: &Images, image: &Image) -> Option<ManifestUse> {
     let descriptor = known_descriptor(&images.content, &image.manifest)?;
-    let layers = super::layers::of(images, image).unwrap_or_default();
+    let layers = images.stack(image).unwrap_or_default();
     let blobs = layers.iter().filter_map(|layer| layer.blob.as_ref()).map(|blob| blob.size).sum::<u64>();
     let content = blobs + descriptor.size;
     let kind = ManifestKind::Image(Some(Box::new(image.clone())));
     Some(ManifestUse { descriptor, available: true, content, kind })
-}
-
-/// The bytes of what a name or an id stands for in a registry, an index or a manifest, and what they are.
-pub(crate) fn document(images: &Images, text: &str) -> Result<(Descriptor, Vec<u8>)> {
-    let id = images.index().find(text)?;
-    let missing = || Error::Incomplete { image: id.short(), layer: "manifest".to_owned() };
-    let descriptor = descriptor(images, text).ok_or_else(missing)?;
-    let bytes = images.content.read(&descriptor).ok_or_else(missing)?;
-    Ok((descriptor, bytes))
-}
-
-/// What a name or an id stands for.
-pub(crate) fn descriptor(images: &Images, text: &str) -> Option<Descriptor> {
-    let index = images.index();
-    let id = index.find(text).ok()?;
-    let named = index.target(text, &id).and_then(Target::document);
-    let first = || index.records.get(&id)?.sources.first().map(|source| source.top);
-    known_descriptor(&images.content, &named.or_else(first)?)
 }

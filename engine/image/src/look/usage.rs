@@ -29,9 +29,12 @@ pub struct ImageUsage {
     pub holders: Vec<String>,
 }
 
-pub(crate) async fn usage(images: &Arc<Images>) -> Result<Usage> {
-    let images = images.clone();
-    tokio::task::spawn_blocking(move || measure(&images)).await.map_err(|_| Error::Cancelled)?
+impl Images {
+    /// What images take up on the disk.
+    pub async fn usage(self: &Arc<Self>) -> Result<Usage> {
+        let images = self.clone();
+        tokio::task::spawn_blocking(move || measure(&images)).await.map_err(|_| Error::Cancelled)?
+    }
 }
 
 /// What an image needs, with those for other platforms under its names.

@@ -45,8 +45,20 @@ pub enum What {
     Layer(Digest),
 }
 
+impl Images {
+    /// Rereads every blob and every layer that images need and tells of each how it is. With `repair`, blobs that came from
+    /// a registry are fetched again, and layers are made as their archives say. Safe while everything else goes on.
+    pub async fn verify(
+        self: &Arc<Self>,
+        repair: bool,
+        tell: impl Fn(Verified) + Send + Sync + 'static,
+    ) -> Result<()> {
+        verify(self, repair, tell).await
+    }
+}
+
 /// Rereads every blob and every layer that an image needs.
-pub(crate) async fn verify(
+async fn verify(
     images: &Arc<Images>,
     repair: bool,
     tell: impl Fn(Verified) + Send + Sync + 'static,

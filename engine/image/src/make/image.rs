@@ -25,7 +25,15 @@ pub struct CommitRequest {
     pub names: Vec<Reference>,
 }
 
-pub(crate) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Result<Image> {
+impl Images {
+    /// Makes an image out of layers and a configuration, and gives it its names. It is on the disk when this returns,
+    /// whole; before, there is nothing of it that anybody could see.
+    pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<Image> {
+        commit(self, request).await
+    }
+}
+
+pub(super) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Result<Image> {
     if let Some(name) = request.names.iter().find(|name| name.digest().is_some()) {
         return Err(Error::TagWithDigest(name.familiar()));
     }

@@ -12,8 +12,9 @@ use tare_oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
+use super::CommitRequest;
+use super::image::commit;
 use super::layer::layer_of_tar;
-use super::{CommitRequest, commit};
 use crate::wrapping::decoded;
 use crate::{Error, Image, Images, Result};
 
@@ -33,17 +34,30 @@ pub struct ImportRequest {
     pub platform: Option<Platform>,
 }
 
+impl Images {
+    /// Makes an image of one layer out of a tar of a whole tree, plain or compressed by gzip or zstd. Dropping the future
+    /// stops the work.
+    pub async fn import(
+        self: &Arc<Self>,
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        request: ImportRequest,
+    ) -> Result<Image> {
+        import(self, archive, request).await
+    }
+
+    /// [`Images::import`] of the archive at an http or https address, fetched without credentials.
+    pub async fn import_from(self: &Arc<Self>, address: &str, request: ImportRequest) -> Result<Image> {
+        import_from(self, address, request).await
+    }
+}
+
 /// [`import`] of what lies at an address. Nobody vouches for it, and it passes the same checks as what a client sends.
-pub(crate) async fn import_from(
-    images: &Arc<Images>,
-    address: &str,
-    request: ImportRequest,
-) -> Result<Image> {
+async fn import_from(images: &Arc<Images>, address: &str, request: ImportRequest) -> Result<Image> {
     let download = images.registry.download(address).await?;
     import(images, download.body, request).await
 }
 
-pub(crate) async fn import(
+async fn import(
     images: &Arc<Images>,
     mut archive: BoxStream<'static, io::Result<Bytes>>,
     request: ImportRequest,

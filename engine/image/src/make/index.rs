@@ -21,7 +21,15 @@ pub struct IndexRequest {
     pub names: Vec<Reference>,
 }
 
-pub(crate) async fn make_index(images: &Arc<Images>, request: IndexRequest) -> Result<Descriptor> {
+impl Images {
+    /// Makes an OCI index of images that are here, each for another platform, and gives it its names; its descriptor. It is
+    /// there whole when this returns; before, the names mean what they meant.
+    pub async fn make_index(self: &Arc<Self>, request: IndexRequest) -> Result<Descriptor> {
+        make_index(self, request).await
+    }
+}
+
+async fn make_index(images: &Arc<Images>, request: IndexRequest) -> Result<Descriptor> {
     if let Some(name) = request.names.iter().find(|name| name.digest().is_some()) {
         return Err(Error::TagWithDigest(name.familiar()));
     }

@@ -44,7 +44,47 @@ pub struct LayerUse {
     _pinned: Arc<Pinned>,
 }
 
-pub(crate) async fn layer(images: &Arc<Images>, request: LayerRequest) -> Result<LayerUse> {
+impl Images {
+    /// Makes a layer out of what was written upon another one: its tar is hashed and compressed in one pass, and blob and
+    /// tree are on the disk when this returns. Dropping the future stops nothing that has begun; what it made is garbage.
+    pub async fn commit_layer(self: &Arc<Self>, request: LayerRequest) -> Result<LayerUse> {
+        layer(self, request).await
+    }
+
+    /// The layers of an image, for images that are made upon it.
+    pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
+        let incomplete = || Error::Incomplete { image: image.id.short(), layer: "manifest".to_owned() };
+        let manifest = known_manifest(&self.content, &self.index(), &image.id).ok_or_else(incomplete)?;
+        let planned = plan(&manifest.layers, &image.config);
+        if planned.len() != image.layers.len() {
+            return Err(incomplete());
+        }
+        let _quiet = self.sweep.read().await;
+        let mut layers = Vec::with_capacity(planned.len());
+        for layer in planned {
+            let pinned = Arc::new(self.pins.pin(vec![layer.chain, layer.blob.digest]));
+            let size = self.snapshots.layer_size(&layer.chain)?;
+            let (diff, chain, blob) = (layer.diff, layer.chain, layer.blob);
+            layers.push(LayerUse { diff, chain, blob, size, _pinned: pinned });
+        }
+        Ok(layers)
+    }
+
+    /// A layer's archive as it is kept: compressed as its descriptor says.
+    pub fn open_layer(&self, layer: &LayerUse) -> Result<std::fs::File> {
+        self.content.blob(&layer.blob.digest)
+    }
+
+    /// A layer that [`Images::commit_layer`] made earlier; `None` where blob or tree are gone.
+    pub async fn recall(self: &Arc<Self>, diff: Digest, chain: Digest, blob: Descriptor) -> Option<LayerUse> {
+        let _quiet = self.sweep.read().await;
+        let pinned = Arc::new(self.pins.pin(vec![chain, blob.digest]));
+        let size = self.snapshots.layer_size(&chain).ok()?;
+        self.content.has(&blob.digest).then_some(LayerUse { diff, chain, blob, size, _pinned: pinned })
+    }
+}
+
+async fn layer(images: &Arc<Images>, request: LayerRequest) -> Result<LayerUse> {
     let package = {
         let (images, request) = (images.clone(), request.clone());
         let work = move || package(&images, &request);
@@ -102,36 +142,4 @@ fn place(
         None => images.snapshots.take(&request.key, &package.packed, chain, parent)?,
     }
     Ok((package.blob.clone(), images.snapshots.layer_size(chain)?))
-}
-
-/// The layers of an image that is here.
-pub(crate) async fn layers_of(images: &Arc<Images>, image: &Image) -> Result<Vec<LayerUse>> {
-    let incomplete = || Error::Incomplete { image: image.id.short(), layer: "manifest".to_owned() };
-    let manifest = known_manifest(&images.content, &images.index(), &image.id).ok_or_else(incomplete)?;
-    let planned = plan(&manifest.layers, &image.config);
-    if planned.len() != image.layers.len() {
-        return Err(incomplete());
-    }
-    let _quiet = images.sweep.read().await;
-    let mut layers = Vec::with_capacity(planned.len());
-    for layer in planned {
-        let pinned = Arc::new(images.pins.pin(vec![layer.chain, layer.blob.digest]));
-        let size = images.snapshots.layer_size(&layer.chain)?;
-        let (diff, chain, blob) = (layer.diff, layer.chain, layer.blob);
-        layers.push(LayerUse { diff, chain, blob, size, _pinned: pinned });
-    }
-    Ok(layers)
-}
-
-/// A layer that was made earlier, if it is still here whole.
-pub(crate) async fn recall(
-    images: &Arc<Images>,
-    diff: Digest,
-    chain: Digest,
-    blob: Descriptor,
-) -> Option<LayerUse> {
-    let _quiet = images.sweep.read().await;
-    let pinned = Arc::new(images.pins.pin(vec![chain, blob.digest]));
-    let size = images.snapshots.layer_size(&chain).ok()?;
-    images.content.has(&blob.digest).then_some(LayerUse { diff, chain, blob, size, _pinned: pinned })
 }

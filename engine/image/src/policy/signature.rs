@@ -194,28 +194,32 @@ fn names(signed: &str, reference: &Reference) -> bool {
     signed.parse::<Reference>().is_ok_and(|signed| name(&signed) == name(reference))
 }
 
-/// Whether an image that is here may be run under a name: by what was verified when it came, and the keys of today.
-pub(crate) fn permit(images: &Images, given: &str, image: &Image) -> Result<()> {
-    let policy = images.policy();
-    let index = images.index();
-    let Some(record) = index.records.get(&image.id) else { return Ok(()) };
-    let by_name = given.parse::<Reference>().ok().map(|reference| key(&reference));
-    let means = |target: &Target| index.behind(target).contains(&image.id);
-    let named = by_name.filter(|name| index.references.get(name).is_some_and(means));
-    let names: Vec<Reference> = match named {
-        Some(name) => vec![name],
-        // By its id it is what all of its names are.
-        None => index.names(&image.id),
-    };
-    let Some(first) = names.first() else {
-        return judged(record, policy.of_nameless(), None)
-            .map_err(|why| Error::Refused { reference: image.id.short(), why });
-    };
-    let allowed = names.iter().any(|reference| judged(record, policy.of(reference), Some(reference)).is_ok());
-    if allowed {
-        return Ok(());
+impl Images {
+    /// Whether the policy lets an image that is here be run under this name or id, by what was verified when it came and the keys
+    /// of today; [`Error::Refused`] tells why not.
+    pub fn permit(&self, name: &str, image: &Image) -> Result<()> {
+        let policy = self.policy();
+        let index = self.index();
+        let Some(record) = index.records.get(&image.id) else { return Ok(()) };
+        let by_name = name.parse::<Reference>().ok().map(|reference| key(&reference));
+        let means = |target: &Target| index.behind(target).contains(&image.id);
+        let named = by_name.filter(|name| index.references.get(name).is_some_and(means));
+        let names: Vec<Reference> = match named {
+            Some(name) => vec![name],
+            // By its id it is what all of its names are.
+            None => index.names(&image.id),
+        };
+        let Some(first) = names.first() else {
+            return judged(record, policy.of_nameless(), None)
+                .map_err(|why| Error::Refused { reference: image.id.short(), why });
+        };
+        let allowed =
+            names.iter().any(|reference| judged(record, policy.of(reference), Some(reference)).is_ok());
+        if allowed {
+            return Ok(());
+        }
+        judged(record, policy.of(first), Some(first)).map_err(|why| refused(first, why))
     }
-    judged(record, policy.of(first), Some(first)).map_err(|why| refused(first, why))
 }
 
 fn judged(

@@ -19,26 +19,29 @@ pub struct Distribution {
     pub platforms: Vec<Platform>,
 }
 
-pub(crate) async fn distribution(
-    images: &Arc<Images>,
-    reference: &Reference,
-    credentials: Option<Credentials>,
-) -> Result<Distribution> {
-    let reference = reference.clone().or_latest();
-    let fetched = images.registry.manifest(&reference, credentials.as_ref()).await?;
-    let what = format!("manifest of {}", reference.familiar());
-    let platforms = match document::parse(&what, &fetched.descriptor.media_type, &fetched.bytes)? {
-        Document::Index(index) => {
-            let images = index.manifests.into_iter().filter(|entry| !platform::is_attestation(entry));
-            images.filter_map(|entry| entry.platform).collect()
-        }
-        Document::Manifest(manifest) if document::is_image(&manifest) => {
-            let request = PullRequest { reference, platform: None, all_platforms: false, credentials };
-            let found = Found::alone(fetched.descriptor.digest, *manifest, fetched.bytes);
-            let (config, _) = fetch::config(images, &request, &found).await?;
-            vec![platform::of(&config)]
-        }
-        Document::Manifest(_) => Vec::new(),
-    };
-    Ok(Distribution { descriptor: fetched.descriptor, platforms })
+impl Images {
+    /// What a registry has under a name; nothing is fetched but its description.
+    pub async fn distribution(
+        self: &Arc<Self>,
+        reference: &Reference,
+        credentials: Option<Credentials>,
+    ) -> Result<Distribution> {
+        let reference = reference.clone().or_latest();
+        let fetched = self.registry.manifest(&reference, credentials.as_ref()).await?;
+        let what = format!("manifest of {}", reference.familiar());
+        let platforms = match document::parse(&what, &fetched.descriptor.media_type, &fetched.bytes)? {
+            Document::Index(index) => {
+                let images = index.manifests.into_iter().filter(|entry| !platform::is_attestation(entry));
+                images.filter_map(|entry| entry.platform).collect()
+            }
+            Document::Manifest(manifest) if document::is_image(&manifest) => {
+                let request = PullRequest { reference, platform: None, all_platforms: false, credentials };
+                let found = Found::alone(fetched.descriptor.digest, *manifest, fetched.bytes);
+                let (config, _) = fetch::config(self, &request, &found).await?;
+                vec![platform::of(&config)]
+            }
+            Document::Manifest(_) => Vec::new(),
+        };
+        Ok(Distribution { descriptor: fetched.descriptor, platforms })
+    }
 }

@@ -8,7 +8,14 @@ use tare_model::Reference;
 use super::{Change, Image, Target, change};
 use crate::{Error, Images, Result};
 
-pub(crate) async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<Image> {
+impl Images {
+    /// Gives an image another name; the name is taken from the image that had it.
+    pub async fn tag(self: &Arc<Self>, source: &str, target: &Reference) -> Result<Image> {
+        tag(self, source, target).await
+    }
+}
+
+async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<Image> {
     if target.digest().is_some() {
         return Err(Error::TagWithDigest(target.familiar()));
     }

@@ -8,8 +8,21 @@ use super::{Removed, Request, check_by_id, holders_of, remove};
 use crate::records::{Change, Index, Record, Target, change};
 use crate::{Error, Images, Result, garbage};
 
+impl Images {
+    /// Removes the image for one platform of those that a name stands for; the name goes with the last of them.
+    pub async fn remove_platform(
+        self: &Arc<Self>,
+        name_or_id: &str,
+        platform: Platform,
+        force: bool,
+        running: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Result<Vec<Removed>> {
+        withdraw(self, name_or_id.to_owned(), platform, force, running).await
+    }
+}
+
 /// Takes the image for one platform out from under the names that stand for several. Where it is the last one, its name goes.
-pub(crate) async fn withdraw(
+async fn withdraw(
     images: &Arc<Images>,
     name: String,
     platform: Platform,

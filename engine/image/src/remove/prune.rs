@@ -18,11 +18,16 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
+impl Images {
+    /// Removes the images that `doomed` picks and that nobody uses, with the layers and blobs that no other needs. One that
+    /// is leased or named between the look and the removal stays.
+    pub async fn prune(self: &Arc<Self>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {
+        prune(self, doomed).await
+    }
+}
+
 /// Removes the images that `doomed` picks, as far as nobody leases them.
-pub(crate) async fn prune(
-    images: &Arc<Images>,
-    doomed: impl Fn(&Image) -> bool + Send + 'static,
-) -> Result<Pruned> {
+async fn prune(images: &Arc<Images>, doomed: impl Fn(&Image) -> bool + Send + 'static) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     let mut candidates: Vec<Image> = images.list()?.into_iter().filter(|image| doomed(image)).collect();
     // What was made from others, or has a name together with others, goes before them, which were kept for it.

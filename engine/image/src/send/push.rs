@@ -40,11 +40,19 @@ pub struct Pushed {
     pub size: u64,
 }
 
-pub(crate) async fn push(
-    images: &Arc<Images>,
-    request: PushRequest,
-    listener: Listener,
-) -> Result<Vec<Pushed>> {
+impl Images {
+    /// Brings the image with this name to its registry, byte by byte as it is kept here; all tags of the repository where
+    /// none is named. Layers that the registry has are not sent. Dropping the future stops the work.
+    pub async fn push(
+        self: &Arc<Self>,
+        request: PushRequest,
+        progress: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Vec<Pushed>> {
+        push(self, request, Arc::new(progress)).await
+    }
+}
+
+async fn push(images: &Arc<Images>, request: PushRequest, listener: Listener) -> Result<Vec<Pushed>> {
     let wanted = wanted(&images.index(), &request.reference)?;
     let mut pushed = Vec::new();
     for (reference, target) in wanted {

@@ -40,7 +40,19 @@ enum Part {
     Blob { path: PathBuf, size: u64 },
 }
 
-pub(crate) async fn save(
+impl Images {
+    /// The images with these names as an archive that `docker load` and readers of OCI layouts take; a repository without
+    /// tag means all its tags. What is wrong with a name is said here, what goes wrong later cuts the stream.
+    pub async fn save(
+        self: &Arc<Self>,
+        names: &[String],
+        platform: Option<&Platform>,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        save(self, names, platform).await
+    }
+}
+
+async fn save(
     images: &Arc<Images>,
     names: &[String],
     platform: Option<&Platform>,
