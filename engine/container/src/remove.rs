@@ -2,6 +2,7 @@
 
 use tare_model::{Name, Timestamp};
 use tare_protocol::Request;
+use tare_snapshot::Dying;
 use tare_store::Batch;
 
 use crate::container::Status;
@@ -76,31 +77,45 @@ impl Task {
             });
             return Err(error.into());
         }
-        self.remove_trees().await;
-        let (engine, id) = (self.engine.clone(), container.id.clone());
-        let _ = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(engine.exec_dir(&id))).await;
+        let buried = self.bury().await;
+        if !ended {
+            self.clear(buried).await;
+            self.removed(volumes).await;
+            return Ok(());
+        }
+        // Who waits for a program to end and its container to go does not wait for the disk to have its room back.
+        self.removed(volumes).await;
+        self.clear(buried).await;
+        Ok(())
+    }
+
+    /// Takes what the container wrote out of the way of whatever stands on the same layers.
+    async fn bury(&self) -> Result<Dying> {
+        let (engine, id) = (self.engine.clone(), self.container().id.clone());
+        blocking(move || Ok(engine.rooms.snapshots.bury(id.as_str())?)).await
+    }
+
+    /// Removes what the container wrote, its log, and what its runs left.
+    async fn clear(&self, buried: Result<Dying>) {
+        let (engine, id) = (self.engine.clone(), self.container().id.clone());
+        let cleared = blocking(move || {
+            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
+            let _ = std::fs::remove_dir_all(engine.exec_dir(&id));
+            Ok(buried?.clear()?)
+        });
+        if let Err(error) = cleared.await {
+            tracing::warn!(container = %self.container().id, "what is left of it is removed at the next start of the daemon: {error}");
+        }
+    }
+
+    /// The container is not there any more, for everybody.
+    async fn removed(&mut self, volumes: Vec<Name>) {
+        let container = self.container();
         self.engine.remove_volumes(volumes).await;
         self.engine.forget(&container.id, &container.name);
         self.publish("destroy", &[]);
         for (_, waiter) in std::mem::take(&mut self.waiters) {
             let _ = waiter.send(WaitResult { exit_code: container.state.exit_code, error: None });
-        }
-        Ok(())
-    }
-}
-
-impl Task {
-    /// Removes what the container wrote and its log.
-    async fn remove_trees(&self) {
-        let container = self.container();
-        let (engine, id) = (self.engine.clone(), container.id.clone());
-        let cleaned = blocking(move || {
-            let removed = engine.rooms.snapshots.remove(id.as_str());
-            let _ = std::fs::remove_dir_all(engine.data_dir(&id));
-            Ok(removed?)
-        });
-        if let Err(error) = cleaned.await {
-            tracing::warn!(container = %container.id, "what is left of it is removed at the next start of the daemon: {error}");
         }
     }
 

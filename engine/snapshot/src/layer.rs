@@ -143,11 +143,11 @@ impl Snapshots {
         if let Some(holder) = self.store.holders(&format!("snapshot/{chain}"))?.into_iter().next() {
             return in_use(holder);
         }
-        let grave = self.temporary.take_away(&self.layer_path(chain))?;
+        let dying = self.temporary.take_away(&self.layer_path(chain))?;
         index.remove(chain);
         // Nobody who only looks for a layer waits until the files of this one are gone.
         drop(index);
-        self.temporary.remove(&grave)
+        dying.clear()
     }
 
     /// The trees of a chain of layers that are put together, topmost first, as `lowerdir` of an overlay lists them.

@@ -53,6 +53,7 @@ pub use changes::{Change, ChangeKind, PackOptions, Packed, end_export};
 pub use driver::Driver;
 pub use error::{Error, Result};
 pub use look::{Difference, LayeredRoot};
+pub use temporary::Dying;
 pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
 
 use layer::Layer;

@@ -60,23 +60,23 @@ impl Temporary {
     }
 
     /// [`Temporary::bury`] for a path of our own.
-    pub(crate) fn bury_path(&self, path: &Path) -> Result<()> {
-        let grave = self.take_away(path)?;
-        self.remove(&grave)
+    pub(crate) fn bury_path(self: &Arc<Self>, path: &Path) -> Result<()> {
+        self.take_away(path)?.clear()
     }
 
-    /// Takes a directory of ours away at once, for [`Temporary::remove`] to remove it by the name that is returned.
-    pub(crate) fn take_away(&self, path: &Path) -> Result<String> {
-        self.graves.bury(CWD, path).map_err(io("remove", path))
+    /// Takes a directory of ours away at once, for the caller to remove when nobody waits for it.
+    pub(crate) fn take_away(self: &Arc<Self>, path: &Path) -> Result<Dying> {
+        let name = self.graves.bury(CWD, path).map_err(io("remove", path))?;
+        Ok(Dying { temporary: self.clone(), name })
     }
 
-    /// Removes a directory that lies here; what is large goes behind the answer.
-    pub(crate) fn remove(&self, name: &str) -> Result<()> {
+    /// Removes a directory that lies here; what is large goes later.
+    fn remove(&self, name: &str) -> Result<()> {
         self.graves.clear(name).map_err(io("remove", self.path.join(name)))
     }
 
     /// Removes what earlier sessions left.
-    pub(crate) fn sweep(&self) -> Result<()> {
+    pub(crate) fn sweep(self: &Arc<Self>) -> Result<()> {
         for session in directory::names(&self.all)? {
             if session != self.session {
                 self.bury_path(&self.all.join(session))?;
@@ -90,6 +90,20 @@ impl Drop for Temporary {
     fn drop(&mut self) {
         // Only empty it goes; whatever is left is swept by the next session.
         let _ = unlinkat(CWD, &self.path, AtFlags::REMOVEDIR);
+    }
+}
+
+/// A tree that is out of sight already, and whose files are still to go; the next start removes what nobody clears.
+#[must_use]
+pub struct Dying {
+    temporary: Arc<Temporary>,
+    name: String,
+}
+
+impl Dying {
+    /// Removes it; what is large goes later.
+    pub fn clear(self) -> Result<()> {
+        self.temporary.remove(&self.name)
     }
 }
 

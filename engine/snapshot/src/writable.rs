@@ -12,6 +12,7 @@ use tare_model::{Digest, RootMount};
 use crate::driver::{Files, duplicate, fuse, overlay};
 use crate::error::io;
 use crate::files::{Found, Go};
+use crate::temporary::Dying;
 use crate::{Driver, Error, Result, Snapshots, directory, layer};
 
 pub(crate) const PARENT: &str = "parent";
@@ -115,8 +116,12 @@ impl Snapshots {
 
     /// Removes a writable layer and all that was written there. It must not be mounted any more.
     pub fn remove(&self, key: &str) -> Result<()> {
-        let place = self.writable_directory(key)?;
-        self.temporary.bury_path(&place)
+        self.bury(key)?.clear()
+    }
+
+    /// Takes a writable layer away: its key is free and its parent is not in use any more, before its files are gone.
+    pub fn bury(&self, key: &str) -> Result<Dying> {
+        self.temporary.take_away(&self.writable_directory(key)?)
     }
 
     /// Bytes of the files that the container wrote or changed.
