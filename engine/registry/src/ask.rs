@@ -1,4 +1,14 @@
-//! One question to a registry: which scheme, which credential, and again where that may help.
+//! One question to a registry: which scheme, which credential, and again where that may help. Whatever is asked of one goes this
+//! way, with what it brings along ([`parcel`]), where it is sent on to ([`redirect`]) and what a refusal means ([`refusal`]).
+
+pub(crate) mod body;
+mod challenge;
+pub(crate) mod pace;
+pub(crate) mod parcel;
+pub(crate) mod redirect;
+pub(crate) mod refusal;
+pub(crate) mod retry;
+pub(crate) mod token;
 
 use std::time::Duration;
 
@@ -6,12 +16,12 @@ use http::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Response, Url};
 use tare_model::{Digest, Reference};
 
-use crate::challenge::{self, Challenge};
 use crate::client::Scheme;
-use crate::endpoint::{self, Endpoint};
-use crate::parcel::{self, Parcel};
-use crate::redirect::{self, Answer, Outgoing};
-use crate::{Credentials, Error, Registry, Result, refusal, retry, token};
+use crate::client::endpoint::{self, Endpoint};
+use crate::{Credentials, Error, Registry, Result};
+use challenge::Challenge;
+use parcel::Parcel;
+use redirect::{Answer, Outgoing};
 
 /// What is asked for; it decides what a refusal means.
 #[derive(Clone, Debug)]

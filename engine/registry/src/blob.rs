@@ -10,10 +10,11 @@ use reqwest::Response;
 use tare_model::Reference;
 use tare_oci::image::Descriptor;
 
+use crate::ask::pace::Pace;
+use crate::ask::retry;
 use crate::ask::{Ask, Subject, ask};
 use crate::client::root_cause;
-use crate::pace::Pace;
-use crate::{Credentials, Error, Registry, Result, retry};
+use crate::{Credentials, Error, Registry, Result};
 
 /// A connection that brought this much was worth having: the count of tries begins anew.
 const PROGRESS: u64 = 1 << 20;

@@ -1,4 +1,7 @@
-//! The client itself: settings, and one connection pool for each way of trusting a host.
+//! The client itself: settings, and one connection pool for each way of trusting a host; which addresses stand behind a name.
+
+pub(crate) mod endpoint;
+mod papers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -8,9 +11,10 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{NoProxy, Proxy, Url};
 
-use crate::endpoint::{Directory, Trust, authority_of};
-use crate::papers::Papers;
-use crate::{Error, Result, token};
+use crate::ask::token;
+use crate::{Error, Result};
+use endpoint::{Directory, Trust, authority_of};
+use papers::Papers;
 
 /// How registries are spoken to.
 #[derive(Clone, Debug)]

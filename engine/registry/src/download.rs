@@ -8,8 +8,8 @@ use reqwest::header::{LAST_MODIFIED, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use tare_model::Timestamp;
 
+use crate::client::endpoint::{is_near, leads_near};
 use crate::client::root_cause;
-use crate::endpoint::{is_near, leads_near};
 use crate::{Error, Registry, Result};
 
 /// Redirects that are followed.

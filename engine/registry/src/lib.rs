@@ -12,25 +12,15 @@
 
 mod ask;
 mod blob;
-mod body;
-mod challenge;
 mod client;
 mod credentials;
 mod download;
-mod endpoint;
 mod error;
 mod listing;
 mod login;
 mod manifest;
-mod pace;
-mod papers;
-mod parcel;
 mod put;
-mod redirect;
-mod refusal;
-mod retry;
 mod search;
-mod token;
 mod upload;
 
 use std::sync::Arc;
@@ -40,6 +30,7 @@ use futures_util::stream::BoxStream;
 use tare_model::{Digest, Reference};
 use tare_oci::image::Descriptor;
 
+pub use ask::parcel::BlobSource;
 pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
 pub use download::{Download, shown};
@@ -47,7 +38,6 @@ pub use error::{Error, Result};
 pub use listing::Referrer;
 pub use login::LoginResult;
 pub use manifest::{FetchedManifest, MANIFEST_LIMIT};
-pub use parcel::BlobSource;
 pub use search::SearchHit;
 pub use upload::{Upload, Uploaded};
 

@@ -1,5 +1,5 @@
 use crate::ask::{Access, Ask, Errand, Subject, ask};
-use crate::endpoint;
+use crate::client::endpoint;
 use crate::{Credentials, Error, Registry, Result};
 
 /// A login that was accepted.

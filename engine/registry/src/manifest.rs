@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use tare_model::{Digest, Reference};
 use tare_oci::image::{Descriptor, media_type};
 
+use crate::ask::body;
 use crate::ask::{Ask, Subject, ask};
-use crate::{Credentials, Error, Registry, Result, body};
+use crate::{Credentials, Error, Registry, Result};
 
 /// The largest manifest or index that is read, in bytes: what the distribution project's registry accepts.
 pub const MANIFEST_LIMIT: u64 = 4 << 20;

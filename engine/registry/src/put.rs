@@ -5,9 +5,9 @@ use http::Method;
 use reqwest::Response;
 use tare_model::{Digest, Reference};
 
+use crate::ask::parcel::{Content, Parcel};
 use crate::ask::{Ask, Errand, Subject, ask};
 use crate::manifest::{DECLARED, sha256};
-use crate::parcel::{Content, Parcel};
 use crate::{Credentials, Error, Registry, Result};
 
 pub(crate) async fn has_blob(

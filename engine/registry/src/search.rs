@@ -3,7 +3,8 @@
 use serde::Deserialize;
 
 use crate::ask::{Ask, Subject, ask};
-use crate::{Credentials, Error, Registry, Result, body, listing, refusal};
+use crate::ask::{body, refusal};
+use crate::{Credentials, Error, Registry, Result, listing};
 
 const HUB: &str = "docker.io";
 const ANSWER_LIMIT: u64 = 4 << 20;

@@ -9,11 +9,12 @@ use reqwest::{Response, Url};
 use tare_model::Reference;
 use tare_oci::image::Descriptor;
 
+use crate::ask::parcel::{BlobSource, Content, Parcel};
+use crate::ask::redirect::bare;
+use crate::ask::retry;
 use crate::ask::{Ask, Errand, Refused, Subject, ask, attempt};
-use crate::parcel::{BlobSource, Content, Parcel};
 use crate::put::confirm;
-use crate::redirect::bare;
-use crate::{Credentials, Error, Registry, Result, retry};
+use crate::{Credentials, Error, Registry, Result};
 
 /// What is sent at a time where a registry does not take a blob in one piece.
 const PIECE: u64 = 16 << 20;

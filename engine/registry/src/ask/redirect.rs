@@ -4,8 +4,8 @@
 use http::header::{ACCEPT, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
 use reqwest::{Response, Url};
 
+use crate::client::endpoint::{Directory, Trust, authority_of, leads_near};
 use crate::client::root_cause;
-use crate::endpoint::{Directory, Trust, authority_of, leads_near};
 use crate::{Error, Registry, Result};
 
 const MAX_HOPS: usize = 5;

@@ -11,12 +11,13 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, Url};
 use serde::Deserialize;
 
-use crate::ask::{Ask, Subject};
-use crate::challenge::Challenge;
+use super::challenge::Challenge;
+use super::redirect::{self, Outgoing, bare};
+use super::{Ask, Subject};
+use super::{body, refusal};
 use crate::client::Scheme;
-use crate::endpoint::{Trust, authority_of};
-use crate::redirect::{self, Outgoing, bare};
-use crate::{Credentials, Error, Registry, Result, body, refusal};
+use crate::client::endpoint::{Trust, authority_of};
+use crate::{Credentials, Error, Registry, Result};
 
 const ANSWER_LIMIT: u64 = 1 << 20;
 /// What the specification gives a token that names no life span.

@@ -13,9 +13,9 @@ use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderValue};
 use reqwest::{Body, Response, Url};
 
+use super::redirect::{Answer, bare, failure};
+use crate::client::endpoint::authority_of;
 use crate::client::root_cause;
-use crate::endpoint::authority_of;
-use crate::redirect::{Answer, bare, failure};
 use crate::{Error, Registry, Result};
 
 /// Gives the bytes of a blob from an offset to its end, as often as it is asked.

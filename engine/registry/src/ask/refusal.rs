@@ -4,9 +4,10 @@ use http::StatusCode;
 use reqwest::Response;
 use serde::Deserialize;
 
-use crate::ask::{Access, Ask, Subject, challenges};
-use crate::challenge::Challenge;
-use crate::{Error, body};
+use super::body;
+use super::challenge::Challenge;
+use super::{Access, Ask, Subject, challenges};
+use crate::Error;
 
 /// Registries answer errors in a few hundred bytes; a page of a proxy may be longer, and is not shown.
 const BODY_LIMIT: u64 = 64 << 10;
