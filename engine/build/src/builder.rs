@@ -9,12 +9,13 @@ use tokio::task::JoinSet;
 
 use crate::cache::Cache;
 use crate::context::Context;
+use crate::copy::fetch;
 use crate::job::{Build, Job};
-use crate::keep::Keeps;
 use crate::progress::{Built, Listener};
 use crate::request::{BuildRequest, Entitlements, Source};
+use crate::run::keep::Keeps;
 use crate::scratch::Scratch;
-use crate::{Error, Result, fetch, finish, git, stage};
+use crate::{Error, Result, finish, git, stage};
 
 /// The argument by which a context by git keeps its `.git`, as BuildKit calls it.
 const KEEP_GIT: &str = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";

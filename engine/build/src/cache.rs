@@ -1,4 +1,8 @@
-//! What steps came to, by their keys. It is in the store and outlives the daemon; leases keep the layers that it names.
+//! What steps came to, by their keys. It is in the store and outlives the daemon; leases keep the layers that it names. Images
+//! of others can lend theirs.
+
+pub(crate) mod key;
+pub(crate) mod lend;
 
 use std::sync::Arc;
 

@@ -17,9 +17,9 @@ use tare_sys::path::open_in_root;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::io as failed;
+use crate::files::walk::walk;
 use crate::git::Checkout;
 use crate::request::Source;
-use crate::walk::walk;
 use crate::{Error, Result};
 
 /// Top names in the archive that are no part of the context.

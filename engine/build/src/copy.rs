@@ -1,5 +1,7 @@
 //! COPY and ADD: what is taken is found and hashed first, and copied only when the cache does not have it.
 
+pub(crate) mod fetch;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, Write};
@@ -14,13 +16,13 @@ use tare_image::Unwrapped;
 use tare_model::Digest;
 use tare_snapshot::{Snapshots, Unpacked};
 
+use crate::cache::key::Key;
 use crate::context::LIMITS;
 use crate::error::io;
+use crate::files::mode::Mode;
+use crate::files::place::{Owner, Place, is_directory};
+use crate::files::walk::walk;
 use crate::files::{Files, Picked, hash, walk_picked};
-use crate::key::Key;
-use crate::mode::Mode;
-use crate::place::{Owner, Place, is_directory};
-use crate::walk::walk;
 use crate::{Error, Result};
 
 const BUFFER: usize = 256 << 10;
@@ -274,7 +276,7 @@ fn put_directory(place: &mut Place, top: BorrowedFd, path: &Path) -> Result<()> 
     let name = path.file_name().unwrap_or(OsStr::new("."));
     let stat: Stat = rustix::fs::statat(&open, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
         .map_err(io("look at a directory"))?;
-    place.put(&crate::walk::Found { path, parent: open.as_fd(), name, stat: &stat })
+    place.put(&crate::files::walk::Found { path, parent: open.as_fd(), name, stat: &stat })
 }
 
 /// Whether git keeps it beside the files of a repository or of a submodule.

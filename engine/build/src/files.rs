@@ -1,4 +1,11 @@
-//! Files that COPY, ADD and mounts take: found by name and wildcard inside one tree, which no link of that tree leaves.
+//! Files that COPY, ADD and mounts take: found by name and wildcard inside one tree, which no link of that tree leaves; and how
+//! trees are walked and written to.
+
+mod glob;
+pub(crate) mod mode;
+pub(crate) mod place;
+pub(crate) mod walk;
+pub(crate) mod xattr;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,11 +16,10 @@ use aws_lc_rs::digest::{Context as Hash, SHA256};
 use rustix::fs::{FileType, OFlags, Stat, fstat};
 use tare_sys::path::open_in_root;
 
+use crate::cache::key::Key;
 use crate::error::io;
-use crate::glob;
-use crate::key::Key;
-use crate::walk::{Found, names, walk};
-use crate::{Error, Result, xattr};
+use crate::{Error, Result};
+use walk::{Found, names, walk};
 
 /// How many files a wildcard may find.
 const MATCHES: usize = 100_000;
@@ -64,7 +70,7 @@ impl Files {
     /// Everything that `pattern` means, in order; at least one.
     pub(crate) fn pick(&self, pattern: &str) -> Result<Vec<Picked>> {
         let root = self.root()?;
-        let cleaned = crate::state::clean(Path::new(pattern));
+        let cleaned = crate::stage::state::clean(Path::new(pattern));
         let paths = if glob::has_wildcard(pattern) { expand(root, &cleaned)? } else { vec![cleaned] };
         if paths.is_empty() {
             let message = format!(

@@ -1,5 +1,7 @@
 //! The end of a build: the image with its names, and what was asked for beside or instead of it.
 
+mod squash;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -15,9 +17,9 @@ use crate::error::io as failed;
 use crate::job::Job;
 use crate::progress::{Built, Exported, Made};
 use crate::request::Export;
-use crate::squash::squash;
-use crate::state::State;
+use crate::stage::state::State;
 use crate::{Error, Progress, Result};
+use squash::squash;
 
 /// Bytes of one piece of an export.
 const PIECE: usize = 256 << 10;

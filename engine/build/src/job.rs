@@ -11,14 +11,15 @@ use tare_image::{Image, LayerUse, PullRequest};
 use tare_model::{Digest, Platform, Reference, Timestamp};
 use tokio::sync::{OnceCell, watch};
 
+use crate::cache::lend::Lender;
 use crate::context::Context;
 use crate::error::io;
 use crate::files::Files;
-use crate::lend::Lender;
 use crate::progress::Listener;
 use crate::request::{BuildRequest, NamedContext, Reuse, RunSettings};
-use crate::state::State;
-use crate::{Builder, Error, Progress, Result, mounts};
+use crate::run::mounts;
+use crate::stage::state::State;
+use crate::{Builder, Error, Progress, Result};
 
 /// What a build was asked for, whatever the platform.
 pub(crate) struct Build {

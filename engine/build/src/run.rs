@@ -1,5 +1,8 @@
 //! RUN: a container like any other upon the layers so far; what it wrote is the next layer.
 
+pub(crate) mod keep;
+pub(crate) mod mounts;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,12 +17,12 @@ use tare_model::{Digest, Id};
 use tare_snapshot::PackOptions;
 use tokio::io::AsyncReadExt;
 
+use crate::cache::key::Key;
 use crate::job::Job;
-use crate::key::Key;
-use crate::mounts::{self, Mounted};
 use crate::scratch::Scrap;
-use crate::state::State;
+use crate::stage::state::State;
 use crate::{Error, Progress, Result};
+use mounts::Mounted;
 
 /// What the runtime mounts in every container; what it had to make for that is no part of a layer.
 const ALWAYS_MOUNTED: [&str; 6] =

@@ -1,5 +1,7 @@
 //! One stage: its base, then its instructions, each taken from the cache or carried out.
 
+pub(crate) mod state;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,14 +15,15 @@ use tare_image::{LayerRequest, LayerUse};
 use tare_model::{Digest, Id, Timestamp};
 use tare_snapshot::PackOptions;
 
+use crate::cache::key::Key;
 use crate::cache::{Entry, Layer};
+use crate::copy::fetch;
 use crate::copy::{CopySpec, From, Remote};
+use crate::files::mode::Mode;
 use crate::job::{Done, Job};
-use crate::key::Key;
-use crate::mode::Mode;
 use crate::run::RunStep;
-use crate::state::{Base, State};
-use crate::{Error, Progress, Result, fetch, git, now};
+use crate::{Error, Progress, Result, git, now};
+use state::{Base, State};
 
 /// The most bytes of a user or group list that are read for `--chown`.
 const LISTS: u64 = 4 << 20;
@@ -240,15 +243,15 @@ impl Work<'_> {
         let wanted = path.to_owned();
         let there = crate::blocking(move || {
             let root = snapshots.open_root(top.as_ref())?;
-            Ok(root.as_fd().is_some_and(|root| crate::place::is_directory(root, &wanted)))
+            Ok(root.as_fd().is_some_and(|root| crate::files::place::is_directory(root, &wanted)))
         });
         if there.await? {
             return Ok(None);
         }
         let path = path.to_owned();
         let make = move |root: std::os::fd::OwnedFd| {
-            let owner = crate::place::Owner::Is { uid: 0, gid: 0 };
-            crate::place::make_directories(std::os::fd::AsFd::as_fd(&root), &path, owner).map(drop)
+            let owner = crate::files::place::Owner::Is { uid: 0, gid: 0 };
+            crate::files::place::make_directories(std::os::fd::AsFd::as_fd(&root), &path, owner).map(drop)
         };
         self.layer(make).await.map(Some)
     }

@@ -50,7 +50,7 @@ impl Address {
             return Err(refused(&format!("{reference:?} is neither branch, tag nor commit")));
         }
         let reference = (!reference.is_empty()).then(|| reference.to_owned());
-        let directory = crate::state::clean(directory.as_ref());
+        let directory = crate::stage::state::clean(directory.as_ref());
         Ok(Self { url, reference, directory })
     }
 

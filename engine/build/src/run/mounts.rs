@@ -6,14 +6,14 @@ use std::sync::Arc;
 use tare_container::{BindPropagation, MountSource, MountSpec, TmpfsOptions};
 use tare_dockerfile::{BindMount, CacheMount, Mount, Run, SecretMount, SshMount, Word};
 
+use super::keep::Keep;
+use crate::cache::key::Key;
 use crate::error::io;
+use crate::files::place::{Owner, Place};
 use crate::files::{Files, hash, walk_picked, within};
 use crate::job::{Job, Tree};
-use crate::keep::Keep;
-use crate::key::Key;
-use crate::place::{Owner, Place};
 use crate::scratch::Scrap;
-use crate::state::clean;
+use crate::stage::state::clean;
 use crate::{Error, Result};
 
 /// The mounts of one step, and what they need for as long as it runs.

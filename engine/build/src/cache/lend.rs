@@ -6,7 +6,7 @@ use tare_image::{Image, LayerUse};
 use tare_model::Timestamp;
 
 use crate::job::{Done, Job};
-use crate::state::State;
+use crate::stage::state::State;
 use crate::{Progress, Result};
 
 /// An image and all its layers.

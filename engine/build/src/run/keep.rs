@@ -11,8 +11,8 @@ use tare_model::Timestamp;
 use tare_store::{Batch, Store};
 use tokio::sync::OwnedMutexGuard;
 
+use crate::cache::key::Key;
 use crate::error::io;
-use crate::key::Key;
 use crate::{Result, now};
 
 pub(crate) const TABLE: &str = "build.mount";

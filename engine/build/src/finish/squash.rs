@@ -20,11 +20,12 @@ use tare_snapshot::Listing;
 use tare_sys::path::open_without_links;
 
 use crate::error::io;
+use crate::files::place::{Owner, Place, times};
+use crate::files::walk::{Found, names, walk};
+use crate::files::xattr;
 use crate::job::Job;
-use crate::place::{Owner, Place, times};
-use crate::state::{State, clean};
-use crate::walk::{Found, names, walk};
-use crate::{Error, Result, now, stage, xattr};
+use crate::stage::state::{State, clean};
+use crate::{Error, Result, now, stage};
 
 const BUFFER: usize = 256 << 10;
 /// What marks an opaque directory and what is deleted in a layer's archive (OCI image-spec, *layer*, "Whiteouts").

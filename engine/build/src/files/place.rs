@@ -13,10 +13,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 use tare_sys::path::{mkdir_all_in_root, open_in_root};
 
+use super::mode::Mode;
+use super::walk::{Found, open_directory};
+use super::xattr;
 use crate::error::io;
-use crate::mode::Mode;
-use crate::walk::{Found, open_directory};
-use crate::{Error, Result, xattr};
+use crate::{Error, Result};
 
 /// Who what is written belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

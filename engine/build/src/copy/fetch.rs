@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use tare_model::Digest;
 use tare_registry::Registry;
 
-use crate::copy::{From, Remote, is_header};
+use super::{From, Remote, is_header};
 use crate::error::io;
 use crate::files::Files;
 use crate::git::{self, Checkout};

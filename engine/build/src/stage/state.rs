@@ -8,7 +8,7 @@ use tare_image::LayerUse;
 use tare_model::{Digest, Platform, Signal, Timestamp};
 use tare_oci::image::{Empty, ExecutionConfig, HealthConfig, History, ImageConfig, RootFs};
 
-use crate::key::Key;
+use crate::cache::key::Key;
 use crate::{Error, Result};
 
 /// What a base without an environment gets, so that programs are found.

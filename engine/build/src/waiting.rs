@@ -1,0 +1,53 @@
+//! Work that blocks, and whether somebody still waits for it.
+
+use std::cell::RefCell;
+use std::sync::{Arc, Weak};
+
+use crate::{Error, Result};
+
+thread_local! {
+    /// Alive while somebody waits for the work of this thread; nothing in threads of their own.
+    static WAITING: RefCell<Option<Weak<()>>> = const { RefCell::new(None) };
+}
+
+/// Runs what blocks on a thread that may. Dropping the future leaves the thread to itself, which asks [`wanted`].
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let waiting = Arc::new(());
+    let waits = Arc::downgrade(&waiting);
+    let done = tokio::task::spawn_blocking(move || {
+        WAITING.replace(Some(waits));
+        work()
+    });
+    done.await.unwrap_or(Err(Error::Cancelled))
+}
+
+/// An error where nobody waits any more for the work of this thread: its client has gone. For what can take minutes.
+pub(crate) fn wanted() -> Result<()> {
+    let gone = WAITING.with_borrow(|waits| waits.as_ref().is_some_and(|waits| waits.strong_count() == 0));
+    if gone { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_told() {
+        let (ended, end) = std::sync::mpsc::channel();
+        let (begun, begin) = tokio::sync::oneshot::channel();
+        let work = tokio::spawn(blocking(move || {
+            wanted()?;
+            let _ = begun.send(());
+            while wanted().is_ok() {
+                std::thread::yield_now();
+            }
+            ended.send(()).map_err(|_| Error::Cancelled)
+        }));
+        begin.await.unwrap();
+        work.abort();
+        tokio::task::spawn_blocking(move || end.recv()).await.unwrap().unwrap();
+        assert!(wanted().is_ok(), "threads of their own are nobody's");
+    }
+}
