@@ -15,9 +15,9 @@ use tare_sys::{fd, process};
 
 use crate::Stdio;
 use crate::channel;
-use crate::devices::Terminal;
 use crate::failure::{Failure, Step};
 use crate::root::RootDir;
+use crate::root::devices::Terminal;
 
 /// Runs the steps; whatever goes wrong is said once, and the process ends.
 pub(crate) fn end_in(socket: BorrowedFd<'_>, steps: impl FnOnce() -> Result<Infallible, Failure>) -> ! {

@@ -1,4 +1,10 @@
-//! The caller's side of a container's beginning.
+//! The caller's side of a container's beginning, and what init needs of the host: opened, written and moved from here.
+
+mod idmap;
+mod ids;
+mod net_devices;
+pub(crate) mod rdt;
+pub(crate) mod sources;
 
 use std::fs;
 use std::io;
@@ -14,18 +20,15 @@ use crate::channel::{self, Word};
 use crate::error::{Error, Result};
 use crate::failure::Failure;
 use crate::hooks::Occasions;
-use crate::ids;
 use crate::init::{self, Init};
 use crate::join::{self, Joined};
 use crate::kept::State;
-use crate::labels;
-use crate::listener::Listener;
-use crate::net_devices;
 use crate::plan;
-use crate::rdt;
+use crate::program::labels;
+use crate::seccomp::listener::Listener;
 use crate::seccomp::{self, Filter};
-use crate::sources::{self, Sources};
 use crate::{Created, Launch, Running};
+use sources::Sources;
 
 pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let plan = plan::plan(launch.spec, launch.bundle)?;

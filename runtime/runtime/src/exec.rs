@@ -14,19 +14,18 @@ use tare_sys::namespace;
 use crate::channel;
 use crate::child;
 use crate::create;
-use crate::devices;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
-use crate::identity;
 use crate::join::{self, Joined};
 use crate::kept::{State, Status};
-use crate::labels;
-use crate::listener::Listener;
 use crate::plan::{self, Identity, MemoryPlan, ProcessPlan};
+use crate::program::schedule::{self, Pinned};
 use crate::program::{self, Program};
+use crate::program::{identity, labels};
 use crate::root::RootDir;
-use crate::schedule::{self, Pinned};
+use crate::root::devices;
 use crate::seccomp::Filter;
+use crate::seccomp::listener::Listener;
 use crate::{Created, Running, Stdio, Target};
 
 pub(crate) fn exec(target: &Target<'_>, process: &Process, stdio: Stdio) -> Result<Running> {

@@ -15,21 +15,19 @@ use tare_sys::{clone, namespace, net, process};
 
 use crate::channel;
 use crate::child;
-use crate::devices::{self, Terminal};
+use crate::create::sources::Sources;
 use crate::door::Door;
 use crate::failure::{Failure, Step};
-use crate::hide;
 use crate::hooks::Occasions;
-use crate::identity;
 use crate::join::{self, Foreign};
-use crate::mounts;
 use crate::plan::{Identity, InitPlan, Names, Namespaces, Sysctl};
 use crate::procfs;
 use crate::program::{self, Program};
+use crate::program::{identity, schedule};
 use crate::root::RootDir;
-use crate::schedule;
+use crate::root::devices::{self, Terminal};
+use crate::root::{hide, mounts};
 use crate::seccomp::Filter;
-use crate::sources::Sources;
 use crate::{Relaxed, Stdio};
 
 /// Everything that init has.

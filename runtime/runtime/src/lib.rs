@@ -10,38 +10,28 @@
 //! [`clone_init`] makes init with one `clone3`; [`Created::ready`] waits until it stands before its `execve`;
 //! [`Created::start`] lets it go; [`kept`] has the containers that wait for that without their maker. [`exec`] does the
 //! same inside a container that runs. [`tare_sys::protect`] comes first in the program's `main`.
+//!
+//! `plan` judges config.json, before anything is made. `create` is the caller's side: what it opens, writes and moves; `init` is
+//! the new process's, one straight line of steps: through `root`, what is mounted, made and hidden there, to `program`, whose
+//! rights and labels come last. `channel` is what the two say to each other, `child` what every new process does first.
 
 mod channel;
 mod child;
-mod copyup;
 mod create;
 mod criu;
-mod devices;
 mod door;
 mod error;
 mod exec;
 mod failure;
-mod hide;
 mod hooks;
-mod identity;
-mod idmap;
-mod ids;
 mod init;
 mod join;
 pub mod kept;
-mod labels;
-mod listener;
-mod mounts;
-mod net_devices;
-mod overlay;
 mod plan;
 mod procfs;
 mod program;
-mod rdt;
 mod root;
-mod schedule;
 pub mod seccomp;
-mod sources;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -122,7 +112,7 @@ pub struct Created {
     pub warnings: Vec<String>,
     socket: OwnedFd,
     hooks: Option<hooks::Occasions>,
-    listener: Option<listener::Listener>,
+    listener: Option<seccomp::listener::Listener>,
 }
 
 /// A program that runs.

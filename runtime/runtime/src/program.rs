@@ -1,5 +1,9 @@
 //! The last steps: working directory, rights, the program itself.
 
+pub(crate) mod identity;
+pub(crate) mod labels;
+pub(crate) mod schedule;
+
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -15,15 +19,12 @@ use tare_sys::{exec, fd, process};
 
 use crate::channel::{self, Order};
 use crate::child;
-use crate::devices::Terminal;
 use crate::door::Door;
 use crate::failure::{Failure, Step, describe};
 use crate::hooks::Occasions;
-use crate::identity;
-use crate::labels;
 use crate::plan::ProcessPlan;
+use crate::root::devices::Terminal;
 use crate::root::{RootDir, change_directory};
-use crate::schedule;
 use crate::seccomp::Filter;
 
 /// A program, and how it is told when to begin.

@@ -1,4 +1,10 @@
-//! The container's root, seen from init before and after it becomes "/".
+//! The container's root, seen from init before and after it becomes "/": what is mounted, made and hidden in it.
+
+mod copyup;
+pub(crate) mod devices;
+pub(crate) mod hide;
+pub(crate) mod mounts;
+pub(crate) mod overlay;
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,9 +21,9 @@ use rustix::process::{chroot, fchdir, pivot_root};
 use tare_sys::mount::{self, Change, Propagation};
 use tare_sys::path::{mkdir_all_in_root, open_in_root, open_without_links};
 
+use crate::create::sources::spread;
 use crate::failure::{Failure, Step};
 use crate::plan;
-use crate::sources::spread;
 
 /// The directories that hold the kernel's own file systems. One that is a symbolic link would send them, or what is
 /// written through them, elsewhere (CVE-2019-19921, CVE-2026-41579).

@@ -5,9 +5,10 @@ use tare_cgroup::{Cgroup, Unit};
 
 use super::record::{noted_group, noted_unit};
 use super::{Kept, Status, check_id, check_owner, hierarchies, missing_or};
+use crate::create::rdt;
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
-use crate::{plan, rdt};
+use crate::plan;
 
 impl Kept {
     /// Removes what is left of a container that has ended, or was never started. `force` ends one that runs. Answers

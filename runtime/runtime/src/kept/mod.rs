@@ -28,8 +28,9 @@ use rustix::process::geteuid;
 use tare_cgroup::{Cgroup, Hierarchies, OomWatch, Stats};
 use tare_oci::runtime::{self, Resources, Spec};
 
+use crate::create::rdt;
 use crate::error::{Error, Result};
-use crate::{plan, rdt};
+use crate::plan;
 
 pub use checkpoint::Checkpoint;
 pub use console::hand_over;

@@ -20,12 +20,12 @@ use super::images::{
     Dirs, Images, external, external_mounts, names, planned, read_streams, shared_namespaces,
 };
 use crate::Running;
+use crate::create::sources::{clone_tree, is_directory, spread};
 use crate::criu::{self, Criu, Message, Moment, point_to_log};
 use crate::error::{Error, Result};
 use crate::hooks::Occasions;
 use crate::plan::{InitPlan, MountKind};
 use crate::root::put;
-use crate::sources::{clone_tree, is_directory, spread};
 
 /// How it is read back.
 #[derive(Clone, Copy, Debug, Default)]

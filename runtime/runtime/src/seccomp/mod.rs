@@ -4,6 +4,7 @@
 //! what was compiled.
 
 pub mod cache;
+pub(crate) mod listener;
 mod policy;
 mod program;
 mod syscalls;

@@ -13,10 +13,10 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use tare_oci::runtime::ConsoleSize;
 
+use super::{RootDir, copy, put};
+use crate::create::sources::is_device;
 use crate::failure::{Failure, Step};
 use crate::plan::{Device, DeviceKind, Devices};
-use crate::root::{RootDir, copy, put};
-use crate::sources::is_device;
 
 const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),

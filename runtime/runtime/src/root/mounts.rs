@@ -12,12 +12,12 @@ use rustix::mount::{
 };
 use tare_sys::mount::{self, Change, Propagation};
 
-use crate::copyup;
+use super::copyup;
+use super::overlay::{self, explain};
+use super::{RootDir, put};
+use crate::create::sources::{CgroupSource, is_directory, spread};
 use crate::failure::{Failure, Step};
-use crate::overlay::{self, explain};
 use crate::plan::{Attributes, Mount, MountKind};
-use crate::root::{RootDir, put};
-use crate::sources::{CgroupSource, is_directory, spread};
 
 /// Mounts one after the other. `binds` runs along with `mounts`.
 pub(crate) fn mount_all(

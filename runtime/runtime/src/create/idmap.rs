@@ -10,7 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tare_sys::clone::{self, Cloned};
 use tare_sys::process;
 
-use crate::create::end;
+use super::end;
 use crate::plan::IdMaps;
 
 /// One for each pair of maps.

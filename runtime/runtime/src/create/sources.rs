@@ -11,11 +11,11 @@ use tare_cgroup::Cgroup;
 use tare_model::RootMount;
 use tare_sys::mount::{self, Change, Propagation};
 
+use super::idmap::MappedNamespaces;
 use crate::error::{Error, Result};
 use crate::failure::{Failure, Step};
-use crate::idmap::MappedNamespaces;
-use crate::overlay;
 use crate::plan::{Device, DeviceKind, InitPlan, Mount, MountKind};
+use crate::root::overlay;
 
 /// Detached mounts and open files.
 #[derive(Debug)]

@@ -11,10 +11,10 @@ use rustix::mount::{
 };
 use tare_sys::mount::{self, Change};
 
+use super::{RootDir, copy, put};
+use crate::create::sources::{is_device, is_directory};
 use crate::failure::{Failure, Step};
 use crate::plan::{Device, DeviceKind};
-use crate::root::{RootDir, copy, put};
-use crate::sources::{is_device, is_directory};
 
 /// Covers files with the null device and directories with an empty, read-only tmpfs. What is not there needs no cover.
 pub(crate) fn mask(root: &RootDir, paths: &[PathBuf]) -> Result<(), Failure> {
