@@ -8,6 +8,18 @@
 //! - **Never**: runs a container in this process, waits for time to pass on a start, knows a front end's words.
 //! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine
 //!   forgot by dying, [`Engine::reconcile`] finds again.
+//!
+//! Where to read:
+//!
+//! ```text
+//! spec, check, plan          what a container shall be: described, checked, decided (seccomp, user, accounts, host: by what)
+//! container, index, engine   what there is, found by id and name; the door
+//! task                       the owner of one container: all that changes its record
+//! create, start, exit, …     the verbs, one a file: also exec, restart (the decision), remove, prune, commit, reconcile
+//! prepare, run, shim         one run: its files, its process, the talk with it
+//! attachment, logs, event, top   what can be seen of it
+//! step                       containers for steps of builds
+//! ```
 
 mod accounts;
 mod attachment;

@@ -7,6 +7,10 @@
 //! - **Never**: keeps state, changes anything but through the engine, or decides what the engine can decide. Of the machine
 //!   it reads what `info` tells.
 //! - **Invariant**: input is checked here once; a handler that calls the engine holds a spec, not wire types.
+//!
+//! `routes` says which handler answers which endpoint. Handlers stand by object of the API: container, image, build, exec, volume,
+//! network, system, …; `own` has what Tare answers beyond it. `parameter`, `filter` and `body` read requests, `check` makes
+//! specs of them, `stream` serves connections that are handed over, `version` knows what differs between versions.
 
 mod auth;
 mod body;
