@@ -16,7 +16,7 @@ const NOT_YET: [(Method, &str, &str); 29] = [
     (Method::GET, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::POST, "/containers/{id}/checkpoints", "checkpoints"),
     (Method::DELETE, "/containers/{id}/checkpoints/{checkpoint}", "checkpoints"),
-    (Method::POST, "/build/cancel", "building images (build)"),
+    (Method::POST, "/build/cancel", "ending a build by its id (build cancel)"),
     (Method::PUT, "/volumes/{name}", "changing a cluster volume"),
     (Method::DELETE, "/networks/{id}", "removing networks (network rm)"),
     (Method::POST, "/networks/create", "creating networks (network create)"),
