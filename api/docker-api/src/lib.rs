@@ -1,6 +1,6 @@
 //! # docker-api: the Docker Engine API's documents
 //!
-//! - **Owns**: the JSON shapes of the Engine API, v1.51, that Tare speaks: requests and replies.
+//! - **Owns**: the JSON shapes of the Engine API, v1.51, that Tare speaks, and of what it answers beyond: requests and replies.
 //! - **In**: JSON from a client (read by the daemon) or from a daemon (read by our client).
 //! - **Out**: plain structs, and JSON as dockerd writes it, because clients compare and print what they get:
 //!   Go's `null` for an absent list or map, the zero value for an absent number, nothing at all where dockerd omits it.

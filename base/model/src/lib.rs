@@ -1,11 +1,12 @@
 //! # model: the words everybody uses
 //!
-//! - **Owns**: identifiers, digests, image references, platforms, root mounts, signals, capabilities, times, sizes, error kinds.
+//! - **Owns**: identifiers, digests, image references, platforms, root mounts, signals, capabilities, names of limits, times, sizes,
+//!   error kinds.
 //! - **In**: text that a person, a client or a file gave.
 //! - **Out**: values that are valid by construction, and their canonical text.
 //! - **Leans on**: nothing but serde.
 //! - **Never**: does I/O, reads the clock or knows who asks.
-//! - **Invariant**: `T::from_str(&t.to_string()) == t` for every type here.
+//! - **Invariant**: `T::from_str(&t.to_string()) == t` for every type here that is read from text.
 
 mod capability;
 mod digest;

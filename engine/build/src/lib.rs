@@ -3,8 +3,8 @@
 //! - **Owns**: `<data-root>/build` (directories of cache mounts, what a step needs while it runs), the cache of steps.
 //! - **In**: a context as a tar that nobody trusts, a Dockerfile in it, arguments, secrets.
 //! - **Out**: an image with its names; progress, step by step.
-//! - **Leans on**: container to run steps, image and snapshot for layers, store for the cache; dockerfile for the language; the
-//!   program git where an address is one of git's.
+//! - **Leans on**: container to run steps, image and snapshot for layers, registry for what ADD fetches, store for the cache;
+//!   dockerfile for the language, sys, oci, model; the program git where an address is one of git's.
 //! - **Never**: resolves a path of a context, an image or a stage but inside its root, writes a secret to a disk, a log, the
 //!   history or the cache.
 //! - **Invariant**: the key of a step holds everything that can make a difference to what it does, so that what the cache

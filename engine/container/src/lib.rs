@@ -4,7 +4,7 @@
 //! - **In**: a checked [`ContainerSpec`] and requests about a container by id, id prefix or name.
 //! - **Out**: [`Container`] snapshots, streams of output, log and events; a container as a difference to its image: a list, an
 //!   image, an archive.
-//! - **Leans on**: image, snapshot, network, volume, store for resources; shim for the protocol to the running container.
+//! - **Leans on**: image, snapshot, network, volume, store for resources; protocol for what is said to shims; cgroup, sys, oci, model.
 //! - **Never**: runs a container in this process, waits for time to pass on a start, knows a front end's words.
 //! - **Invariant**: only a container's own task changes its record; a reader never waits for the task. What the engine
 //!   forgot by dying, [`Engine::reconcile`] finds again.

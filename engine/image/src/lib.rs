@@ -2,15 +2,15 @@
 //!
 //! - **Owns**: the content store (`content/blobs/sha256/<hex>`, `content/ingest/<hex>` for what is still coming), the image
 //!   records and their names.
-//! - **In**: references, credentials and a wanted platform; a policy that says who must have signed what; names and ids of images; archives of images; writable layers
-//!   that are to become images.
+//! - **In**: references, credentials and a wanted platform; a policy that says who must have signed what; names and ids of
+//!   images; archives of images; writable layers that are to become images.
 //! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; the same images
 //!   to registries and as archives, byte for byte as they came; progress in Docker's words.
 //! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; sys, oci, model.
 //! - **Never**: believes a digest, a size, a media type or a `diff_id` that it has not checked, writes where a name in an
 //!   archive says, or knows what a container is: a lease `image/<id>` keeps an image, whoever holds it.
 //! - **Invariant**: what a record names is there: blobs are durable before snapshots, snapshots before the record. What
-//!   no record names may be removed at any time, except while a pull has it pinned.
+//!   no record names may be removed at any time, except while work under way has it pinned.
 //!
 //! Where to read, a folder each, with what [`Images`] can do:
 //!

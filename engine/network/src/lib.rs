@@ -3,7 +3,7 @@
 //! - **Owns**: the daemon's bridge, its own nftables table, the endpoints' addresses and published ports.
 //! - **In**: what a container asks of a network ([`EndpointRequest`]), and the process whose namespace gets the link.
 //! - **Out**: an [`Endpoint`], configured in the kernel; texts for resolv.conf and hosts.
-//! - **Leans on**: `netlink` for the kernel, `store` for what must survive the daemon.
+//! - **Leans on**: netlink for the kernel, store for what must survive the daemon; model.
 //! - **Never**: touches another table, bridge or link than its own, starts a helper process, knows what a container is.
 //! - **Invariant**: a port published on 127.0.0.1 is reached from this machine alone, and what is not published is not
 //!   reached from outside of the bridge at all.

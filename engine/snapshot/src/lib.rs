@@ -3,7 +3,7 @@
 //! - **Owns**: `<data-root>/snapshots`: unpacked read-only layers keyed by chain id, writable layers keyed by container.
 //! - **In**: tar streams that nobody trusts, chain ids. **Out**: mounts for the runtime to make, sizes, files looked up; what
 //!   a container changed, as a list and as the tar of a layer.
-//! - **Leans on**: store for leases, model; `tar` for the fields of a header, overlayfs.
+//! - **Leans on**: store for leases, sys, model; `tar` for the fields of a header; overlayfs or the program fuse-overlayfs.
 //! - **Never**: follows a symlink of an archive, mounts anything where others could see it, fetches or hashes.
 //! - **Invariant**: a directory below `layers/` or `writable/` is complete: it got its name by one rename when all of it
 //!   was there. What is unfinished lies below `tmp/<session>/` and is nobody's after the session's end.

@@ -4,7 +4,8 @@
 //! - **In**: a [`Spec`], root mounts, standard streams, a cgroup.
 //! - **Out**: a pid, a pidfd, a console; or one error that names the step.
 //! - **Leans on**: cgroup, netlink, sys, oci, model.
-//! - **Never**: starts a helper process (but newuidmap for users with subordinate ids, and criu where it is asked for), writes to the host's mount table, trusts a path inside the root.
+//! - **Never**: starts a helper process (but newuidmap for users with subordinate ids, and criu where it is asked for), writes to
+//!   the host's mount table, trusts a path inside the root.
 //! - **Invariant**: when a function here fails, no process, mount or directory outside the root is left of it.
 //!
 //! [`clone_init`] makes init with one `clone3`; [`Created::ready`] waits until it stands before its `execve`;
