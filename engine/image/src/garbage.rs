@@ -49,8 +49,8 @@ fn collect_blocking(images: &Images, abandoned: &[Digest]) -> Result<Collected> 
     unwanted.for_each(|digest| images.content.discard_partial(digest));
     drop_unleased(images)?;
     let (chains, blobs) = {
-        let index = images.index();
-        (index.chains(), index.blobs())
+        let catalog = images.catalog();
+        (catalog.chains(), catalog.blobs())
     };
     let mut collected = layers(images, &chains)?;
     for digest in images.content.list()? {
@@ -65,8 +65,8 @@ fn collect_blocking(images: &Images, abandoned: &[Digest]) -> Result<Collected> 
 /// Deletes the records that were dropped by force, one by one: a lease on one does not keep another.
 fn drop_unleased(images: &Images) -> Result<()> {
     let dropped: Vec<Digest> = {
-        let index = images.index();
-        index.records.iter().filter(|(_, record)| record.dropped).map(|(id, _)| *id).collect()
+        let catalog = images.catalog();
+        catalog.records.iter().filter(|(_, record)| record.dropped).map(|(id, _)| *id).collect()
     };
     for id in dropped {
         if images.store.holders(&resource(&id))?.is_empty() {

@@ -67,7 +67,7 @@ pub use wrapping::{Arriving, Unwrapped, is_wrapped, unwrapped};
 use content::Content;
 use garbage::Pins;
 use layer::Claims;
-use records::Index;
+use records::Catalog;
 use settings::Lanes;
 
 /// All images of a data root.
@@ -80,8 +80,8 @@ pub struct Images {
     lanes: Lanes,
     policy: RwLock<Arc<Policy>>,
     /// What the store holds, kept at hand: resolving an image is part of every start.
-    index: RwLock<Index>,
-    /// Held while records are changed, from looking at the index to the end of the commit.
+    catalog: RwLock<Catalog>,
+    /// Held while records are changed, from looking at the catalog to the end of the commit.
     writing: Mutex<()>,
     /// By registry, and by chain id or digest of a blob: of an uncompressed lowest layer both are the same.
     layer_claims: Claims,
@@ -111,7 +111,7 @@ impl Images {
         settings: Settings,
     ) -> Result<Arc<Self>> {
         let content = Content::open(root)?;
-        let index = Index::load(&store)?;
+        let catalog = Catalog::load(&store)?;
         Ok(Arc::new(Self {
             content,
             store,
@@ -120,7 +120,7 @@ impl Images {
             settings,
             lanes: Lanes::new(settings.downloads, settings.uploads),
             policy: RwLock::default(),
-            index: RwLock::new(index),
+            catalog: RwLock::new(catalog),
             writing: Mutex::new(()),
             layer_claims: Claims::default(),
             blob_claims: Claims::default(),
@@ -143,7 +143,7 @@ impl Images {
         self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    fn catalog(&self) -> RwLockReadGuard<'_, Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

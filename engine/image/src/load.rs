@@ -103,7 +103,7 @@ async fn take_apart(
     let threads = images.lanes.downloads.load(Ordering::Relaxed);
     let budget = Arc::new(Budget::new(images.settings.limits));
     let ahead = Ahead::start(&images.snapshots, budget.clone(), threads, &alive)?;
-    let unpacked = images.index().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
+    let unpacked = images.catalog().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
     let images = images.clone();
     let taking = spawn_blocking(move || {
         Archive::take_apart(&Surroundings { images: &images, listener: &listener, unpacked }, ahead, from)
@@ -210,15 +210,16 @@ async fn keep(images: &Arc<Images>, archive: &Arc<Archive>, offer: &Arc<Offer>) 
 
 /// Writes records and names, after everything they speak of is on the disk.
 async fn record(images: &Arc<Images>, offer: Arc<Offer>) -> Result<Loaded> {
-    change(images, move |images, index| {
+    change(images, move |images, catalog| {
         images.content.sync()?;
         let Offer { names, arrivals, attestations } = &*offer;
-        let mut change = Change { put: records(images, index, arrivals, attestations)?, ..Change::default() };
+        let mut change =
+            Change { put: records(images, catalog, arrivals, attestations)?, ..Change::default() };
         if !names.is_empty() {
             change.put.iter_mut().for_each(|(_, record)| record.tagged = Some(SystemTime::now().into()));
         }
         for name in names {
-            change.name.push((name.clone(), target(index, name, arrivals).ok_or(Error::Cancelled)?));
+            change.name.push((name.clone(), target(catalog, name, arrivals).ok_or(Error::Cancelled)?));
         }
         let first = arrivals.first().ok_or(Error::Cancelled)?.id();
         let id = change.name.first().map_or(first, |(_, target)| target.image);

@@ -196,18 +196,19 @@ async fn keep_documents(
 
 /// Writes all records and names, after everything they speak of is on the disk.
 async fn record(images: &Arc<Images>, described: Described) -> Result<Pulled> {
-    change(images, move |images, index| {
+    change(images, move |images, catalog| {
         images.content.sync()?;
         let Described { reference, images: arrivals, attestations } = described;
         let (digest, first) =
             arrivals.first().map(|arrival| (arrival.found.top, arrival.id())).ok_or(Error::Cancelled)?;
         let target =
-            Target { top: Some(digest), ..target(index, &reference, &arrivals).ok_or(Error::Cancelled)? };
+            Target { top: Some(digest), ..target(catalog, &reference, &arrivals).ok_or(Error::Cancelled)? };
         let id = if arrivals.len() == 1 { first } else { target.image };
-        let before = index.references.get(&reference).map(|known| index.behind(known)).unwrap_or_default();
+        let before =
+            catalog.references.get(&reference).map(|known| catalog.behind(known)).unwrap_or_default();
         let up_to_date = arrivals.iter().all(|arrival| before.contains(&arrival.id()));
         let mut change =
-            Change { put: records(images, index, &arrivals, &attestations)?, ..Change::default() };
+            Change { put: records(images, catalog, &arrivals, &attestations)?, ..Change::default() };
         if !up_to_date {
             change.put.iter_mut().for_each(|(_, record)| record.tagged = Some(SystemTime::now().into()));
         }

@@ -1,9 +1,9 @@
 //! Images and their names, as they are recorded and kept at hand; what a name means; every change of them, all of it or nothing.
 
 mod arrival;
+mod catalog;
 mod change;
 mod image;
-mod index;
 mod lease;
 mod tag;
 
@@ -12,12 +12,12 @@ use tare_model::{Digest, Platform};
 use crate::{Error, Images, Result};
 
 pub(crate) use arrival::{Arrival, arrived, plan, records, target};
+#[cfg(test)]
+pub(crate) use catalog::tests;
+pub(crate) use catalog::{Catalog, IMAGES, key};
 pub(crate) use change::{Change, change, change_blocking};
 pub use image::Image;
 pub(crate) use image::{Layer, Record, Source, Target, resource};
-#[cfg(test)]
-pub(crate) use index::tests;
-pub(crate) use index::{IMAGES, Index, key};
 
 impl Images {
     /// The image with this name, `repository@digest`, id or beginning of an id.
@@ -28,16 +28,16 @@ impl Images {
     /// [`Images::resolve`] for a platform, where one is wanted, of those that the name stands for; [`Error::Platform`] where
     /// none of them is for it.
     pub fn resolve_for(&self, name_or_id: &str, platform: Option<&Platform>) -> Result<Image> {
-        let index = self.index();
-        let id = index.find_for(name_or_id, platform)?;
-        index.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))
+        let catalog = self.catalog();
+        let id = catalog.find_for(name_or_id, platform)?;
+        catalog.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))
     }
 
     /// The ids of the images that a name stands for: one, or one for each platform that is here.
     pub fn platforms(&self, name_or_id: &str) -> Result<Vec<Digest>> {
-        let index = self.index();
-        let id = index.find(name_or_id)?;
-        Ok(index.target(name_or_id, &id).map_or_else(|| vec![id], |target| index.behind(target)))
+        let catalog = self.catalog();
+        let id = catalog.find(name_or_id)?;
+        Ok(catalog.target(name_or_id, &id).map_or_else(|| vec![id], |target| catalog.behind(target)))
     }
 
     /// Whether a name or an id means this image, alone or with those for other platforms.
@@ -47,6 +47,6 @@ impl Images {
 
     /// Every image, the newest first; not those that only have a name together with one for another platform.
     pub fn list(&self) -> Result<Vec<Image>> {
-        Ok(self.index().heads())
+        Ok(self.catalog().heads())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tare_model::{Digest, Reference};
 
-use crate::records::{Change, Index, Record, change, key, resource};
+use crate::records::{Catalog, Change, Record, change, key, resource};
 use crate::{Error, Images, Result, garbage};
 
 pub use prune::Pruned;
@@ -56,18 +56,18 @@ async fn remove(
     prune_parents: bool,
     running: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> Result<Vec<Removed>> {
-    let (mut removed, deleted) = change(images, move |images, index| {
-        let id = index.find(&name)?;
+    let (mut removed, deleted) = change(images, move |images, catalog| {
+        let id = catalog.find(&name)?;
         let request = Request { name: &name, id, force };
-        let doomed = Doomed::of(index, &request);
+        let doomed = Doomed::of(catalog, &request);
         let mut holders = Holders::new();
         for id in doomed.images.iter().chain([&id]) {
             holders.insert(*id, holders_of(images, id, &running)?);
         }
-        let plan = plan(index, &request, doomed, &holders)?;
-        let parents = plan.delete.iter().filter_map(|id| index.records.get(id)?.parent).collect::<Vec<_>>();
+        let plan = plan(catalog, &request, doomed, &holders)?;
+        let parents = plan.delete.iter().filter_map(|id| catalog.records.get(id)?.parent).collect::<Vec<_>>();
         let deleted = (!plan.delete.is_empty()).then_some(parents);
-        Ok((plan.change(index), (plan.words(), deleted)))
+        Ok((plan.change(catalog), (plan.words(), deleted)))
     })
     .await?;
     if let Some(parents) = deleted {
@@ -89,9 +89,9 @@ async fn prune_parent(
     id: Digest,
     removed: &mut Vec<Removed>,
 ) -> Result<Option<Digest>> {
-    let pruned = change(images, move |images, index| {
-        let record = index.records.get(&id).filter(|record| !record.dropped);
-        let needed = || !index.names(&id).is_empty() || index.has_children(&id);
+    let pruned = change(images, move |images, catalog| {
+        let record = catalog.records.get(&id).filter(|record| !record.dropped);
+        let needed = || !catalog.names(&id).is_empty() || catalog.has_children(&id);
         let Some(record) = record.filter(|_| !needed()) else { return Ok((Change::default(), None)) };
         if !images.store.holders(&resource(&id))?.is_empty() {
             return Ok((Change::default(), None));
@@ -152,13 +152,13 @@ struct Doomed {
 impl Doomed {
     /// Asked for by name, that name goes, and the image when it was the last; asked for by id, all its names go with it. One
     /// that only has a name together with another platform's is taken out from under that name.
-    fn of(index: &Index, request: &Request<'_>) -> Self {
-        let named = named(request, &index.own_names(&request.id));
+    fn of(catalog: &Catalog, request: &Request<'_>) -> Self {
+        let named = named(request, &catalog.own_names(&request.id));
         let by_name = named.is_some();
-        let names = named.map_or_else(|| index.own_names(&request.id), |name| vec![name]);
-        let untag = index.with_digests(names);
-        let images = if untag.is_empty() { vec![request.id] } else { index.nameless_without(&untag) };
-        let images = images.into_iter().filter(|id| !index.has_children(id)).collect();
+        let names = named.map_or_else(|| catalog.own_names(&request.id), |name| vec![name]);
+        let untag = catalog.with_digests(names);
+        let images = if untag.is_empty() { vec![request.id] } else { catalog.nameless_without(&untag) };
+        let images = images.into_iter().filter(|id| !catalog.has_children(id)).collect();
         Self { by_name, untag, images }
     }
 }
@@ -173,9 +173,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn change(&self, index: &Index) -> Change {
+    fn change(&self, catalog: &Catalog) -> Change {
         let dropped = |id: &Digest| {
-            let record = index.records.get(id)?;
+            let record = catalog.records.get(id)?;
             Some((*id, Record { dropped: true, ..record.clone() }))
         };
         Change {
@@ -195,10 +195,10 @@ impl Plan {
 
 /// Decides. Leases stand in the way of the last name, and only force gets past those of what is not running. An image that
 /// others were made from only loses its names, and stays until the last of those is gone.
-fn plan(index: &Index, request: &Request<'_>, doomed: Doomed, holders: &Holders) -> Result<Plan> {
+fn plan(catalog: &Catalog, request: &Request<'_>, doomed: Doomed, holders: &Holders) -> Result<Plan> {
     let of = |id: &Digest| holders.get(id).map(Vec::as_slice).unwrap_or_default();
     let used: Vec<&Holder> = doomed.images.iter().flat_map(of).collect();
-    check(index, request, &doomed, (used, of(&request.id)))?;
+    check(catalog, request, &doomed, (used, of(&request.id)))?;
     let mut plan = Plan { untag: doomed.untag, ..Plan::default() };
     for id in doomed.images {
         match of(&id) {
@@ -213,19 +213,19 @@ fn plan(index: &Index, request: &Request<'_>, doomed: Doomed, holders: &Holders)
 
 /// Whether something stands in the way: who uses what would go, and who the image that was named.
 fn check(
-    index: &Index,
+    catalog: &Catalog,
     request: &Request<'_>,
     doomed: &Doomed,
     (used, own): (Vec<&Holder>, &[Holder]),
 ) -> Result<()> {
     if !doomed.by_name {
-        if index.has_children(&request.id) {
+        if catalog.has_children(&request.id) {
             let why = "image has dependent child images".to_owned();
             return Err(Error::InUse { image: request.id.short(), force: "cannot be forced", why });
         }
         return check_by_id(request, &doomed.untag, &used.into_iter().chain(own).collect::<Vec<_>>());
     }
-    let single = is_single(&index.names(&request.id));
+    let single = is_single(&catalog.names(&request.id));
     let holder = used.into_iter().next().or_else(|| own.first().filter(|_| single));
     match holder.filter(|_| !request.force) {
         None => Ok(()),
@@ -276,26 +276,26 @@ fn is_single(names: &[Reference]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::tests::{digest, index};
+    use crate::records::tests::{catalog, digest};
     use crate::records::{Source, Target};
 
     const STOPPED: (&str, bool) = ("container/0123456789abcdef", false);
     const RUNNING: (&str, bool) = ("container/fedcba9876543210", true);
 
-    fn of(index: &Index, name: &str, force: bool, held: &[(u8, (&str, bool))]) -> Result<Vec<Removed>> {
+    fn of(catalog: &Catalog, name: &str, force: bool, held: &[(u8, (&str, bool))]) -> Result<Vec<Removed>> {
         let mut holders = Holders::new();
         for (id, (name, running)) in held {
             let holder = Holder { name: (*name).to_owned(), running: *running };
             holders.entry(digest(*id)).or_default().push(holder);
         }
-        let request = Request { name, id: index.find(name).unwrap(), force };
-        plan(index, &request, Doomed::of(index, &request), &holders).map(|plan| plan.words())
+        let request = Request { name, id: catalog.find(name).unwrap(), force };
+        plan(catalog, &request, Doomed::of(catalog, &request), &holders).map(|plan| plan.words())
     }
 
     fn planned(names: &[&str], name: &str, force: bool, holders: &[(&str, bool)]) -> Result<Vec<Removed>> {
         let names: Vec<_> = names.iter().map(|name| (*name, 0xab)).collect();
         let holders: Vec<_> = holders.iter().map(|holder| (0xab, *holder)).collect();
-        of(&index(&names), name, force, &holders)
+        of(&catalog(&names), name, force, &holders)
     }
 
     fn at(repository: &str) -> String {
@@ -347,31 +347,31 @@ mod tests {
 
     #[test]
     fn an_image_that_another_was_made_from_stays_without_its_name() {
-        let mut index = index(&[("base:1", 0xab), ("made:1", 0xcd)]);
-        index.records.get_mut(&digest(0xcd)).unwrap().parent = Some(digest(0xab));
-        let planned = |index: &Index, name: &str, force| of(index, name, force, &[]);
+        let mut catalog = catalog(&[("base:1", 0xab), ("made:1", 0xcd)]);
+        catalog.records.get_mut(&digest(0xcd)).unwrap().parent = Some(digest(0xab));
+        let planned = |catalog: &Catalog, name: &str, force| of(catalog, name, force, &[]);
         let words =
             "conflict: unable to delete abababababab (cannot be forced) - image has dependent child images";
         for force in [false, true] {
-            assert_eq!(planned(&index, "abab", force).unwrap_err().to_string(), words);
-            assert_eq!(planned(&index, "base:1", force).unwrap(), [untagged("base:1")]);
+            assert_eq!(planned(&catalog, "abab", force).unwrap_err().to_string(), words);
+            assert_eq!(planned(&catalog, "base:1", force).unwrap(), [untagged("base:1")]);
         }
-        index.records.get_mut(&digest(0xcd)).unwrap().dropped = true;
-        assert_eq!(planned(&index, "abab", false).unwrap(), [untagged("base:1"), deleted()]);
+        catalog.records.get_mut(&digest(0xcd)).unwrap().dropped = true;
+        assert_eq!(planned(&catalog, "abab", false).unwrap(), [untagged("base:1"), deleted()]);
     }
 
     /// `web:1` stands for an index, of which two images are here; the first has a name of its own as well where `own` says so.
-    fn two_platforms(own: bool) -> Index {
-        let mut index = index(&[("web:1", 0xab), ("", 0xcd)]);
+    fn two_platforms(own: bool) -> Catalog {
+        let mut catalog = catalog(&[("web:1", 0xab), ("", 0xcd)]);
         if own {
-            index.references.insert("own:1".parse().unwrap(), Target::of(digest(0xab)));
+            catalog.references.insert("own:1".parse().unwrap(), Target::of(digest(0xab)));
         }
         for id in [0xab, 0xcd] {
             let source = Source { top: digest(9), manifest: digest(id - 1), blobs: Vec::new() };
-            index.records.get_mut(&digest(id)).unwrap().sources = vec![source];
+            catalog.records.get_mut(&digest(id)).unwrap().sources = vec![source];
         }
-        index.references.values_mut().next_back().unwrap().index = Some(digest(9));
-        index
+        catalog.references.values_mut().next_back().unwrap().index = Some(digest(9));
+        catalog
     }
 
     #[test]
@@ -382,34 +382,34 @@ mod tests {
             assert_eq!(of(&two_platforms(false), name, false, &[]).unwrap(), whole, "{name}");
         }
         // The one that has another name stays, and what is in use stays where nobody forces it.
-        let index = two_platforms(true);
-        assert_eq!(of(&index, "web:1", false, &[]).unwrap(), [untagged("web:1"), gone(0xcd)]);
-        assert_eq!(of(&index, "own:1", false, &[]).unwrap(), [untagged("own:1")]);
-        let error = of(&index, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
+        let catalog = two_platforms(true);
+        assert_eq!(of(&catalog, "web:1", false, &[]).unwrap(), [untagged("web:1"), gone(0xcd)]);
+        assert_eq!(of(&catalog, "own:1", false, &[]).unwrap(), [untagged("own:1")]);
+        let error = of(&catalog, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
         assert!(matches!(error, Error::NameInUse { .. }), "{error}");
-        let index = two_platforms(false);
-        let error = of(&index, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
+        let catalog = two_platforms(false);
+        let error = of(&catalog, "web:1", false, &[(0xcd, STOPPED)]).unwrap_err();
         assert!(matches!(error, Error::NameInUse { .. }), "{error}");
-        assert_eq!(of(&index, "web:1", true, &[(0xcd, STOPPED)]).unwrap(), whole);
+        assert_eq!(of(&catalog, "web:1", true, &[(0xcd, STOPPED)]).unwrap(), whole);
         let kept = [untagged("web:1"), gone(0xab)];
-        assert_eq!(of(&index, "web:1", true, &[(0xcd, RUNNING)]).unwrap(), kept);
+        assert_eq!(of(&catalog, "web:1", true, &[(0xcd, RUNNING)]).unwrap(), kept);
     }
 
     #[test]
     fn digests_go_with_the_last_tag_that_they_were_known_by() {
         // One platform was pushed alone, and the image that the name means has a tag beside it.
-        let mut index = two_platforms(false);
+        let mut catalog = two_platforms(false);
         let part: Reference = format!("web@{}", digest(7)).parse().unwrap();
-        index.references.insert(part.clone(), Target::of(digest(0xcd)));
+        catalog.references.insert(part.clone(), Target::of(digest(0xcd)));
         let whole: Reference = at("web").parse().unwrap();
         let of_index = Target { index: Some(digest(9)), ..Target::of(digest(0xab)) };
-        index.references.insert(whole.clone(), of_index);
-        let gone = of(&index, "web:1", false, &[]).unwrap();
+        catalog.references.insert(whole.clone(), of_index);
+        let gone = of(&catalog, "web:1", false, &[]).unwrap();
         let all = [untagged("web:1"), untagged(&part.familiar()), untagged(&whole.familiar())];
         assert_eq!(gone[..3].iter().filter(|one| all.contains(one)).count(), 3, "{gone:?}");
         assert_eq!(gone.len(), 5);
-        index.references.insert("web:amd64".parse().unwrap(), Target::of(digest(0xab)));
-        let gone = of(&index, "web:1", false, &[]).unwrap();
+        catalog.references.insert("web:amd64".parse().unwrap(), Target::of(digest(0xab)));
+        let gone = of(&catalog, "web:1", false, &[]).unwrap();
         let deleted = Removed::Deleted(digest(0xcd).to_string());
         assert_eq!(gone.len(), 4, "{gone:?}");
         assert!(all.iter().chain([&deleted]).all(|one| gone.contains(one)), "{gone:?}");
@@ -417,9 +417,9 @@ mod tests {
 
     #[test]
     fn by_its_id_the_image_of_another_platform_goes_alone() {
-        let index = two_platforms(false);
-        assert_eq!(of(&index, "cdcd", false, &[]).unwrap(), [Removed::Deleted(digest(0xcd).to_string())]);
-        assert!(of(&index, "cdcd", false, &[(0xcd, STOPPED)]).is_err());
+        let catalog = two_platforms(false);
+        assert_eq!(of(&catalog, "cdcd", false, &[]).unwrap(), [Removed::Deleted(digest(0xcd).to_string())]);
+        assert!(of(&catalog, "cdcd", false, &[(0xcd, STOPPED)]).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tare_registry::MANIFEST_LIMIT;
 use super::{Document, descriptor};
 use crate::content::Content;
 use crate::document;
-use crate::records::Index;
+use crate::records::Catalog;
 
 /// What a builder's attestation is about: the digest of another manifest of the same index.
 const ABOUT: &str = "vnd.docker.reference.digest";
@@ -87,8 +87,8 @@ pub(crate) fn attested(entry: &Descriptor) -> Option<Digest> {
 }
 
 /// The manifest that an image was unpacked from or made with, whether or not all its blobs are still here.
-pub(crate) fn known_manifest(content: &Content, index: &Index, id: &Digest) -> Option<Manifest> {
-    let sources = &index.records.get(id)?.sources;
+pub(crate) fn known_manifest(content: &Content, catalog: &Catalog, id: &Digest) -> Option<Manifest> {
+    let sources = &catalog.records.get(id)?.sources;
     let mut known: Vec<Manifest> =
         sources.iter().filter_map(|source| Some(manifest(content, &source.manifest)?.0)).collect();
     known.sort_by_key(|manifest| manifest.layers.iter().filter(|layer| !content.has(&layer.digest)).count());

@@ -48,20 +48,20 @@ impl Images {
 /// Forgets names without image, and images with a layer that is gone: the next pull brings it anew. One that is leased
 /// stays in the records, so that its containers can still be told what they were made of.
 async fn forget_incomplete(images: &Arc<Images>) -> Result<usize> {
-    change(images, |images, index| {
+    change(images, |images, catalog| {
         let broken = |id: &Digest| {
-            let record = index.records.get(id);
+            let record = catalog.records.get(id);
             record.is_none_or(|r| r.layers.iter().any(|layer| !images.snapshots.has(&layer.chain)))
         };
         let mut forgotten = Change::default();
-        for (reference, target) in index.references.iter().filter(|(_, target)| broken(&target.image)) {
-            match index.behind(target).into_iter().find(|id| !broken(id)) {
+        for (reference, target) in catalog.references.iter().filter(|(_, target)| broken(&target.image)) {
+            match catalog.behind(target).into_iter().find(|id| !broken(id)) {
                 // It stands for another platform as well.
                 Some(image) => forgotten.name.push((reference.clone(), Target { image, ..*target })),
                 None => forgotten.unname.push(reference.clone()),
             }
         }
-        for (id, record) in index.records.iter().filter(|(id, _)| broken(id)) {
+        for (id, record) in catalog.records.iter().filter(|(id, _)| broken(id)) {
             tracing::warn!("image {} has lost a layer and is forgotten", id.short());
             if images.store.holders(&crate::records::resource(id))?.is_empty() {
                 forgotten.delete.push(*id);

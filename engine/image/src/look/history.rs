@@ -62,11 +62,11 @@ fn entry(step: &History, sizes: &mut impl Iterator<Item = u64>) -> HistoryEntry 
 mod tests {
     use super::*;
     use crate::records::Layer;
-    use crate::records::tests::{digest, index};
+    use crate::records::tests::{catalog, digest};
 
     fn image(steps: &[(&str, bool)], sizes: &[u64]) -> Image {
-        let mut index = index(&[("a:latest", 7)]);
-        let record = index.records.get_mut(&digest(7)).unwrap();
+        let mut catalog = catalog(&[("a:latest", 7)]);
+        let record = catalog.records.get_mut(&digest(7)).unwrap();
         let config = std::sync::Arc::make_mut(&mut record.config);
         let step = |(by, empty_layer): &(&str, bool)| History {
             created_by: (*by).to_owned(),
@@ -75,7 +75,7 @@ mod tests {
         };
         config.history = steps.iter().map(step).collect();
         record.layers = sizes.iter().map(|size| Layer { chain: digest(1), size: *size }).collect();
-        index.image(&digest(7)).unwrap()
+        catalog.image(&digest(7)).unwrap()
     }
 
     fn shown(image: &Image) -> Vec<(String, u64)> {

@@ -28,8 +28,8 @@ pub struct StackedLayer {
 impl Images {
     /// The layers of an image, the lowest first: where they lie, what they cost and who else has them.
     pub fn stack(&self, image: &Image) -> Result<Vec<StackedLayer>> {
-        let manifest = known_manifest(&self.content, &self.index(), &image.id);
-        let all = self.index().images();
+        let manifest = known_manifest(&self.content, &self.catalog(), &image.id);
+        let all = self.catalog().images();
         let stacked = self.snapshots.driver().stacks();
         let layers = image.layers.iter().zip(&image.layer_sizes).zip(&image.config.rootfs.diff_ids);
         let one = |(at, ((chain, size), diff)): (usize, ((&Digest, &u64), &Digest))| {

@@ -32,7 +32,7 @@ pub enum ManifestKind {
 impl Images {
     /// What a name or an id stands for in a registry: an index or a manifest, byte for byte.
     pub fn document(&self, name_or_id: &str) -> Result<(Descriptor, Vec<u8>)> {
-        let id = self.index().find(name_or_id)?;
+        let id = self.catalog().find(name_or_id)?;
         let missing = || Error::Incomplete { image: id.short(), layer: "manifest".to_owned() };
         let descriptor = self.descriptor(name_or_id).ok_or_else(missing)?;
         let bytes = self.content.read(&descriptor).ok_or_else(missing)?;
@@ -41,20 +41,20 @@ impl Images {
 
     /// The descriptor of [`Images::document`]; `None` where the document is gone.
     pub fn descriptor(&self, name_or_id: &str) -> Option<Descriptor> {
-        let index = self.index();
-        let id = index.find(name_or_id).ok()?;
-        let named = index.target(name_or_id, &id).and_then(Target::document);
-        let first = || index.records.get(&id)?.sources.first().map(|source| source.top);
+        let catalog = self.catalog();
+        let id = catalog.find(name_or_id).ok()?;
+        let named = catalog.target(name_or_id, &id).and_then(Target::document);
+        let first = || catalog.records.get(&id)?.sources.first().map(|source| source.top);
         known_descriptor(&self.content, &named.or_else(first)?)
     }
 
     /// The manifests that a name or an id stands for: one for each platform, and what says how they were made.
     pub fn manifests(&self, name_or_id: &str) -> Result<Vec<ManifestUse>> {
         let (image, top) = {
-            let index = self.index();
-            let id = index.find(name_or_id)?;
-            let top = index.target(name_or_id, &id).and_then(|target| index.index_of(target));
-            (index.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))?, top)
+            let catalog = self.catalog();
+            let id = catalog.find(name_or_id)?;
+            let top = catalog.target(name_or_id, &id).and_then(|target| catalog.index_of(target));
+            (catalog.image(&id).ok_or_else(|| Error::NotFound(name_or_id.to_owned()))?, top)
         };
         Ok(match top.and_then(|top| KeptIndex::of(&self.content, &top)) {
             Some(index) => index.manifests.into_iter().map(|kept| used(self, kept)).collect(),
@@ -69,9 +69,9 @@ fn used(images: &Images, kept: KeptManifest) -> ManifestUse {
         ManifestKind::Attestation(attested(&kept.entry))
     } else {
         let id = kept.manifest.as_ref().map(|(manifest, _)| manifest.config.digest);
-        let index = images.index();
-        let known = id.filter(|id| index.records.get(id).is_some_and(|record| !record.dropped));
-        ManifestKind::Image(known.and_then(|id| index.image(&id)).map(Box::new))
+        let catalog = images.catalog();
+        let known = id.filter(|id| catalog.records.get(id).is_some_and(|record| !record.dropped));
+        ManifestKind::Image(known.and_then(|id| catalog.image(&id)).map(Box::new))
     };
     // Unpacked it is of use although a layer came here in another form.
     let available = kept.whole || matches!(kind, ManifestKind::Image(Some(_)));

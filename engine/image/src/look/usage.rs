@@ -47,17 +47,17 @@ struct Parts {
 
 fn parts(images: &Images) -> Result<Vec<Parts>> {
     let families: Vec<_> = {
-        let index = images.index();
+        let catalog = images.catalog();
         let of = |image: Image| {
-            let ids = index.family(&image.id);
-            let records: Vec<_> = ids.iter().filter_map(|id| index.records.get(id)).collect();
+            let ids = catalog.family(&image.id);
+            let records: Vec<_> = ids.iter().filter_map(|id| catalog.records.get(id)).collect();
             let sources = records.iter().flat_map(|record| &record.sources);
             let blobs: BTreeSet<Digest> = sources.flat_map(|source| &source.blobs).copied().collect();
             let layers: BTreeSet<Digest> =
                 records.iter().flat_map(|record| &record.layers).map(|layer| layer.chain).collect();
             (image, ids, blobs, layers)
         };
-        index.heads().into_iter().map(of).collect()
+        catalog.heads().into_iter().map(of).collect()
     };
     let mut all = Vec::with_capacity(families.len());
     for (image, ids, blobs, layers) in families {

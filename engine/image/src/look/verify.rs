@@ -64,7 +64,7 @@ async fn verify(
     tell: impl Fn(Verified) + Send + Sync + 'static,
 ) -> Result<()> {
     let tell = Arc::new(tell);
-    let needed = images.index().blobs();
+    let needed = images.catalog().blobs();
     let here = images.content.list()?;
     for digest in needed.iter().chain(here.iter().filter(|digest| !needed.contains(digest))) {
         blob(images, *digest, repair, &*tell).await?;
@@ -81,9 +81,9 @@ async fn verify(
 /// Layers that images need, those below first, and the blob of each where it is known.
 fn layers(images: &Images) -> Result<Vec<(Digest, Option<Descriptor>)>> {
     let mut found = BTreeMap::new();
-    let all = images.index().images();
+    let all = images.catalog().images();
     for image in all {
-        let manifest = known_manifest(&images.content, &images.index(), &image.id);
+        let manifest = known_manifest(&images.content, &images.catalog(), &image.id);
         for (depth, chain) in image.layers.iter().enumerate() {
             let blob = manifest.as_ref().and_then(|manifest| manifest.layers.get(depth).cloned());
             let blob = blob.filter(|blob| images.content.has(&blob.digest));
@@ -114,7 +114,7 @@ async fn blob(
         Ok(found) => format!("its content has the digest {found}"),
         // Of those that nobody needs some may just have gone.
         Err(error)
-            if error.kind() == io::ErrorKind::NotFound && !images.index().blobs().contains(&digest) =>
+            if error.kind() == io::ErrorKind::NotFound && !images.catalog().blobs().contains(&digest) =>
         {
             return Ok(());
         }
@@ -167,19 +167,19 @@ struct Origin {
 }
 
 fn origin(images: &Images, digest: &Digest) -> Option<Origin> {
-    let index = images.index();
-    for (id, record) in &index.records {
+    let catalog = images.catalog();
+    for (id, record) in &catalog.records {
         let Some(source) = record.sources.iter().find(|source| source.blobs.contains(digest)) else {
             continue;
         };
-        let came = |name: &Reference| index.references.get(name).is_some_and(|target| target.top.is_some());
-        let Some(reference) = index.names(id).into_iter().find(came) else { continue };
+        let came = |name: &Reference| catalog.references.get(name).is_some_and(|target| target.top.is_some());
+        let Some(reference) = catalog.names(id).into_iter().find(came) else { continue };
         let mut descriptor = crate::document::descriptor("", b"");
         descriptor.digest = *digest;
         if source.top == *digest || source.manifest == *digest {
             return Some(Origin { reference, descriptor, document: true });
         }
-        let own = known_manifest(&images.content, &index, id).into_iter();
+        let own = known_manifest(&images.content, &catalog, id).into_iter();
         let mut own = own.flat_map(|manifest| manifest.layers.into_iter().chain([manifest.config]));
         if let Some(blob) = own.find(|blob| blob.digest == *digest) {
             return Some(Origin { reference, descriptor: blob, document: false });

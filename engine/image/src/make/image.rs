@@ -43,7 +43,7 @@ pub(super) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Resu
         images.pins.pin(vec![made.id, made.manifest_digest])
     };
     let id = made.id;
-    change(images, move |images, index| {
+    change(images, move |images, catalog| {
         let documents = [(made.id, &made.config_bytes), (made.manifest_digest, &made.manifest_bytes)];
         // A build that has changed nothing makes the image that is here.
         let missing = documents.iter().filter(|(digest, _)| !images.content.has(digest));
@@ -54,7 +54,7 @@ pub(super) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Resu
         let blobs = request.layers.iter().map(|layer| layer.blob.digest);
         let blobs = [made.manifest_digest, made.id].into_iter().chain(blobs).collect();
         let source = Source { top: made.manifest_digest, manifest: made.manifest_digest, blobs };
-        let mut record = arrived(index.records.get(&made.id), &made.config, layers, source);
+        let mut record = arrived(catalog.records.get(&made.id), &made.config, layers, source);
         record.parent = record.parent.or(request.parent.filter(|parent| *parent != made.id));
         if !request.names.is_empty() {
             record.tagged = Some(SystemTime::now().into());
@@ -64,7 +64,7 @@ pub(super) async fn commit(images: &Arc<Images>, request: CommitRequest) -> Resu
         Ok((Change { put: vec![(made.id, record)], name, ..Change::default() }, ()))
     })
     .await?;
-    images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
+    images.catalog().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
 }
 
 /// The documents of a new image.

@@ -35,7 +35,7 @@ async fn make_index(images: &Arc<Images>, request: IndexRequest) -> Result<Descr
     }
     let mut parts: Vec<(Digest, Platform, Shipment)> = Vec::new();
     for id in request.images {
-        let record = images.index().records.get(&id).map(|record| record.config.clone());
+        let record = images.catalog().records.get(&id).map(|record| record.config.clone());
         let platform = platform::of(&*record.ok_or_else(|| Error::NotFound(id.to_string()))?);
         match parts.iter().find(|(_, other, _)| *other == platform) {
             Some((other, ..)) if *other == id => {}
@@ -78,7 +78,7 @@ async fn record(
     };
     let offers = parts.iter().map(|(id, platform, _)| (platform.clone(), *id));
     let head = platform::best(offers, &Platform::host()).unwrap_or(*first);
-    change(images, move |images, index| {
+    change(images, move |images, catalog| {
         let manifests = parts.iter().map(|(.., shipment)| (shipment.descriptor.digest, &shipment.bytes[..]));
         for (digest, bytes) in manifests.chain([(top, &bytes[..])]) {
             if !images.content.has(&digest) {
@@ -88,7 +88,7 @@ async fn record(
         images.content.sync()?;
         let mut change = Change::default();
         for (id, _, shipment) in &parts {
-            let record = index.records.get(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+            let record = catalog.records.get(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
             let mut record = record.clone();
             let (manifest, named) = (shipment.descriptor.digest, &shipment.manifest);
             let blobs = named.layers.iter().chain([&named.config]).map(|blob| blob.digest);

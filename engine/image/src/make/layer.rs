@@ -54,7 +54,7 @@ impl Images {
     /// The layers of an image, for images that are made upon it.
     pub async fn layers_of(self: &Arc<Self>, image: &Image) -> Result<Vec<LayerUse>> {
         let incomplete = || Error::Incomplete { image: image.id.short(), layer: "manifest".to_owned() };
-        let manifest = known_manifest(&self.content, &self.index(), &image.id).ok_or_else(incomplete)?;
+        let manifest = known_manifest(&self.content, &self.catalog(), &image.id).ok_or_else(incomplete)?;
         let planned = plan(&manifest.layers, &image.config);
         if planned.len() != image.layers.len() {
             return Err(incomplete());

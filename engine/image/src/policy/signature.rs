@@ -199,15 +199,15 @@ impl Images {
     /// of today; [`Error::Refused`] tells why not.
     pub fn permit(&self, name: &str, image: &Image) -> Result<()> {
         let policy = self.policy();
-        let index = self.index();
-        let Some(record) = index.records.get(&image.id) else { return Ok(()) };
+        let catalog = self.catalog();
+        let Some(record) = catalog.records.get(&image.id) else { return Ok(()) };
         let by_name = name.parse::<Reference>().ok().map(|reference| key(&reference));
-        let means = |target: &Target| index.behind(target).contains(&image.id);
-        let named = by_name.filter(|name| index.references.get(name).is_some_and(means));
+        let means = |target: &Target| catalog.behind(target).contains(&image.id);
+        let named = by_name.filter(|name| catalog.references.get(name).is_some_and(means));
         let names: Vec<Reference> = match named {
             Some(name) => vec![name],
             // By its id it is what all of its names are.
-            None => index.names(&image.id),
+            None => catalog.names(&image.id),
         };
         let Some(first) = names.first() else {
             return judged(record, policy.of_nameless(), None)

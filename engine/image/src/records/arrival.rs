@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::{Descriptor, ImageConfig};
 
-use super::{Index, Layer, Record, Source, Target};
+use super::{Catalog, Layer, Record, Source, Target};
 use crate::document::{Found, chain_ids, platform};
 use crate::layer::Planned;
 use crate::policy::Verified;
@@ -46,7 +46,7 @@ pub(crate) fn plan(blobs: &[Descriptor], config: &ImageConfig) -> Vec<Planned> {
 /// The records of images that have come, each with the attestations about it; those about none of them go to the first.
 pub(crate) fn records(
     images: &Images,
-    index: &Index,
+    catalog: &Catalog,
     arrivals: &[Arrival],
     attestations: &[(Option<Digest>, Found)],
 ) -> Result<Vec<(Digest, Record)>> {
@@ -65,7 +65,7 @@ pub(crate) fn records(
         let blobs = found.blobs().into_iter().chain(attested).collect();
         let source = Source { top: found.top, manifest: found.manifest_digest, blobs };
         let known = records.iter().find(|(known, _)| *known == id).map(|(_, record)| record);
-        let known = known.or_else(|| index.records.get(&id));
+        let known = known.or_else(|| catalog.records.get(&id));
         let mut record = arrived(known, &arrival.config, layers, source);
         if let Some(verified) = &arrival.verified {
             let same = |old: &Verified| {
@@ -82,14 +82,14 @@ pub(crate) fn records(
 
 /// What a name stands for once these images have come: of the index that it stood for before also what was here. It means the
 /// image for this machine, else the first that came now; none where none came.
-pub(crate) fn target(index: &Index, reference: &Reference, arrivals: &[Arrival]) -> Option<Target> {
+pub(crate) fn target(catalog: &Catalog, reference: &Reference, arrivals: &[Arrival]) -> Option<Target> {
     let of_index = arrivals.iter().find_map(|arrival| arrival.found.index());
     let known =
-        index.references.get(reference).filter(|known| of_index.is_some() && known.document() == of_index);
-    let known = known.map(|known| index.behind(known)).unwrap_or_default();
+        catalog.references.get(reference).filter(|known| of_index.is_some() && known.document() == of_index);
+    let known = known.map(|known| catalog.behind(known)).unwrap_or_default();
     let mut offers: Vec<(Platform, Digest)> =
         arrivals.iter().map(|arrival| (platform::of(&arrival.config), arrival.id())).collect();
-    let of = |id: &Digest| Some((platform::of(&index.records.get(id)?.config), *id));
+    let of = |id: &Digest| Some((platform::of(&catalog.records.get(id)?.config), *id));
     offers.extend(known.iter().filter_map(of));
     let first = offers.first().map(|(_, id)| *id);
     let image = platform::best(offers, &Platform::host()).or(first)?;

@@ -5,8 +5,8 @@ use std::sync::{Arc, PoisonError};
 use tare_model::{Digest, Reference};
 use tare_store::Batch;
 
-use super::index::REFERENCES;
-use super::{IMAGES, Index, Record, Target, resource};
+use super::catalog::REFERENCES;
+use super::{Catalog, IMAGES, Record, Target, resource};
 use crate::{Error, Images, Result, garbage};
 
 /// What becomes of images and names, all of it or nothing.
@@ -37,22 +37,22 @@ impl Change {
         batch
     }
 
-    fn apply(self, index: &mut Index) {
+    fn apply(self, catalog: &mut Catalog) {
         for id in &self.delete {
-            index.records.remove(id);
+            catalog.records.remove(id);
         }
         for reference in &self.unname {
-            index.references.remove(reference);
+            catalog.references.remove(reference);
         }
-        index.records.extend(self.put);
-        index.references.extend(self.name);
+        catalog.records.extend(self.put);
+        catalog.references.extend(self.name);
     }
 }
 
 /// Plans a change upon the records as they are, with no other change in between, and makes it.
 pub(crate) async fn change<T: Send + 'static>(
     images: &Arc<Images>,
-    plan: impl FnOnce(&Images, &Index) -> Result<(Change, T)> + Send + 'static,
+    plan: impl FnOnce(&Images, &Catalog) -> Result<(Change, T)> + Send + 'static,
 ) -> Result<T> {
     let shared = Arc::clone(images);
     let work = move || change_blocking(&shared, plan);
@@ -66,12 +66,12 @@ pub(crate) async fn change<T: Send + 'static>(
 /// [`change`] for threads that may block; also whether images went with a name that means something else now.
 pub(crate) fn change_blocking<T>(
     images: &Images,
-    plan: impl FnOnce(&Images, &Index) -> Result<(Change, T)>,
+    plan: impl FnOnce(&Images, &Catalog) -> Result<(Change, T)>,
 ) -> Result<(T, bool)> {
     let _alone = images.writing.lock().unwrap_or_else(PoisonError::into_inner);
-    let (mut change, answer) = plan(images, &images.index())?;
+    let (mut change, answer) = plan(images, &images.catalog())?;
     let planned = change.delete.len();
-    for id in left_over(&change, &images.index()) {
+    for id in left_over(&change, &images.catalog()) {
         if images.store.holders(&resource(&id))?.is_empty() {
             change.delete.push(id);
         }
@@ -85,56 +85,56 @@ pub(crate) fn change_blocking<T>(
         committed => committed?,
     };
     let left = change.delete.len() > planned;
-    change.apply(&mut images.index.write().unwrap_or_else(PoisonError::into_inner));
+    change.apply(&mut images.catalog.write().unwrap_or_else(PoisonError::into_inner));
     Ok((answer, left))
 }
 
 /// The images for other platforms that have no name any more because theirs is given to something else: unlike the one that
 /// the name meant, nobody sees them.
-fn left_over(change: &Change, index: &Index) -> Vec<Digest> {
+fn left_over(change: &Change, catalog: &Catalog) -> Vec<Digest> {
     let moved = change
         .name
         .iter()
-        .filter(|(reference, target)| index.references.get(reference).is_some_and(|old| old != target));
+        .filter(|(reference, target)| catalog.references.get(reference).is_some_and(|old| old != target));
     let moved: Vec<Reference> = moved.map(|(reference, _)| reference.clone()).collect();
     let stays = |id: &Digest| {
         let part = |target: &Target| {
             let document = target.document();
             target.image == *id
-                || document.is_some_and(|d| index.records.get(id).is_some_and(|r| r.is_part_of(&d)))
+                || document.is_some_and(|d| catalog.records.get(id).is_some_and(|r| r.is_part_of(&d)))
         };
-        moved.iter().any(|reference| index.references[reference].image == *id)
+        moved.iter().any(|reference| catalog.references[reference].image == *id)
             || change.name.iter().any(|(_, target)| part(target))
             || change.put.iter().any(|(put, _)| put == id)
             || change.delete.contains(id)
-            || index.has_children(id)
+            || catalog.has_children(id)
     };
-    index.nameless_without(&moved).into_iter().filter(|id| !stays(id)).collect()
+    catalog.nameless_without(&moved).into_iter().filter(|id| !stays(id)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::records::Source;
-    use crate::records::tests::{digest, index};
+    use crate::records::tests::{catalog, digest};
 
     #[test]
     fn images_for_other_platforms_go_with_a_name_that_is_given_away() {
-        let mut index = index(&[("web:1", 1), ("", 2), ("new:1", 3)]);
+        let mut catalog = catalog(&[("web:1", 1), ("", 2), ("new:1", 3)]);
         for id in [1, 2] {
             let source = Source { top: digest(9), manifest: digest(id + 10), blobs: Vec::new() };
-            index.records.get_mut(&digest(id)).unwrap().sources = vec![source];
+            catalog.records.get_mut(&digest(id)).unwrap().sources = vec![source];
         }
         let name: Reference = "web:1".parse().unwrap();
-        index.references.get_mut(&name).unwrap().index = Some(digest(9));
+        catalog.references.get_mut(&name).unwrap().index = Some(digest(9));
         let given = |target| Change { name: vec![(name.clone(), target)], ..Change::default() };
         let other = Target::of(digest(3));
-        assert_eq!(left_over(&given(other), &index), [digest(2)]);
+        assert_eq!(left_over(&given(other), &catalog), [digest(2)]);
         // To another platform of the same index, or to the image itself.
         let same = Target { index: Some(digest(9)), ..Target::of(digest(2)) };
-        assert_eq!(left_over(&given(same), &index), []);
-        assert_eq!(left_over(&given(Target::of(digest(2))), &index), []);
-        index.references.insert("kept:1".parse().unwrap(), same);
-        assert_eq!(left_over(&given(other), &index), []);
+        assert_eq!(left_over(&given(same), &catalog), []);
+        assert_eq!(left_over(&given(Target::of(digest(2))), &catalog), []);
+        catalog.references.insert("kept:1".parse().unwrap(), same);
+        assert_eq!(left_over(&given(other), &catalog), []);
     }
 }

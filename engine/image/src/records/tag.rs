@@ -20,15 +20,15 @@ async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<I
         return Err(Error::TagWithDigest(target.familiar()));
     }
     let (source, target) = (source.to_owned(), target.clone().or_latest());
-    let id = change(images, move |_, index| {
-        let id = index.find(&source)?;
-        let index_of = index.target(&source, &id).and_then(|target| index.index_of(target));
-        let mut record = index.records.get(&id).cloned().ok_or(Error::NotFound(source))?;
+    let id = change(images, move |_, catalog| {
+        let id = catalog.find(&source)?;
+        let index_of = catalog.target(&source, &id).and_then(|target| catalog.index_of(target));
+        let mut record = catalog.records.get(&id).cloned().ok_or(Error::NotFound(source))?;
         record.tagged = Some(SystemTime::now().into());
         record.dropped = false;
         let name = vec![(target, Target { index: index_of, ..Target::of(id) })];
         Ok((Change { put: vec![(id, record)], name, ..Change::default() }, id))
     })
     .await?;
-    images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
+    images.catalog().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))
 }

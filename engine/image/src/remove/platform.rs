@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tare_model::{Digest, Platform};
 
 use super::{Removed, Request, check_by_id, holders_of, remove};
-use crate::records::{Change, Index, Record, Target, change};
+use crate::records::{Catalog, Change, Record, Target, change};
 use crate::{Error, Images, Result, garbage};
 
 impl Images {
@@ -30,20 +30,20 @@ async fn withdraw(
     running: impl Fn(&str) -> bool + Send + Sync + 'static,
 ) -> Result<Vec<Removed>> {
     let last = {
-        let index = images.index();
-        index.find_for(&name, Some(&platform))?;
-        let target = index.target(&name, &index.find(&name)?);
-        target.is_none_or(|target| index.behind(target).len() == 1)
+        let catalog = images.catalog();
+        catalog.find_for(&name, Some(&platform))?;
+        let target = catalog.target(&name, &catalog.find(&name)?);
+        target.is_none_or(|target| catalog.behind(target).len() == 1)
     };
     if last {
         return remove(images, name, force, true, running).await;
     }
-    let id = change(images, move |images, index| {
-        let id = index.find_for(&name, Some(&platform))?;
+    let id = change(images, move |images, catalog| {
+        let id = catalog.find_for(&name, Some(&platform))?;
         let holders = holders_of(images, &id, &running)?;
         check_by_id(&Request { name: &name, id, force }, &[], &holders.iter().collect::<Vec<_>>())?;
-        let mut change = without(index, &id)?;
-        match index.records.get(&id).filter(|_| !holders.is_empty()) {
+        let mut change = without(catalog, &id)?;
+        match catalog.records.get(&id).filter(|_| !holders.is_empty()) {
             Some(record) => change.put.push((id, Record { dropped: true, ..record.clone() })),
             None => change.delete.push(id),
         }
@@ -57,11 +57,11 @@ async fn withdraw(
 
 /// Gives the names that mean an image to another platform's that they stand for, and takes the digests away that stand for
 /// it alone. A tag that does is in the way.
-fn without(index: &Index, id: &Digest) -> Result<Change> {
+fn without(catalog: &Catalog, id: &Digest) -> Result<Change> {
     let mut change = Change::default();
-    for (reference, target) in index.references.iter().filter(|(_, target)| target.image == *id) {
-        let others: Vec<Digest> = index.behind(target).into_iter().filter(|other| other != id).collect();
-        match index.best(&others, &Platform::host()).or(others.first().copied()) {
+    for (reference, target) in catalog.references.iter().filter(|(_, target)| target.image == *id) {
+        let others: Vec<Digest> = catalog.behind(target).into_iter().filter(|other| other != id).collect();
+        match catalog.best(&others, &Platform::host()).or(others.first().copied()) {
             Some(image) => change.name.push((reference.clone(), Target { image, ..*target })),
             None if reference.digest().is_some() => change.unname.push(reference.clone()),
             None => {

@@ -55,19 +55,19 @@ async fn prune(images: &Arc<Images>, doomed: impl Fn(&Image) -> bool + Send + 's
 
 /// The images that others were made from.
 fn parents(images: &Images) -> BTreeSet<Digest> {
-    images.index().images().iter().filter_map(|image| image.parent).collect()
+    images.catalog().images().iter().filter_map(|image| image.parent).collect()
 }
 
 /// Removes one image with its names and those for other platforms that have no other, unless one of them is in use or it has
 /// other names than when it was picked.
 async fn one(images: &Arc<Images>, picked: Image) -> Result<Vec<Removed>> {
-    let removed = change(images, move |images, index| {
-        let names = index.with_digests(index.own_names(&picked.id));
-        let same = index.image(&picked.id).is_some_and(|image| image.tags == picked.tags);
-        let doomed = if names.is_empty() { vec![picked.id] } else { index.nameless_without(&names) };
+    let removed = change(images, move |images, catalog| {
+        let names = catalog.with_digests(catalog.own_names(&picked.id));
+        let same = catalog.image(&picked.id).is_some_and(|image| image.tags == picked.tags);
+        let doomed = if names.is_empty() { vec![picked.id] } else { catalog.nameless_without(&names) };
         let mut kept = !same || !doomed.contains(&picked.id);
         for id in &doomed {
-            kept |= index.has_children(id) || !images.store.holders(&resource(id))?.is_empty();
+            kept |= catalog.has_children(id) || !images.store.holders(&resource(id))?.is_empty();
         }
         if kept {
             return Ok((Change::default(), Vec::new()));

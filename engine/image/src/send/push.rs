@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::shipment::{Shipment, Whole, pack, pack_index};
 use crate::content::stream;
 use crate::progress::{LayerState, Listener, Progress, Reporter};
-use crate::records::{Change, Index, Target, change};
+use crate::records::{Catalog, Change, Target, change};
 use crate::{Error, Images, Result};
 
 /// What to push.
@@ -53,7 +53,7 @@ impl Images {
 }
 
 async fn push(images: &Arc<Images>, request: PushRequest, listener: Listener) -> Result<Vec<Pushed>> {
-    let wanted = wanted(&images.index(), &request.reference)?;
+    let wanted = wanted(&images.catalog(), &request.reference)?;
     let mut pushed = Vec::new();
     for (reference, target) in wanted {
         let cargo = cargo(images, &request, &reference, &target).await?;
@@ -80,8 +80,8 @@ async fn cargo(
     target: &Target,
 ) -> Result<Cargo> {
     let (id, index) = {
-        let index = images.index();
-        (index.find_for(&reference.familiar(), request.platform.as_ref())?, index.index_of(target))
+        let catalog = images.catalog();
+        (catalog.find_for(&reference.familiar(), request.platform.as_ref())?, catalog.index_of(target))
     };
     let parts = match (index, &request.platform) {
         (Some(top), None) => pack_index(images, top).await?,
@@ -100,13 +100,13 @@ async fn cargo(
 }
 
 /// The names that are meant, and what they stand for.
-fn wanted(index: &Index, reference: &Reference) -> Result<Vec<(Reference, Target)>> {
+fn wanted(catalog: &Catalog, reference: &Reference) -> Result<Vec<(Reference, Target)>> {
     let all = reference.tag().is_none() && reference.digest().is_none();
     let name = reference.digest().map_or_else(|| reference.clone(), |digest| reference.with_digest(digest));
     let meant = |known: &Reference| {
         if all { known.tag().is_some() && known.repository() == name } else { *known == name }
     };
-    let found: Vec<_> = index.references.iter().filter(|(known, _)| meant(known)).collect();
+    let found: Vec<_> = catalog.references.iter().filter(|(known, _)| meant(known)).collect();
     if found.is_empty() {
         return Err(Error::NotHere(reference.familiar()));
     }
@@ -223,7 +223,7 @@ impl Work {
             reporter.tell(LayerState::LayerAlreadyExists);
             return Ok(());
         }
-        let from = other_home(&self.images.index(), &self.reference, &blob.digest);
+        let from = other_home(&self.images.catalog(), &self.reference, &blob.digest);
         let upload = Upload {
             reference: self.reference.clone(),
             blob: blob.clone(),
@@ -256,13 +256,13 @@ impl Work {
 }
 
 /// Another repository of the same registry that is known to have a blob, because it came from there or was sent there.
-fn other_home(index: &Index, reference: &Reference, blob: &Digest) -> Option<Reference> {
+fn other_home(catalog: &Catalog, reference: &Reference, blob: &Digest) -> Option<Reference> {
     let near = |other: &Reference| other.domain() == reference.domain() && other.path() != reference.path();
     let has = |target: &Target| {
-        let record = index.records.get(&target.image);
+        let record = catalog.records.get(&target.image);
         record.is_some_and(|record| record.sources.iter().any(|source| source.blobs.contains(blob)))
     };
-    let mut known = index.references.iter().filter(|(other, target)| target.top.is_some() && near(other));
+    let mut known = catalog.references.iter().filter(|(other, target)| target.top.is_some() && near(other));
     known.find(|(_, target)| has(target)).map(|(other, _)| other.repository())
 }
 
@@ -274,14 +274,14 @@ async fn name(
     (target, image): (Target, Digest),
     digest: Digest,
 ) -> Result<()> {
-    change(images, move |_, index| {
-        let stands_for = index.index_of(&target);
+    change(images, move |_, catalog| {
+        let stands_for = catalog.index_of(&target);
         let sent = Target { image, top: Some(digest), index: stands_for.filter(|top| *top == digest) };
         let mut name = vec![(reference.with_digest(digest), sent)];
-        if index.references.get(&reference).is_some_and(|known| *known == target) {
+        if catalog.references.get(&reference).is_some_and(|known| *known == target) {
             name.push((reference, Target { top: Some(digest), index: stands_for, ..target }));
         }
-        let name = if index.records.contains_key(&image) { name } else { Vec::new() };
+        let name = if catalog.records.contains_key(&image) { name } else { Vec::new() };
         Ok((Change { name, ..Change::default() }, ()))
     })
     .await

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 use super::shipment::{Shipment, Whole, pack, pack_index};
 use crate::content::stream;
 use crate::document::layout::{self, DockerImage};
-use crate::records::{Index, Target};
+use crate::records::{Catalog, Target};
 use crate::{Error, Images, Result};
 
 const CHUNK: usize = 256 << 10;
@@ -58,7 +58,7 @@ async fn save(
     platform: Option<&Platform>,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
     let mut chosen = Vec::new();
-    let meant = meant(&images.index(), names, platform)?;
+    let meant = meant(&images.catalog(), names, platform)?;
     for (key, meant) in meant {
         chosen.push(choose(images, key, meant).await?);
     }
@@ -87,12 +87,12 @@ struct Meant {
 
 /// What the names mean, and the tags among the names: a repository stands for all its tags. Of several platforms all are
 /// meant where none is wanted.
-fn meant(index: &Index, names: &[String], wanted: Option<&Platform>) -> Result<BTreeMap<Key, Meant>> {
+fn meant(catalog: &Catalog, names: &[String], wanted: Option<&Platform>) -> Result<BTreeMap<Key, Meant>> {
     let mut meant: BTreeMap<Key, Meant> = BTreeMap::new();
     let mut put = |text: &str, tag: Option<Reference>| {
-        let id = index.find_for(text, wanted)?;
-        let target = index.target(text, &index.find(text)?);
-        let whole = target.filter(|_| wanted.is_none()).and_then(|target| index.index_of(target));
+        let id = catalog.find_for(text, wanted)?;
+        let target = catalog.target(text, &catalog.find(text)?);
+        let whole = target.filter(|_| wanted.is_none()).and_then(|target| catalog.index_of(target));
         let entry = meant.entry((id, whole)).or_default();
         entry.document = entry.document.or(target.and_then(Target::document));
         entry.tags.extend(tag);
@@ -102,12 +102,12 @@ fn meant(index: &Index, names: &[String], wanted: Option<&Platform>) -> Result<B
         let reference = name.parse::<Reference>().ok();
         let repository = reference.as_ref().filter(|r| r.tag().is_none() && r.digest().is_none());
         let tags = |wanted: &Reference| {
-            let known = index.references.keys();
+            let known = catalog.references.keys();
             known.filter(|r| r.tag().is_some() && r.repository() == *wanted).cloned().collect::<Vec<_>>()
         };
         let all = repository.map(tags).unwrap_or_default();
         if all.is_empty() {
-            put(name, reference.filter(|r| r.tag().is_some() && index.references.contains_key(r)))?;
+            put(name, reference.filter(|r| r.tag().is_some() && catalog.references.contains_key(r)))?;
         }
         for tag in all {
             put(&tag.familiar(), Some(tag.clone()))?;
@@ -117,7 +117,7 @@ fn meant(index: &Index, names: &[String], wanted: Option<&Platform>) -> Result<B
 }
 
 async fn choose(images: &Arc<Images>, (id, index): Key, meant: Meant) -> Result<Chosen> {
-    let image = images.index().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+    let image = images.catalog().image(&id).ok_or_else(|| Error::NotFound(id.to_string()))?;
     let shipment = pack(images, id, meant.document).await?;
     let index = match index {
         Some(index) => pack_index(images, index).await?,

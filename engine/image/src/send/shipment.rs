@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use crate::content::Content;
 use crate::document::{KeptIndex, KeptManifest, descriptor, manifest};
 use crate::garbage::Pinned;
-use crate::records::{Index, Record, Source};
+use crate::records::{Catalog, Record, Source};
 use crate::{Error, Images, Result};
 
 /// What is sent. Nothing of it is removed while it lives.
@@ -26,11 +26,11 @@ pub(crate) struct Shipment {
 pub(crate) async fn pack(images: &Arc<Images>, id: Digest, top: Option<Digest>) -> Result<Shipment> {
     let pinned = {
         let _quiet = images.sweep.read().await;
-        images.pins.pin(needed(&images.index(), &id))
+        images.pins.pin(needed(&images.catalog(), &id))
     };
     let images = images.clone();
     let work = move || {
-        let (manifest, bytes) = choose(&images.content, &images.index(), &id, top)?;
+        let (manifest, bytes) = choose(&images.content, &images.catalog(), &id, top)?;
         let kind = manifest.media_type.clone().unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
         let descriptor = descriptor(&kind, &bytes);
         Ok(Shipment { manifest, descriptor, bytes, _pinned: pinned })
@@ -59,15 +59,20 @@ pub(crate) async fn pack_index(images: &Arc<Images>, index: Digest) -> Result<Op
 }
 
 /// Every blob that may be sent for an image: its own, and those of images that share a layer with it.
-fn needed(index: &Index, id: &Digest) -> Vec<Digest> {
-    let Some(record) = index.records.get(id) else { return Vec::new() };
+fn needed(catalog: &Catalog, id: &Digest) -> Vec<Digest> {
+    let Some(record) = catalog.records.get(id) else { return Vec::new() };
     let shares = |other: &&Record| other.layers.iter().any(|layer| record.layers.contains(layer));
-    let related = index.records.values().filter(shares).chain([record]);
+    let related = catalog.records.values().filter(shares).chain([record]);
     related.flat_map(|record| &record.sources).flat_map(|source| source.blobs.clone()).collect()
 }
 
-fn choose(content: &Content, index: &Index, id: &Digest, top: Option<Digest>) -> Result<(Manifest, Bytes)> {
-    let record = index.records.get(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
+fn choose(
+    content: &Content,
+    catalog: &Catalog,
+    id: &Digest,
+    top: Option<Digest>,
+) -> Result<(Manifest, Bytes)> {
+    let record = catalog.records.get(id).ok_or_else(|| Error::NotFound(id.to_string()))?;
     let mut sources: Vec<&Source> = record.sources.iter().collect();
     sources.sort_by_key(|source| Some(source.top) != top);
     let known: Vec<_> = sources.iter().filter_map(|source| manifest(content, &source.manifest)).collect();
@@ -78,21 +83,21 @@ fn choose(content: &Content, index: &Index, id: &Digest, top: Option<Digest>) ->
     let Some((manifest, _)) = known.into_iter().next() else {
         return Err(Error::Incomplete { image: id.short(), layer: "manifest".to_owned() });
     };
-    with_other_forms(content, index, record, manifest, id)
+    with_other_forms(content, catalog, record, manifest, id)
 }
 
 /// The same image with layers in the form in which another image brought them: a layer that was here unpacked already
 /// was not fetched a second time.
 fn with_other_forms(
     content: &Content,
-    index: &Index,
+    catalog: &Catalog,
     record: &Record,
     mut manifest: Manifest,
     id: &Digest,
 ) -> Result<(Manifest, Bytes)> {
     for (layer, unpacked) in manifest.layers.iter_mut().zip(&record.layers) {
         if !content.has(&layer.digest) {
-            let other = other_form(content, index, &unpacked.chain);
+            let other = other_form(content, catalog, &unpacked.chain);
             let missing = || Error::Incomplete { image: id.short(), layer: layer.digest.short() };
             *layer = other.ok_or_else(missing)?;
         }
@@ -104,8 +109,8 @@ fn with_other_forms(
     Ok((manifest, bytes.into()))
 }
 
-fn other_form(content: &Content, index: &Index, chain: &Digest) -> Option<Descriptor> {
-    index.records.values().find_map(|record| {
+fn other_form(content: &Content, catalog: &Catalog, chain: &Digest) -> Option<Descriptor> {
+    catalog.records.values().find_map(|record| {
         let at = record.layers.iter().position(|layer| layer.chain == *chain)?;
         record.sources.iter().find_map(|source| {
             let (manifest, _) = manifest(content, &source.manifest)?;

@@ -1,4 +1,4 @@
-//! All records at hand, and what can be found out from them. Pure but for [`Index::load`].
+//! All records at hand, and what can be found out from them. Pure but for [`Catalog::load`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,25 +16,25 @@ pub(crate) const REFERENCES: &str = "references";
 
 /// Every image and every name.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Index {
+pub(crate) struct Catalog {
     pub(crate) records: BTreeMap<Digest, Record>,
     pub(crate) references: BTreeMap<Reference, Target>,
 }
 
-impl Index {
+impl Catalog {
     pub(crate) fn load(store: &Store) -> Result<Self> {
         let bad = |what: &str, key: &str| Error::Document {
             what: format!("{what} {key}"),
             cause: "no valid key".into(),
         };
-        let mut index = Self::default();
+        let mut catalog = Self::default();
         for (key, record) in store.list::<Record>(IMAGES)? {
-            index.records.insert(key.parse().map_err(|_| bad("image record", &key))?, record);
+            catalog.records.insert(key.parse().map_err(|_| bad("image record", &key))?, record);
         }
         for (key, target) in store.list::<Target>(REFERENCES)? {
-            index.references.insert(key.parse().map_err(|_| bad("image name", &key))?, target);
+            catalog.references.insert(key.parse().map_err(|_| bad("image name", &key))?, target);
         }
-        Ok(index)
+        Ok(catalog)
     }
 
     /// The id that a name, an id or the beginning of an id means. A name goes before an id that begins like it.
@@ -53,7 +53,7 @@ impl Index {
         }
     }
 
-    /// [`Index::find`] of the image for a platform, where one is wanted, among those that a name stands for. An id stands for
+    /// [`Catalog::find`] of the image for a platform, where one is wanted, among those that a name stands for. An id stands for
     /// what the image's own names stand for.
     pub(crate) fn find_for(&self, text: &str, wanted: Option<&Platform>) -> Result<Digest> {
         let id = self.find(text)?;
@@ -81,7 +81,7 @@ impl Index {
         self.references.get(&key(reference)).map(|target| target.image)
     }
 
-    /// What the text of [`Index::find`] stands for: a name for what it has, an id for what its first name has.
+    /// What the text of [`Catalog::find`] stands for: a name for what it has, an id for what its first name has.
     pub(crate) fn target(&self, text: &str, id: &Digest) -> Option<&Target> {
         let named = text.parse().ok().and_then(|reference| self.references.get(&key(&reference)));
         named.filter(|target| target.image == *id).or_else(|| {
@@ -202,7 +202,7 @@ impl Index {
         images
     }
 
-    /// [`Index::images`] without those that only have a name together with one for another platform.
+    /// [`Catalog::images`] without those that only have a name together with one for another platform.
     pub(crate) fn heads(&self) -> Vec<Image> {
         let meant = |tag: bool| {
             let names = self.references.iter().filter(move |(name, _)| name.digest().is_none() == tag);
@@ -285,15 +285,15 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn index(names: &[(&str, u8)]) -> Index {
-        let mut index = Index::default();
+    pub(crate) fn catalog(names: &[(&str, u8)]) -> Catalog {
+        let mut catalog = Catalog::default();
         for (name, id) in names {
-            index.records.entry(digest(*id)).or_insert_with(record);
+            catalog.records.entry(digest(*id)).or_insert_with(record);
             if !name.is_empty() {
-                index.references.insert(name.parse().unwrap(), Target::of(digest(*id)));
+                catalog.references.insert(name.parse().unwrap(), Target::of(digest(*id)));
             }
         }
-        index
+        catalog
     }
 
     /// As they were written before a name could stand for an index in so many words.
@@ -309,7 +309,7 @@ pub(crate) mod tests {
     #[test]
     fn names_ids_and_beginnings_of_ids_are_found() {
         let at = format!("debian@{}", digest(0xee));
-        let index = index(&[("debian:latest", 0xab), ("a:latest", 0xcd), (&at, 0xab)]);
+        let catalog = catalog(&[("debian:latest", 0xab), ("a:latest", 0xcd), (&at, 0xab)]);
         for (text, id) in [
             ("debian", 0xab),
             ("docker.io/library/debian:latest", 0xab),
@@ -322,37 +322,37 @@ pub(crate) mod tests {
             // The name goes before the id that begins like it.
             ("a", 0xcd),
         ] {
-            assert_eq!(index.find(text).unwrap(), digest(id), "{text}");
+            assert_eq!(catalog.find(text).unwrap(), digest(id), "{text}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_named_in_full() {
-        let index = index(&[("debian:latest", 0xab)]);
-        assert_eq!(index.find("nosuch").unwrap_err().to_string(), "No such image: nosuch:latest");
-        assert_eq!(index.find("0").unwrap_err().to_string(), "No such image: 0:latest");
-        assert!(matches!(index.find(&digest(1).to_string()), Err(Error::NotFound(_))));
-        assert!(matches!(index.find("debian:13"), Err(Error::NotFound(_))));
-        assert!(matches!(index.find("Debian"), Err(Error::Reference(_))));
-        assert!(matches!(index.find(""), Err(Error::Reference(_))));
+        let catalog = catalog(&[("debian:latest", 0xab)]);
+        assert_eq!(catalog.find("nosuch").unwrap_err().to_string(), "No such image: nosuch:latest");
+        assert_eq!(catalog.find("0").unwrap_err().to_string(), "No such image: 0:latest");
+        assert!(matches!(catalog.find(&digest(1).to_string()), Err(Error::NotFound(_))));
+        assert!(matches!(catalog.find("debian:13"), Err(Error::NotFound(_))));
+        assert!(matches!(catalog.find("Debian"), Err(Error::Reference(_))));
+        assert!(matches!(catalog.find(""), Err(Error::Reference(_))));
     }
 
     #[test]
     fn an_ambiguous_beginning_is_an_error() {
-        let mut index = index(&[("", 0xab)]);
+        let mut catalog = catalog(&[("", 0xab)]);
         let mut other = [0xab; 32];
         other[31] = 0;
-        index.records.insert(Digest::from_bytes(other), record());
-        assert!(matches!(index.find("abab"), Err(Error::Ambiguous(_))));
-        assert_eq!(index.find(&"ab".repeat(32)).unwrap(), digest(0xab));
+        catalog.records.insert(Digest::from_bytes(other), record());
+        assert!(matches!(catalog.find("abab"), Err(Error::Ambiguous(_))));
+        assert_eq!(catalog.find(&"ab".repeat(32)).unwrap(), digest(0xab));
     }
 
     #[test]
     fn a_dropped_image_is_found_by_its_whole_id_only() {
-        let mut index = index(&[("", 0xab)]);
-        index.records.get_mut(&digest(0xab)).unwrap().dropped = true;
-        assert!(index.images().is_empty());
-        assert!(index.find("abab").is_err());
-        assert!(index.find(&digest(0xab).to_string()).is_ok());
+        let mut catalog = catalog(&[("", 0xab)]);
+        catalog.records.get_mut(&digest(0xab)).unwrap().dropped = true;
+        assert!(catalog.images().is_empty());
+        assert!(catalog.find("abab").is_err());
+        assert!(catalog.find(&digest(0xab).to_string()).is_ok());
     }
 }
