@@ -3,6 +3,7 @@
 
 mod ahead;
 mod archive;
+mod names;
 mod offer;
 mod proof;
 

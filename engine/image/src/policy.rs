@@ -2,6 +2,7 @@
 //! trusted has signed. Pure but for [`Policy::read`].
 
 mod key;
+mod permit;
 pub(crate) mod signature;
 
 use std::fs;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tare_model::{Digest, Platform};
 
-use super::{Removed, Request, check_by_id, holders_of, remove};
+use super::plan::{Request, check_by_id};
+use super::{Removed, holders_of, remove};
 use crate::records::{Catalog, Change, Record, Target, change};
 use crate::{Error, Images, Result, garbage};
 
