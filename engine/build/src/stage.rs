@@ -17,8 +17,7 @@ use tare_snapshot::PackOptions;
 
 use crate::cache::key::Key;
 use crate::cache::{Entry, Layer};
-use crate::copy::fetch;
-use crate::copy::{CopySpec, From, Remote};
+use crate::copy::{CopySpec, From, Remote, fetch};
 use crate::files::mode::Mode;
 use crate::job::{Done, Job};
 use crate::run::RunStep;

@@ -11,8 +11,7 @@ use tare_model::Reference;
 use tare_oci::image::Descriptor;
 
 use crate::ask::pace::Pace;
-use crate::ask::retry;
-use crate::ask::{Ask, Subject, ask};
+use crate::ask::{Ask, Subject, ask, retry};
 use crate::client::root_cause;
 use crate::{Credentials, Error, Registry, Result};
 

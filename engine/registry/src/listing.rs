@@ -4,8 +4,7 @@ use http::header::{HeaderMap, LINK};
 use serde::Deserialize;
 use tare_model::{Digest, Reference};
 
-use crate::ask::body;
-use crate::ask::{Ask, Subject, ask};
+use crate::ask::{Ask, Subject, ask, body};
 use crate::{Credentials, Error, Registry, Result};
 
 /// Asked for at a time.

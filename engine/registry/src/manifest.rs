@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use tare_model::{Digest, Reference};
 use tare_oci::image::{Descriptor, media_type};
 
-use crate::ask::body;
-use crate::ask::{Ask, Subject, ask};
+use crate::ask::{Ask, Subject, ask, body};
 use crate::{Credentials, Error, Registry, Result};
 
 /// The largest manifest or index that is read, in bytes: what the distribution project's registry accepts.

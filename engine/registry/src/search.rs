@@ -2,8 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::ask::{Ask, Subject, ask};
-use crate::ask::{body, refusal};
+use crate::ask::{Ask, Subject, ask, body, refusal};
 use crate::{Credentials, Error, Registry, Result, listing};
 
 const HUB: &str = "docker.io";

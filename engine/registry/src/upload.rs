@@ -11,8 +11,7 @@ use tare_oci::image::Descriptor;
 
 use crate::ask::parcel::{BlobSource, Content, Parcel};
 use crate::ask::redirect::bare;
-use crate::ask::retry;
-use crate::ask::{Ask, Errand, Refused, Subject, ask, attempt};
+use crate::ask::{Ask, Errand, Refused, Subject, ask, attempt, retry};
 use crate::put::confirm;
 use crate::{Credentials, Error, Registry, Result};
 

@@ -22,11 +22,9 @@ use crate::hooks::Occasions;
 use crate::join::{self, Foreign};
 use crate::plan::{Identity, InitPlan, Names, Namespaces, Sysctl};
 use crate::procfs;
-use crate::program::{self, Program};
-use crate::program::{identity, schedule};
-use crate::root::RootDir;
+use crate::program::{self, Program, identity, schedule};
 use crate::root::devices::{self, Terminal};
-use crate::root::{hide, mounts};
+use crate::root::{RootDir, hide, mounts};
 use crate::seccomp::Filter;
 use crate::{Relaxed, Stdio};
 

@@ -4,9 +4,8 @@ use http::StatusCode;
 use reqwest::Response;
 use serde::Deserialize;
 
-use super::body;
 use super::challenge::Challenge;
-use super::{Access, Ask, Subject, challenges};
+use super::{Access, Ask, Subject, body, challenges};
 use crate::Error;
 
 /// Registries answer errors in a few hundred bytes; a page of a proxy may be longer, and is not shown.

@@ -13,8 +13,7 @@ use serde::Deserialize;
 
 use super::challenge::Challenge;
 use super::redirect::{self, Outgoing, bare};
-use super::{Ask, Subject};
-use super::{body, refusal};
+use super::{Ask, Subject, body, refusal};
 use crate::client::Scheme;
 use crate::client::endpoint::{Trust, authority_of};
 use crate::{Credentials, Error, Registry, Result};

@@ -12,9 +12,8 @@ use rustix::mount::{
 };
 use tare_sys::mount::{self, Change, Propagation};
 
-use super::copyup;
 use super::overlay::{self, explain};
-use super::{RootDir, put};
+use super::{RootDir, copyup, put};
 use crate::create::sources::{CgroupSource, is_directory, spread};
 use crate::failure::{Failure, Step};
 use crate::plan::{Attributes, Mount, MountKind};
