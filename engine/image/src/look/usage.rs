@@ -38,14 +38,14 @@ impl Images {
 }
 
 /// What an image needs, with those for other platforms under its names.
-struct Parts {
+struct Needs {
     image: Image,
     blobs: BTreeSet<Digest>,
     layers: BTreeSet<Digest>,
     holders: Vec<String>,
 }
 
-fn parts(images: &Images) -> Result<Vec<Parts>> {
+fn needs(images: &Images) -> Result<Vec<Needs>> {
     let families: Vec<_> = {
         let catalog = images.catalog();
         let of = |image: Image| {
@@ -65,13 +65,13 @@ fn parts(images: &Images) -> Result<Vec<Parts>> {
         for id in &ids {
             holders.extend(images.store.holders(&crate::records::resource(id))?);
         }
-        all.push(Parts { image, blobs, layers, holders });
+        all.push(Needs { image, blobs, layers, holders });
     }
     Ok(all)
 }
 
 fn measure(images: &Images) -> Result<Usage> {
-    let parts = parts(images)?;
+    let needs = needs(images)?;
     let blobs: BTreeMap<Digest, u64> =
         images.content.list()?.into_iter().map(|digest| (digest, images.content.size(&digest))).collect();
     let layers: BTreeMap<Digest, u64> = images
@@ -80,23 +80,23 @@ fn measure(images: &Images) -> Result<Usage> {
         .into_iter()
         .map(|chain| (chain, images.snapshots.layer_stored(&chain).unwrap_or(0)))
         .collect();
-    let users = |wanted: &dyn Fn(&Parts) -> bool| parts.iter().filter(|part| wanted(part)).take(2).count();
+    let users = |wanted: &dyn Fn(&Needs) -> bool| needs.iter().filter(|image| wanted(image)).take(2).count();
     let mut usage = Usage { total: blobs.values().chain(layers.values()).sum(), images: Vec::new() };
-    for part in &parts {
-        let of_blobs = part.blobs.iter().map(|blob| {
+    for needed in &needs {
+        let of_blobs = needed.blobs.iter().map(|blob| {
             let bytes = blobs.get(blob).copied().unwrap_or(0);
             (bytes, users(&|other| other.blobs.contains(blob)) > 1)
         });
-        let of_layers = part.layers.iter().map(|chain| {
+        let of_layers = needed.layers.iter().map(|chain| {
             let bytes = layers.get(chain).copied().unwrap_or(0);
             (bytes, users(&|other| other.layers.contains(chain)) > 1)
         });
         let pieces: Vec<(u64, bool)> = of_blobs.chain(of_layers).collect();
         usage.images.push(ImageUsage {
-            image: part.image.clone(),
+            image: needed.image.clone(),
             size: pieces.iter().map(|(bytes, _)| bytes).sum(),
             shared: pieces.iter().filter(|(_, shared)| *shared).map(|(bytes, _)| bytes).sum(),
-            holders: part.holders.clone(),
+            holders: needed.holders.clone(),
         });
     }
     Ok(usage)

@@ -34,7 +34,7 @@ struct Chosen {
 }
 
 /// A file of the archive.
-enum Part {
+enum Member {
     Directory,
     Bytes(Vec<u8>),
     Blob { path: PathBuf, size: u64 },
@@ -62,10 +62,10 @@ async fn save(
     for (key, meant) in meant {
         chosen.push(choose(images, key, meant).await?);
     }
-    let parts = parts(images, &chosen)?;
+    let members = members(images, &chosen)?;
     let (to, from) = mpsc::channel(AHEAD);
     spawn_blocking(move || {
-        if let Err(error) = write(&parts, &to) {
+        if let Err(error) = write(&members, &to) {
             let _ = to.blocking_send(Err(error));
         }
         // Until here nothing of the images may go.
@@ -132,34 +132,34 @@ async fn choose(images: &Arc<Images>, (id, index): Key, meant: Meant) -> Result<
 }
 
 /// Everything in the archive, by path, which puts every directory before what is in it.
-fn parts(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Part>> {
-    let mut parts = BTreeMap::from([
-        ("blobs/".to_owned(), Part::Directory),
-        ("blobs/sha256/".to_owned(), Part::Directory),
-        (layout::MARK.to_owned(), Part::Bytes(layout::MARKED.into())),
-        (layout::INDEX.to_owned(), Part::Bytes(json(&oci_index(chosen))?)),
-        (layout::DOCKER.to_owned(), Part::Bytes(json(&docker_images(chosen))?)),
+fn members(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Member>> {
+    let mut members = BTreeMap::from([
+        ("blobs/".to_owned(), Member::Directory),
+        ("blobs/sha256/".to_owned(), Member::Directory),
+        (layout::MARK.to_owned(), Member::Bytes(layout::MARKED.into())),
+        (layout::INDEX.to_owned(), Member::Bytes(json(&oci_index(chosen))?)),
+        (layout::DOCKER.to_owned(), Member::Bytes(json(&docker_images(chosen))?)),
     ]);
     let mut put = |document: &Descriptor, bytes: &Bytes, manifest: Option<&Manifest>| {
-        parts.insert(layout::blob(&document.digest), Part::Bytes(bytes.to_vec()));
+        members.insert(layout::blob(&document.digest), Member::Bytes(bytes.to_vec()));
         let named =
             manifest.into_iter().flat_map(|manifest| manifest.layers.iter().chain([&manifest.config]));
         for blob in named {
             let path = images.content.path(&blob.digest);
-            parts.insert(layout::blob(&blob.digest), Part::Blob { path, size: blob.size });
+            members.insert(layout::blob(&blob.digest), Member::Blob { path, size: blob.size });
         }
     };
     for Chosen { shipment, index, .. } in chosen {
         put(&shipment.descriptor, &shipment.bytes, Some(&shipment.manifest));
         let Some(Whole { index, .. }) = index else { continue };
         put(&index.descriptor, &index.bytes, None);
-        for part in index.manifests.iter().filter(|part| part.whole) {
-            if let Some((manifest, bytes)) = &part.manifest {
-                put(&part.entry, bytes, Some(manifest));
+        for kept in index.manifests.iter().filter(|kept| kept.whole) {
+            if let Some((manifest, bytes)) = &kept.manifest {
+                put(&kept.entry, bytes, Some(manifest));
             }
         }
     }
-    Ok(parts)
+    Ok(members)
 }
 
 fn json(document: &impl serde::Serialize) -> Result<Vec<u8>> {
@@ -206,16 +206,16 @@ fn docker_images(chosen: &[Chosen]) -> Vec<DockerImage> {
 
 type Sender = mpsc::Sender<io::Result<Bytes>>;
 
-fn write(parts: &BTreeMap<String, Part>, to: &Sender) -> io::Result<()> {
-    for (name, part) in parts {
-        match part {
-            Part::Directory => send(to, header(name, 0, true)?)?,
-            Part::Bytes(bytes) => {
+fn write(members: &BTreeMap<String, Member>, to: &Sender) -> io::Result<()> {
+    for (name, member) in members {
+        match member {
+            Member::Directory => send(to, header(name, 0, true)?)?,
+            Member::Bytes(bytes) => {
                 send(to, header(name, bytes.len() as u64, false)?)?;
                 send(to, bytes.clone().into())?;
                 send(to, padding(bytes.len() as u64))?;
             }
-            Part::Blob { path, size } => {
+            Member::Blob { path, size } => {
                 send(to, header(name, *size, false)?)?;
                 blob(path, *size, to)?;
                 send(to, padding(*size))?;

@@ -8,10 +8,10 @@ use crate::archive::{Archive, Entry, Kind};
 use crate::files::{Name, refused};
 use crate::{Error, Result};
 
-/// Files by name that [`Snapshots::unpack_files`] kept out of the tree.
+/// Files by name that [`crate::Snapshots::unpack_files`] kept out of the tree.
 pub type InMemory = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// The most bytes of files, and of their names, that [`Snapshots::unpack_files`] keeps in memory.
+/// The most bytes of files, and of their names, that [`crate::Snapshots::unpack_files`] keeps in memory.
 pub const IN_MEMORY: u64 = 4 << 20;
 
 /// Files that are not written.
