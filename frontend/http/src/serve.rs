@@ -2,7 +2,6 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -23,14 +22,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(listeners: Vec<Listener>, router: Router, idle: fn(), shutdown: impl Future<Output = ()>) {
     let router = Arc::new(router);
     let (announce, stop) = watch::channel(false);
-    let loops = join_all(
-        listeners.into_iter().map(|listener| accept_loop(listener, Arc::clone(&router), idle, stop.clone())),
-    );
-    let announced = async {
-        shutdown.await;
-        announce.send_replace(true);
-    };
-    futures_util::future::join(loops, announced).await;
+    // Tasks of their own: the thread that called this is none of those that serve, and would be woken for each client.
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        loops.spawn(accept_loop(listener, Arc::clone(&router), idle, stop.clone()));
+    }
+    shutdown.await;
+    announce.send_replace(true);
+    while loops.join_next().await.is_some() {}
 }
 
 async fn accept_loop(listener: Listener, router: Arc<Router>, idle: fn(), stop: watch::Receiver<bool>) {
