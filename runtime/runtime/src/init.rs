@@ -89,14 +89,14 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     let sources = sources.map_or_else(|| open_sources(plan, hosts), Ok)?;
     // 3. Names and parameters of the namespaces.
     name_host(&plan.names, &plan.namespaces)?;
-    set_sysctls(&plan.sysctls)?;
+    let proc = set_sysctls(&plan.sysctls)?;
     // 4. The root and what is mounted in it.
     let hooks = hooks.filter(|hooks| hooks.concern_init());
     // Hooks look for the container's files where config.json says that they are.
     let place = hooks.map(|_| plan.root.path.as_path());
     let shared = plan.shares_mounts();
     let root = if shared { RootDir::shared(sources.root)? } else { RootDir::attach(sources.root, place)? };
-    mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups)?;
+    mounts::mount_all(&root, &plan.mounts, &sources.binds, &sources.cgroups, proc)?;
     devices::fill(&root, &plan.devices, &sources.devices)?;
     let terminal = open_terminal(&root, &stdio, plan)?;
     make_working_directory(&root, &plan.process.cwd);
@@ -176,10 +176,10 @@ fn name_host(names: &Names, namespaces: &Namespaces) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Written through a procfs that nobody else sees, so that no mount can stand in for it (CVE-2025-52881).
-fn set_sysctls(sysctls: &[Sysctl]) -> Result<(), Failure> {
+/// Written through a procfs that nobody else sees, so that no mount can stand in for it (CVE-2025-52881). It is returned.
+fn set_sysctls(sysctls: &[Sysctl]) -> Result<Option<OwnedFd>, Failure> {
     if sysctls.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let proc = procfs::private().at("mount a private procfs")?;
     for sysctl in sysctls {
@@ -187,7 +187,7 @@ fn set_sysctls(sysctls: &[Sysctl]) -> Result<(), Failure> {
         let file = open_without_links(proc.as_fd(), &sysctl.path, OFlags::WRONLY).step(step)?;
         rustix::io::write(&file, sysctl.value.as_bytes()).step(step)?;
     }
-    Ok(())
+    Ok(Some(proc))
 }
 
 fn open_terminal(root: &RootDir, stdio: &Stdio, plan: &InitPlan) -> Result<Option<Terminal>, Failure> {

@@ -17,13 +17,16 @@ use super::{RootDir, copyup, put};
 use crate::create::sources::{CgroupSource, is_directory, spread};
 use crate::failure::{Failure, Step};
 use crate::plan::{Attributes, Mount, MountKind};
+use crate::procfs;
 
-/// Mounts one after the other. `binds` runs along with `mounts`.
+/// Mounts one after the other. `binds` runs along with `mounts`. A procfs that is there becomes /proc: to end one that is
+/// mounted nowhere takes the kernel longer than all else that is done with it (it waits for every processor).
 pub(crate) fn mount_all(
     root: &RootDir,
     mounts: &[Mount],
     binds: &[Option<OwnedFd>],
     cgroups: &[CgroupSource],
+    mut proc: Option<OwnedFd>,
 ) -> Result<(), Failure> {
     for (wanted, bind) in mounts.iter().zip(binds) {
         match (&wanted.kind, bind) {
@@ -34,7 +37,9 @@ pub(crate) fn mount_all(
                 mount_overlay(root, wanted, parameters)?;
             }
             (MountKind::New { fs, source, parameters, .. }, _) => {
-                attach_directory(root, wanted, &new(wanted, fs, source, parameters)?)?;
+                let there = proc.take_if(|_| procfs::serves(wanted));
+                let tree = there.map_or_else(|| new(wanted, fs, source, parameters), Ok)?;
+                attach_directory(root, wanted, &tree)?;
             }
             (MountKind::Remount { parameters }, _) => remount(root, wanted, parameters)?,
             (MountKind::Bind { .. }, Some(tree)) => attach_bind(root, wanted, tree).step(|| name(wanted))?,
