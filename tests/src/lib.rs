@@ -14,6 +14,7 @@ mod leftovers;
 mod netns;
 mod ran;
 mod registry;
+mod serve;
 mod terminal;
 mod world;
 
@@ -24,5 +25,6 @@ pub use leftovers::Leftovers;
 pub use netns::Netns;
 pub use ran::{Ran, capture, capture_with_input};
 pub use registry::Registry;
+pub use serve::Served;
 pub use terminal::Terminal;
 pub use world::{Client, World, docker_cli, unpacked_docker, unpacked_peers, until};

@@ -126,38 +126,13 @@ fn archives_arrive_compressed_in_any_way() -> Result<()> {
     site.world.assert_clean(&[])
 }
 
-/// A server of files in the world's own network namespace.
-struct Web(std::process::Child);
-
-impl Web {
-    fn start(site: &Site, directory: &std::path::Path) -> Result<Self> {
-        let mut python = site.world.command("python3");
-        python.args(["-m", "http.server", "8000", "--bind", "127.0.0.1", "--directory"]).arg(directory);
-        let child = python.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn()?;
-        let web = Self(child);
-        tare_tests::until("the server to answer", || {
-            let mut curl = site.world.command("curl");
-            Ok(tare_tests::capture(curl.args(["-sf", "-o", "/dev/null", "http://127.0.0.1:8000/"]))?.code
-                == 0)
-        })?;
-        Ok(web)
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn add_fetches_and_believes_only_the_bytes() -> Result<()> {
     let site = Site::new()?;
     let served = site.world.dir().join("served");
     std::fs::create_dir_all(&served)?;
     std::fs::write(served.join("file.txt"), "one")?;
-    let _web = Web::start(&site, &served)?;
+    let _web = tare_tests::Served::web(&site.world, &served)?;
     let dockerfile = "FROM IMAGE\nADD http://127.0.0.1:8000/file.txt /got/\nADD --chmod=755 http://127.0.0.1:8000/file.txt /named\n";
     site.built(dockerfile)?;
     assert_eq!(

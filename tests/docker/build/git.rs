@@ -1,16 +1,16 @@
 //! Contexts and ADD out of git repositories, by a real git daemon.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use anyhow::Result;
-use tare_tests::{capture, capture_with_input, until};
+use tare_tests::{capture, capture_with_input};
 
 use super::Site;
 
 /// A repository with two commits, and a server that serves it inside the world's network.
 struct Served {
-    server: Child,
+    _server: tare_tests::Served,
     work: PathBuf,
 }
 
@@ -38,17 +38,7 @@ impl Served {
         )?;
         git(&work, &["add", "."])?;
         git(&work, &["commit", "-q", "-m", "two"])?;
-        let program = capture(Command::new("git").arg("--exec-path"))?.ok().to_owned() + "/git-daemon";
-        let mut server = site.world.command(&program);
-        server.arg(format!("--base-path={}", base.display()));
-        server.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1", "--port=9418"]);
-        let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let served = Self { server, work };
-        until("the git daemon to answer", || {
-            let asked = site.world.command("git").args(["ls-remote", "git://127.0.0.1/app.git"]).output()?;
-            Ok(asked.status.success())
-        })?;
-        Ok(served)
+        Ok(Self { _server: tare_tests::Served::git(&site.world, &base, "app.git")?, work })
     }
 
     /// Makes another repository with these files and, as `.gitmodules` has it, links: path, commit and url.
@@ -74,13 +64,6 @@ impl Served {
 
     fn commit(&self, name: &str) -> Result<String> {
         git(&self.work, &["rev-parse", &format!("{name}^{{commit}}")])
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }
 
