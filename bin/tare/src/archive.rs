@@ -1,9 +1,8 @@
 //! `save`, `load`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tare_client::Answer;
 use tokio::sync::mpsc::{self, Receiver};
@@ -13,6 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::flags::{Flag, Given, switch, text};
 use crate::progress::Progress;
 use crate::pull::{Shown, show};
+use crate::whole::WholeFile;
 
 pub(crate) const SAVE: &[Flag] = &[
     text("output", "string", "Write to a file, instead of STDOUT").short('o'),
@@ -54,12 +54,11 @@ pub(crate) fn output(given: &Given) -> Result<Option<&Path>> {
 pub(crate) async fn to_file_or_stdout(file: Option<&Path>, archive: Answer) -> Result<()> {
     match file {
         None => write(archive, &mut io::stdout().lock()).await,
-        // A pipe or a device is written to as it is.
-        Some(file) if file.exists() && !file.is_file() => {
-            let mut out = OpenOptions::new().write(true).open(file).map_err(|e| at(file, &e))?;
-            write(archive, &mut out).await
+        Some(file) => {
+            let mut out = WholeFile::begin(file, 0o600).map_err(|e| at(file, &e))?;
+            write(archive, &mut out).await?;
+            out.keep().map_err(|e| at(file, &e))
         }
-        Some(file) => write_file(archive, file).await,
     }
 }
 
@@ -68,30 +67,6 @@ async fn write(mut archive: Answer, out: &mut impl Write) -> Result<()> {
         out.write_all(&chunk)?;
     }
     Ok(out.flush()?)
-}
-
-/// Under another name first: half an archive never has the name that was asked for.
-async fn write_file(archive: Answer, file: &Path) -> Result<()> {
-    let partial = partial(file);
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&partial)
-        .map_err(|e| at(&partial, &e))?;
-    let written = match write(archive, &mut out).await {
-        Ok(()) => fs::rename(&partial, file).map_err(|e| at(file, &e)),
-        Err(failure) => Err(failure),
-    };
-    if written.is_err() {
-        let _ = fs::remove_file(&partial);
-    }
-    written
-}
-
-fn partial(file: &Path) -> PathBuf {
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    file.with_file_name(format!(".{name}.{}", std::process::id()))
 }
 
 pub(crate) fn at(file: &Path, error: &io::Error) -> Failure {

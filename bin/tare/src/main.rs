@@ -41,6 +41,7 @@ mod usage;
 mod verbs;
 mod verify;
 mod volume;
+mod whole;
 
 use tare_client::{Client, Target};
 

@@ -1,7 +1,7 @@
 //! `--output`: where the outcome of a build goes beside the store.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -13,6 +13,7 @@ use tare_docker_api::{BuildExport, BuildOutput};
 
 use crate::create::words::{Said, fields};
 use crate::failure::{Failure, Result};
+use crate::whole::WholeFile;
 
 const KINDS: [&str; 7] = ["local", "tar", "oci", "docker", "image", "registry", "moby"];
 
@@ -78,10 +79,10 @@ fn finish(kind: String, mut attrs: BTreeMap<String, String>) -> Said<Output> {
     Ok(Output { wanted: BuildExport { kind, attrs }, destination })
 }
 
-/// Takes what the daemon sends of one output to where it belongs.
+/// Takes what the daemon sends of one output to where it belongs. A file that is not finished goes with this value.
 pub(crate) struct Writing {
-    to: SyncSender<Vec<u8>>,
-    worker: JoinHandle<io::Result<()>>,
+    to: Option<SyncSender<Vec<u8>>>,
+    worker: Option<JoinHandle<io::Result<Option<WholeFile>>>>,
     shown: String,
 }
 
@@ -89,22 +90,22 @@ impl Writing {
     /// Begins; a directory or file that cannot be made is an error now, before anything is built.
     pub(crate) fn begin(output: &Output) -> Result<Option<Self>> {
         let Some(destination) = output.destination.clone() else { return Ok(None) };
-        let failure = |error: io::Error| Failure::new(format!("output {destination}: {error}"));
+        let failure = |error: io::Error| failure(&destination, &error);
         let (to, pieces) = sync_channel(16);
-        let bytes = Bytes { pieces, current: Vec::new(), at: 0 };
+        let mut bytes = Bytes { pieces, current: Vec::new(), at: 0 };
         let worker = match (output.wanted.kind.as_str(), destination.as_str()) {
             ("local", path) => {
                 let path = PathBuf::from(path);
                 fs::create_dir_all(&path).map_err(failure)?;
-                std::thread::spawn(move || unpack(bytes, &path))
+                std::thread::spawn(move || unpack(bytes, &path).map(|()| None))
             }
-            (_, "-") => std::thread::spawn(move || drain(bytes, io::stdout())),
+            (_, "-") => std::thread::spawn(move || drain(&mut bytes, &mut io::stdout()).map(|()| None)),
             (_, path) => {
-                let file = File::create(path).map_err(failure)?;
-                std::thread::spawn(move || drain(bytes, file))
+                let mut file = WholeFile::begin(Path::new(path), 0o666).map_err(failure)?;
+                std::thread::spawn(move || drain(&mut bytes, &mut file).map(|()| Some(file)))
             }
         };
-        Ok(Some(Self { to, worker, shown: destination }))
+        Ok(Some(Self { to: Some(to), worker: Some(worker), shown: destination }))
     }
 
     /// Takes a piece; an error when the destination takes no more.
@@ -113,17 +114,39 @@ impl Writing {
             Failure::new(format!("output {}: the daemon sent no base64: {error}", self.shown))
         })?;
         // A worker that has ended says why in `finish`.
-        let _ = if bytes.is_empty() { Ok(()) } else { self.to.send(bytes) };
+        if let Some(to) = self.to.as_ref().filter(|_| !bytes.is_empty()) {
+            let _ = to.send(bytes);
+        }
         Ok(())
     }
 
     /// Waits until everything is written.
-    pub(crate) fn finish(self) -> Result<()> {
-        drop(self.to);
-        let shown = self.shown;
-        let failure = |error: io::Error| Failure::new(format!("output {shown}: {error}"));
-        self.worker.join().unwrap_or_else(|_| Err(io::Error::other("the writer broke"))).map_err(failure)
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let written = self.end().and_then(|file| file.map_or(Ok(()), WholeFile::keep));
+        written.map_err(|error| failure(&self.shown, &error))
     }
+
+    /// Nothing comes any more: what the worker has made of it.
+    fn end(&mut self) -> io::Result<Option<WholeFile>> {
+        self.to = None;
+        let ended = self.worker.take().map(JoinHandle::join);
+        ended.unwrap_or(Ok(Ok(None))).unwrap_or_else(|_| Err(io::Error::other("the writer broke")))
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        // This program may end before its threads do.
+        let _ = self.end();
+    }
+}
+
+/// With the reason below all others, where there is one: which file could not be unpacked does not say yet that the disk is full.
+fn failure(shown: &str, error: &io::Error) -> Failure {
+    let first = std::error::Error::source(error);
+    let last = std::iter::successors(first, |reason| reason.source()).last();
+    let last = last.map_or_else(String::new, |reason| format!(": {reason}"));
+    Failure::new(format!("output {shown}: {error}{last}"))
 }
 
 /// The pieces as one stream.
@@ -148,8 +171,8 @@ impl io::Read for Bytes {
     }
 }
 
-fn drain(mut bytes: Bytes, mut to: impl Write) -> io::Result<()> {
-    io::copy(&mut bytes, &mut to)?;
+fn drain(bytes: &mut Bytes, to: &mut impl Write) -> io::Result<()> {
+    io::copy(bytes, to)?;
     to.flush()
 }
 
@@ -169,7 +192,11 @@ fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
             tar::EntryType::Directory => directories.push(entry),
             tar::EntryType::Char | tar::EntryType::Block | tar::EntryType::Fifo => {}
             _ => {
-                if !entry.unpack_in(directory)? {
+                let unpacked = entry.unpack_in(directory);
+                if unpacked.is_err() {
+                    discard_half(&entry, directory);
+                }
+                if !unpacked? {
                     let name = entry.path()?.display().to_string();
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -181,6 +208,18 @@ fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
     }
     directories.sort_by(|a, b| b.path_bytes().cmp(&a.path_bytes()));
     directories.iter_mut().try_for_each(|directory_entry| directory_entry.unpack_in(directory).map(drop))
+}
+
+/// Removes what there is of a file that could not be written to its end, if it is in the directory at all.
+fn discard_half(entry: &tar::Entry<impl io::Read>, directory: &Path) {
+    let Ok(name) = entry.path() else { return };
+    let path = directory.join(name);
+    let above = path.parent().map(fs::canonicalize).and_then(io::Result::ok);
+    let inside =
+        fs::canonicalize(directory).is_ok_and(|top| above.is_some_and(|above| above.starts_with(top)));
+    if inside && entry.header().entry_type().is_file() {
+        let _ = fs::remove_file(path);
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod secrets;
 mod send;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ use self::request::Request;
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::output::line;
+use crate::whole::WholeFile;
 
 /// How often the picture on a terminal is drawn.
 const FRAME: Duration = Duration::from_millis(100);
@@ -35,6 +37,10 @@ pub(crate) async fn build(call: Call) -> Result<u8> {
     let mode = display::mode(call.given.text("progress"), call.given.on("quiet"))?;
     let request = request::read(&call.given)?;
     let prepared = send::prepare(&call, &request)?;
+    // The id that an earlier build told is not this one's.
+    if let Some(path) = call.given.text("iidfile").filter(|path| Path::new(path).is_file()) {
+        std::fs::remove_file(path).map_err(|error| Failure::new(format!("{path}: {error}")))?;
+    }
     let writings = request.outputs.iter().map(Writing::begin).collect::<Result<Vec<_>>>()?;
     let credentials = registries::credentials(&call, &request, prepared.parsed.as_ref())?;
     let mut query = request.query.clone();
@@ -118,7 +124,8 @@ fn now() -> i64 {
 fn finish(call: &Call, request: &Request, mode: Mode, outcome: Outcome) -> Result<u8> {
     outcome.writings.into_iter().flatten().try_for_each(Writing::finish)?;
     let write = |flag: &str, text: &str| match call.given.text(flag) {
-        Some(path) => std::fs::write(path, text).map_err(|error| Failure::new(format!("{path}: {error}"))),
+        Some(path) => WholeFile::write_text(Path::new(path), text)
+            .map_err(|error| Failure::new(format!("{path}: {error}"))),
         None => Ok(()),
     };
     if !outcome.id.is_empty() {
