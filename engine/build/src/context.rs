@@ -255,6 +255,9 @@ fn unreadable(error: io::Error) -> Error {
 fn refused(error: tare_snapshot::Error) -> Error {
     use tare_model::{HasKind, Kind};
     match error.kind() {
+        Kind::Exhausted if matches!(error, tare_snapshot::Error::Io { .. }) => {
+            Error::Limit(format!("there is no room for the build context: {error}"))
+        }
         Kind::Corrupt | Kind::InvalidInput => {
             Error::Request(format!("the build context is refused: {error}"))
         }

@@ -119,13 +119,16 @@ async fn one_commit(program: &Program, address: &Address, left: &mut Left) -> Re
     let shallow = ["fetch", "-q", "--depth=1", "--no-tags", "--no-recurse-submodules", "--", url, wanted];
     let (checked, first) = match program.run(&shallow).await {
         Ok(()) => ("FETCH_HEAD", None),
+        Err(full @ Error::Limit(_)) => return Err(full),
         Err(why) => {
             // A server that has no shallow answers, or gives away no commit that it does not name.
             let all =
                 ["+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*", "+HEAD:refs/tare/head"];
             let whole = ["fetch", "-q", "--no-tags", "--no-recurse-submodules", "--", url];
-            if program.run(&[&whole[..], &all].concat()).await.is_err() {
-                return Err(why);
+            match program.run(&[&whole[..], &all].concat()).await {
+                Ok(()) => {}
+                Err(full @ Error::Limit(_)) => return Err(full),
+                Err(_) => return Err(why),
             }
             (if wanted == "HEAD" { "refs/tare/head" } else { wanted }, Some(why))
         }

@@ -31,6 +31,7 @@ mod job;
 mod progress;
 mod prune;
 mod request;
+mod room;
 mod run;
 mod scratch;
 mod stage;

@@ -19,6 +19,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::cache::key::Key;
 use crate::job::Job;
+use crate::room;
 use crate::scratch::Scrap;
 use crate::stage::state::State;
 use crate::{Error, Progress, Result};
@@ -139,6 +140,10 @@ impl RunStep<'_> {
         self.job.tell(Progress::Running(self.step, container.id.clone()));
         let exit_code = self.supervise(&container).await?;
         if exit_code != 0 {
+            // What the step has written is still there.
+            if let Some(lacking) = room::lacking(&engine.config().data_root) {
+                self.job.tell(Progress::Warning(format!("{lacking}: see tare system df")));
+            }
             return Err(Error::Command { command: self.words().join(" "), exit_code });
         }
         let always = ALWAYS_MOUNTED.iter().map(PathBuf::from);

@@ -38,8 +38,13 @@ pub(super) async fn named(program: &Program, fetch: &Fetch) -> Result<Vec<Module
     let asked =
         ["config", "--blob=HEAD:.gitmodules", "-z", "--get-regexp", r"^submodule\..*\.(path|url|update)$"];
     let mut told = Vec::new();
-    if let Ok(answer) = program.ask(&asked).await {
-        answer.take(LARGEST).read_to_end(&mut told).map_err(io("read which submodules there are"))?;
+    match program.ask(&asked).await {
+        Ok(answer) => {
+            answer.take(LARGEST).read_to_end(&mut told).map_err(io("read which submodules there are"))?;
+        }
+        // The commit has no such file.
+        Err(Error::Request(_)) => {}
+        Err(why) => return Err(why),
     }
     join(links, &told, fetch)
 }

@@ -2,10 +2,12 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process_group, prlimit, waitid,
 };
@@ -13,7 +15,7 @@ use rustix::process::{
 use super::Fetch;
 use crate::context::LIMITS;
 use crate::error::io;
-use crate::{Error, Result, blocking};
+use crate::{Error, Result, blocking, room};
 
 /// Where programs are when nobody says.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -58,8 +60,11 @@ const CONFIGURED: [&str; 10] = [
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
 ];
-/// Bytes of what git says that are shown.
+/// Bytes of what git says that are kept, and of those that are shown.
+const KEPT_OF_SAID: usize = 64 << 10;
 const SAID: usize = 2000;
+/// What it says in the C locale where there is no room (errno(3), ENOSPC).
+const FULL: &str = "No space left on device";
 /// The most bytes of a file that git writes, and of one that it answers with: a list of some million files.
 const FILE: u64 = LIMITS.bytes;
 const ANSWER: u64 = 512 << 20;
@@ -67,7 +72,7 @@ const ANSWER: u64 = 512 << 20;
 pub(super) struct Program {
     git: CString,
     env: Vec<CString>,
-    /// `scrap/tree` is the repository, `scrap/said` what git says, `scrap/answer` what it answers.
+    /// `scrap/tree` is the repository, `scrap/answer` what git answers.
     scrap: PathBuf,
     url: String,
     /// The same, for messages.
@@ -110,18 +115,20 @@ impl Program {
 
     /// Runs git in the repository to its end.
     pub(super) async fn run(&self, words: &[&str]) -> Result<()> {
-        self.end(self.start(words, None)?, words).await
+        let said = Said::new()?;
+        self.end(self.start(words, None, &said)?, words, said).await
     }
 
     /// The same; what it writes.
     pub(super) async fn ask(&self, words: &[&str]) -> Result<File> {
         let path = self.scrap.join("answer");
         let answer = File::create(&path).map_err(io("make a file for git's answer"))?;
-        self.end(self.start(words, Some(answer.as_fd()))?, words).await?;
+        let said = Said::new()?;
+        self.end(self.start(words, Some(answer.as_fd()), &said)?, words, said).await?;
         File::open(&path).map_err(io("read git's answer"))
     }
 
-    async fn end(&self, child: Child, words: &[&str]) -> Result<()> {
+    async fn end(&self, child: Child, words: &[&str], said: Said) -> Result<()> {
         let pid = child.0;
         let wait = move || {
             let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
@@ -135,15 +142,18 @@ impl Program {
             None => return Err(Error::Limit(format!("{}: git {} came to too much", self.shown, words[0]))),
             Some(_) => {}
         }
-        let said = std::fs::read(self.scrap.join("said")).unwrap_or_default();
-        let said =
-            String::from_utf8_lossy(&said[said.len().saturating_sub(SAID)..]).trim().replace('\r', "\n");
+        let said = said.read();
+        let lacking = if said.contains(FULL) { Some(String::new()) } else { room::lacking(&self.scrap) };
         let said = if said.is_empty() { "it ended without a word".to_owned() } else { said };
-        let said = said.replace(&self.url, &self.shown);
-        Err(Error::Request(format!("git {} {}: {said}", words[0], self.shown)))
+        let said = format!("git {} {}: {}", words[0], self.shown, said.replace(&self.url, &self.shown));
+        Err(match lacking {
+            None => Error::Request(said),
+            Some(lacking) if lacking.is_empty() => Error::Limit(said),
+            Some(lacking) => Error::Limit(format!("{said}: {lacking}")),
+        })
     }
 
-    fn start(&self, words: &[&str], stdout: Option<BorrowedFd>) -> Result<Child> {
+    fn start(&self, words: &[&str], stdout: Option<BorrowedFd>, said: &Said) -> Result<Child> {
         let mut args = vec![word("git".as_ref())?, word("-C".as_ref())?];
         args.push(word(self.scrap.join("tree").as_os_str())?);
         for setting in CONFIGURED {
@@ -152,13 +162,12 @@ impl Program {
         for text in words {
             args.push(word(text.as_ref())?);
         }
-        let stderr = File::create(self.scrap.join("said")).map_err(io("make a file for what git says"))?;
         let program = tare_sys::spawn::Program {
             path: &self.git,
             args: &args,
             env: &self.env,
             stdout,
-            stderr: stderr.as_fd(),
+            stderr: said.0.as_fd(),
             fds: &[],
         };
         let pid = tare_sys::spawn::spawn(&program).map_err(io("start git"))?;
@@ -171,6 +180,28 @@ impl Program {
                 .map_err(io("limit git"))?;
         }
         Ok(child)
+    }
+}
+
+/// What git says: in memory, as it may have to say that the disk is full, and no more than so much, as a server has it say
+/// what it likes.
+struct Said(File);
+
+impl Said {
+    fn new() -> Result<Self> {
+        let made = memfd_create(c"git", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+            .and_then(|file| ftruncate(&file, KEPT_OF_SAID as u64).map(|()| file))
+            .and_then(|file| fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK).map(|()| file));
+        Ok(Self(made.map_err(io("make a file for what git says"))?.into()))
+    }
+
+    /// The last of it.
+    fn read(mut self) -> String {
+        let mut said = Vec::new();
+        let read = self.0.rewind().and_then(|()| self.0.read_to_end(&mut said));
+        let end = said.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let shown = if read.is_ok() { &said[end.saturating_sub(SAID)..end] } else { &[][..] };
+        String::from_utf8_lossy(shown).trim().replace('\r', "\n")
     }
 }
 
