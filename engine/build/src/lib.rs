@@ -40,7 +40,7 @@ mod waiting;
 pub use builder::Builder;
 pub use error::{Error, Result};
 pub use progress::{Built, Exported, Listener, Made, Progress};
-pub use prune::{PruneRequest, Pruned};
+pub use prune::{Cached, PruneRequest, Pruned};
 pub use request::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSettings, Source};
 
 pub(crate) use waiting::{blocking, wanted};

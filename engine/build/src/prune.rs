@@ -36,43 +36,69 @@ pub struct Pruned {
     pub bytes: u64,
 }
 
-/// Something that can be forgotten.
+/// What the cache has of a step, or a directory of cache mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    id: String,
-    used: Timestamp,
-    bytes: u64,
-    mount: bool,
+pub struct Cached {
+    /// What it is forgotten by.
+    pub id: String,
+    /// The instruction, or the id that Dockerfiles use.
+    pub text: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was last of use.
+    pub used: Timestamp,
+    /// What its files come to. A step's are a layer, which images may have as well.
+    pub bytes: u64,
+    /// Whether it is a directory of cache mounts.
+    pub is_mount: bool,
+    /// Whether a step that runs uses it.
+    pub in_use: bool,
 }
 
 impl Builder {
     /// Forgets results of steps and directories of cache mounts, and removes the layers that only they needed.
     pub async fn prune(self: &Arc<Self>, request: PruneRequest) -> Result<Pruned> {
         let builder = self.clone();
-        let doomed = crate::blocking(move || Ok(choose(builder.candidates()?, &request))).await?;
-        let entries: Vec<String> = doomed.iter().filter(|one| !one.mount).map(|one| one.id.clone()).collect();
+        let doomed = crate::blocking(move || Ok(choose(builder.list()?, &request))).await?;
+        let entries: Vec<String> =
+            doomed.iter().filter(|one| !one.is_mount).map(|one| one.id.clone()).collect();
         self.cache.forget(&entries).await?;
         let (builder, mounts) = (self.clone(), doomed.clone());
         crate::blocking(move || {
-            mounts.iter().filter(|one| one.mount).try_for_each(|one| builder.keeps.remove(&one.id))
+            mounts.iter().filter(|one| one.is_mount).try_for_each(|one| builder.keeps.remove(&one.id))
         })
         .await?;
-        let mounts: u64 = doomed.iter().filter(|one| one.mount).map(|one| one.bytes).sum();
+        let mounts: u64 = doomed.iter().filter(|one| one.is_mount).map(|one| one.bytes).sum();
         let bytes = mounts + self.engine.images().sweep().await?;
         Ok(Pruned { removed: doomed.into_iter().map(|one| one.id).collect(), bytes })
     }
 
-    fn candidates(&self) -> Result<Vec<Candidate>> {
-        let entries = self.cache.list()?.into_iter().map(|(id, entry)| Candidate {
+    /// All that the cache has. Directories are measured for it.
+    pub async fn cached(self: &Arc<Self>) -> Result<Vec<Cached>> {
+        let builder = self.clone();
+        crate::blocking(move || builder.list()).await
+    }
+
+    fn list(&self) -> Result<Vec<Cached>> {
+        let steps = self.cache.list()?.into_iter().map(|(id, entry)| Cached {
             id,
+            text: entry.text,
+            created: entry.created,
             used: entry.used,
             bytes: entry.layer.map_or(0, |layer| layer.size),
-            mount: false,
+            is_mount: false,
+            in_use: false,
         });
-        let mounts = self.keeps.idle()?.into_iter();
-        let mounts =
-            mounts.map(|(id, record, bytes)| Candidate { id, used: record.used, bytes, mount: true });
-        Ok(entries.chain(mounts).collect())
+        let mounts = self.keeps.list()?.into_iter().map(|(id, record, bytes, in_use)| Cached {
+            id,
+            text: record.id,
+            created: record.created,
+            used: record.used,
+            bytes,
+            is_mount: true,
+            in_use,
+        });
+        Ok(steps.chain(mounts).collect())
     }
 
     /// Keeps the cache within its share of the disk.
@@ -88,8 +114,7 @@ impl Builder {
         let size = found.map_or(u64::MAX, |found| found.f_blocks.saturating_mul(found.f_frsize));
         let limit = (size / SHARE).max(LEAST);
         let builder = self.clone();
-        let bytes =
-            crate::blocking(move || Ok(builder.candidates()?.iter().map(|one| one.bytes).sum::<u64>()));
+        let bytes = crate::blocking(move || Ok(builder.list()?.iter().map(|one| one.bytes).sum::<u64>()));
         if bytes.await? > limit {
             self.prune(PruneRequest { keep: Some(limit), ..PruneRequest::default() }).await?;
         }
@@ -97,7 +122,8 @@ impl Builder {
     }
 }
 
-fn choose(mut candidates: Vec<Candidate>, request: &PruneRequest) -> Vec<Candidate> {
+fn choose(mut candidates: Vec<Cached>, request: &PruneRequest) -> Vec<Cached> {
+    candidates.retain(|one| !one.in_use);
     candidates.sort_by_key(|one| Reverse(one.used));
     let mut kept = 0_u64;
     candidates.retain(|one| {
@@ -116,20 +142,23 @@ fn choose(mut candidates: Vec<Candidate>, request: &PruneRequest) -> Vec<Candida
 mod tests {
     use super::*;
 
-    fn candidate(id: &str, seconds: i64, bytes: u64) -> Candidate {
+    fn cached(id: &str, seconds: i64, bytes: u64) -> Cached {
         let used = Timestamp { seconds, nanoseconds: 0 };
-        Candidate { id: id.to_owned(), used, bytes, mount: false }
+        let (id, text) = (id.to_owned(), String::new());
+        Cached { id, text, created: used, used, bytes, is_mount: false, in_use: false }
     }
 
     #[test]
     fn what_was_not_used_for_longest_goes_first() {
-        let all = vec![candidate("old", 1, 10), candidate("new", 3, 10), candidate("mid", 2, 10)];
+        let all = vec![cached("old", 1, 10), cached("new", 3, 10), cached("mid", 2, 10)];
         let chosen = |request: PruneRequest| -> Vec<String> {
             choose(all.clone(), &request).into_iter().map(|one| one.id).collect()
         };
         assert_eq!(chosen(PruneRequest::default()), ["new", "mid", "old"]);
         assert_eq!(chosen(PruneRequest { keep: Some(20), ..PruneRequest::default() }), ["old"]);
         assert_eq!(chosen(PruneRequest { keep: Some(u64::MAX), ..PruneRequest::default() }).len(), 0);
+        let busy = Cached { in_use: true, ..cached("busy", 1, 10) };
+        assert_eq!(choose(vec![busy], &PruneRequest::default()), []);
         let before = Some(Timestamp { seconds: 2, nanoseconds: 0 });
         assert_eq!(chosen(PruneRequest { before, ..PruneRequest::default() }), ["old"]);
         assert_eq!(chosen(PruneRequest { ids: vec!["mi".into()], ..PruneRequest::default() }), ["mid"]);

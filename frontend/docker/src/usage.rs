@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tare_docker_api::{ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
+use tare_docker_api::{CacheUsage, ContainerSummary, DiskUsage, ImageSummary, Volume, VolumeUsage};
 use tare_http::{Reply, Request, StatusCode};
 
 use crate::version::Version;
@@ -29,7 +29,7 @@ pub(crate) async fn disk_usage(rooms: Arc<Rooms>, request: Request) -> Result<Re
         usage.volumes = Some(volumes(&rooms).await?);
     }
     if wanted("build-cache") {
-        usage.build_cache = Some(Vec::new());
+        usage.build_cache = Some(build_cache(&rooms).await?);
     }
     Ok(Reply::json(StatusCode::OK, &usage))
 }
@@ -68,6 +68,22 @@ async fn volumes(rooms: &Rooms) -> Result<Vec<Volume>> {
         volumes.push(Volume { usage_data, ..volume::wire(rooms, &one) });
     }
     Ok(volumes)
+}
+
+/// What a step left is a layer, which is among all layers' bytes: it is shared, so that nobody adds it to them once more.
+async fn build_cache(rooms: &Rooms) -> Result<Vec<CacheUsage>> {
+    let usage = |one: tare_build::Cached| CacheUsage {
+        id: one.id,
+        kind: if one.is_mount { "exec.cachemount" } else { "regular" }.to_owned(),
+        description: one.text,
+        in_use: one.in_use,
+        shared: !one.is_mount,
+        size: signed(one.bytes),
+        created_at: one.created.to_string(),
+        last_used_at: Some(one.used.to_string()),
+        ..CacheUsage::default()
+    };
+    Ok(rooms.builder.cached().await?.into_iter().map(usage).collect())
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -13,6 +13,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::cache::key::Key;
 use crate::error::io;
+use crate::scratch::{Scrap, Scratch};
 use crate::{Result, now};
 
 pub(crate) const TABLE: &str = "build.mount";
@@ -35,11 +36,34 @@ pub(crate) struct Keeps {
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
+/// Which directory is wanted, and how it is made where it is missing.
+pub(crate) struct Wanted<'a> {
+    /// The id that Dockerfiles use.
+    pub id: &'a str,
+    pub sharing: Sharing,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// A directory that is being made. Nobody finds it before it is settled, and what is not settled goes with this value.
+pub(crate) struct Making {
+    scrap: Scrap,
+    record: Record,
+    /// Whoever shares the directory waits for it.
+    _lock: OwnedMutexGuard<()>,
+}
+
+impl Making {
+    /// What has to be filled.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.scrap.path().join("kept")
+    }
+}
+
 /// A directory in use.
 pub(crate) struct Keep {
     pub path: PathBuf,
-    /// Whether nothing was in it before.
-    pub is_new: bool,
     name: String,
     in_use: Arc<Mutex<HashMap<String, usize>>>,
     _lock: Option<OwnedMutexGuard<()>>,
@@ -78,38 +102,55 @@ impl Keeps {
         Ok(())
     }
 
-    /// The directory of `id`, made where it is missing with the given mode and owner.
+    /// The directory that is wanted. One that is missing is begun in `scratch`, and is there when [`Keeps::settle`] returns.
     pub(crate) async fn take(
         &self,
-        id: &str,
-        sharing: Sharing,
-        (mode, uid, gid): (u32, u32, u32),
-    ) -> Result<Keep> {
-        let lock = match sharing {
-            Sharing::Locked => Some(self.lock(id).lock_owned().await),
+        scratch: &Scratch,
+        wanted: &Wanted<'_>,
+    ) -> Result<(Keep, Option<Making>)> {
+        let lock = match wanted.sharing {
+            Sharing::Locked => Some(self.lock(&format!("id/{}", wanted.id)).lock_owned().await),
             Sharing::Shared | Sharing::Private => None,
         };
-        let (name, in_use) = (self.claim(id, sharing), self.in_use.clone());
-        let path = self.home.join(&name);
-        let mut keep = Keep { path, is_new: false, name, in_use, _lock: lock };
-        let record = self.store.get::<Record>(TABLE, &keep.name)?;
-        keep.is_new = record.is_none();
-        if keep.is_new {
-            let _ = std::fs::remove_dir_all(&keep.path);
-            make(&keep.path, 0o700)?;
-            own(&keep.path, mode, uid, gid)?;
+        let (name, in_use) = (self.claim(wanted.id, wanted.sharing), self.in_use.clone());
+        let keep = Keep { path: self.home.join(&name), name, in_use, _lock: lock };
+        let making = self.lock(&format!("name/{}", keep.name)).lock_owned().await;
+        let known = self.store.get::<Record>(TABLE, &keep.name)?;
+        let is_new = known.is_none();
+        let (created, used) = (known.map_or_else(now, |record| record.created), now());
+        let record = Record { id: wanted.id.to_owned(), created, used };
+        if !is_new {
+            self.note(&keep, &record).await?;
+            return Ok((keep, None));
         }
-        let created = record.map_or_else(now, |record| record.created);
-        let mut batch = Batch::default();
-        batch.put(TABLE, &keep.name, &Record { id: id.to_owned(), created, used: now() });
-        self.store.commit(batch).await?;
-        Ok(keep)
+        let making = Making { scrap: scratch.scrap()?, record, _lock: making };
+        make(&making.path(), 0o700)?;
+        own(&making.path(), wanted)?;
+        Ok((keep, Some(making)))
     }
 
-    fn lock(&self, id: &str) -> Arc<tokio::sync::Mutex<()>> {
+    /// Has a directory that was made found by its id from now on.
+    pub(crate) async fn settle(&self, keep: &Keep, making: Making) -> Result<()> {
+        // Of one that was being removed when something failed.
+        let _ = std::fs::remove_dir_all(&keep.path);
+        std::fs::rename(making.path(), &keep.path).map_err(io(format!("make {}", keep.path.display())))?;
+        let noted = self.note(keep, &making.record).await;
+        if noted.is_err() {
+            let _ = std::fs::remove_dir_all(&keep.path);
+        }
+        noted
+    }
+
+    async fn note(&self, keep: &Keep, record: &Record) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.put(TABLE, &keep.name, record);
+        Ok(self.store.commit(batch).await?)
+    }
+
+    fn lock(&self, key: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-        locks.entry(id.to_owned()).or_default().clone()
+        locks.entry(key.to_owned()).or_default().clone()
     }
 
     /// The directory's name. A second user of a private one gets another.
@@ -126,16 +167,14 @@ impl Keeps {
         }
     }
 
-    /// Every directory that nobody uses: its name, what is remembered of it, and its bytes.
-    pub(crate) fn idle(&self) -> Result<Vec<(String, Record, u64)>> {
-        let mut idle = Vec::new();
-        for (name, record) in self.store.list::<Record>(TABLE)? {
-            if !self.in_use.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name) {
-                let bytes = measure(&self.home.join(&name));
-                idle.push((name, record, bytes));
-            }
-        }
-        Ok(idle)
+    /// Every directory: its name, what is remembered of it, its bytes, and whether somebody uses it.
+    pub(crate) fn list(&self) -> Result<Vec<(String, Record, u64, bool)>> {
+        let all = self.store.list::<Record>(TABLE)?.into_iter().map(|(name, record)| {
+            let bytes = measure(&self.home.join(&name));
+            let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&name);
+            (name, record, bytes, in_use)
+        });
+        Ok(all.collect())
     }
 
     /// Removes one that nobody uses.
@@ -167,8 +206,9 @@ fn make(path: &Path, mode: u32) -> Result<()> {
     made.map_err(io(format!("create {}", path.display())))
 }
 
-fn own(path: &Path, mode: u32, uid: u32, gid: u32) -> Result<()> {
-    let described = std::os::unix::fs::chown(path, Some(uid), Some(gid))
-        .and_then(|()| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode & 0o7777)));
+fn own(path: &Path, wanted: &Wanted) -> Result<()> {
+    let mode = std::fs::Permissions::from_mode(wanted.mode & 0o7777);
+    let described = std::os::unix::fs::chown(path, Some(wanted.uid), Some(wanted.gid))
+        .and_then(|()| std::fs::set_permissions(path, mode));
     described.map_err(io(format!("describe {}", path.display())))
 }

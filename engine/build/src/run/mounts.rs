@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tare_container::{BindPropagation, MountSource, MountSpec, TmpfsOptions};
 use tare_dockerfile::{BindMount, CacheMount, Mount, Run, SecretMount, SshMount, Word};
 
-use super::keep::Keep;
+use super::keep::{Keep, Making, Wanted};
 use crate::cache::key::Key;
 use crate::error::io;
 use crate::files::place::{Owner, Place};
@@ -173,16 +173,31 @@ fn fill(path: &Path, files: &Files, source: &Path) -> Result<()> {
 async fn cache(job: &Arc<Job>, cache: &CacheMount<String>, mounted: &mut Mounted) -> Result<()> {
     let at = mounted.target(&cache.target);
     let id = cache.id.clone().unwrap_or_else(|| at.display().to_string());
-    let keep = job.build.builder.keeps.take(&id, cache.sharing, (cache.mode, cache.uid, cache.gid)).await?;
-    if keep.is_new && (cache.from.is_some() || cache.source.is_some()) {
-        let (tree, what) = job.tree(cache.from.as_ref()).await?;
-        let source = clean(Path::new(cache.source.as_deref().unwrap_or_default()));
-        let (work, path) = (job.clone(), keep.path.clone());
-        crate::blocking(move || fill(&path, &tree.files(&work, what)?, &source)).await?;
+    let (mode, uid, gid) = (cache.mode, cache.uid, cache.gid);
+    let wanted = Wanted { id: &id, sharing: cache.sharing, mode, uid, gid };
+    let builder = &job.build.builder;
+    let (keep, making) = builder.keeps.take(&builder.on_disk, &wanted).await?;
+    if let Some(making) = making {
+        builder.keeps.settle(&keep, filled(job, cache, making).await?).await?;
     }
     mounted.bind(&keep.path, at, cache.read_only);
     mounted.keeps.push(keep);
     Ok(())
+}
+
+/// A new directory with what it begins with.
+async fn filled(job: &Arc<Job>, cache: &CacheMount<String>, making: Making) -> Result<Making> {
+    if cache.from.is_none() && cache.source.is_none() {
+        return Ok(making);
+    }
+    let (tree, what) = job.tree(cache.from.as_ref()).await?;
+    let source = clean(Path::new(cache.source.as_deref().unwrap_or_default()));
+    let job = job.clone();
+    crate::blocking(move || {
+        fill(&making.path(), &tree.files(&job, what)?, &source)?;
+        Ok(making)
+    })
+    .await
 }
 
 fn secret(job: &Job, secret: &SecretMount<String>, mounted: &mut Mounted) -> Result<()> {
