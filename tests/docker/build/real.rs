@@ -1,6 +1,4 @@
-//! Real images upon a real distribution, and what happens when the disk is full.
-
-use std::process::Command;
+//! Real images upon a real distribution.
 
 use anyhow::{Context, Result};
 use tare_tests::{World, capture, until};
@@ -63,54 +61,5 @@ fn a_site_and_a_service_are_built_upon_debian_shipped_and_served() -> Result<()>
         .docker(&["run", "-d", "-p", "9090:9000", "--name", "service", "127.0.0.1:5000/service:1"])?
         .ok();
     assert_eq!(get(&site, "service", 9090)?, "uid 900");
-    Ok(())
-}
-
-/// A file system of a few megabytes below the daemon; gone with this value.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(path: &std::path::Path) -> Result<Self> {
-        std::fs::create_dir_all(path)?;
-        capture(Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(path))?.ok();
-        Ok(Self(path.to_owned()))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = capture(Command::new("umount").arg("-l").arg(&self.0));
-    }
-}
-
-#[test]
-fn a_full_disk_ends_a_build_in_words_and_leaves_room_for_the_next() -> Result<()> {
-    let mut site = Site::new()?;
-    site.world.stop_daemon();
-    let _small = Small::mount(&site.world.dir().join("data"))?;
-    site.world.start_daemon(&[])?;
-    site.world.docker(&["pull", "-q", &site.image])?.ok();
-    site.file("big", vec![b'x'; 9 << 20])?;
-    for text in [
-        "FROM IMAGE\nRUN dd if=/dev/urandom of=/big bs=1M count=64\n",
-        // It fits as a tree and not as a tree and its archive.
-        "FROM IMAGE\nRUN dd if=/dev/urandom of=/big bs=1M count=13\n",
-        "FROM IMAGE\nCOPY big /one\nRUN cp /one /two\n",
-    ] {
-        site.dockerfile(text)?;
-        let failed = site.build(&["--no-cache"])?;
-        assert_ne!(failed.code, 0, "{text}: {failed:?}");
-        let said = format!("{}{}", failed.out, failed.err);
-        assert!(said.contains("No space left on device"), "{text}: {said}");
-        site.world.api("POST", "/build/prune", None)?;
-        until("everything to be cleaned up", || {
-            let left = site.world.leftovers(&[])?.0;
-            Ok(left.iter().all(|line| line.starts_with("mount:") && line.contains("size=24576k")))
-        })?;
-    }
-    std::fs::remove_file(site.directory().join("big"))?;
-    site.built("FROM IMAGE\nRUN echo fits > /f\n")?;
-    assert_eq!(site.shell("cat /f")?, "fits");
-    site.world.stop_daemon();
     Ok(())
 }
