@@ -24,6 +24,10 @@ impl File {
         Ok(Self { path: path.to_owned(), database: RwLock::new(Some(database)) })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Runs `work` on the database, for reading.
     pub(crate) fn read<T>(
         &self,

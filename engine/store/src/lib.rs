@@ -8,7 +8,8 @@
 //!   handed in before it, whether it is on the disk yet or not; batches are applied in the order they were handed in.
 //!
 //! One thread writes. Whatever is queued when it turns to the disk becomes one transaction with one fsync, so that a
-//! hundred commits at once cost hardly more than one.
+//! hundred commits at once cost hardly more than one. Some room beside the file is kept for batches that delete, so that a
+//! full disk can be emptied.
 
 mod batch;
 mod error;
@@ -16,6 +17,7 @@ mod file;
 mod lease;
 mod pending;
 mod read;
+mod reserve;
 mod writer;
 
 use std::path::Path;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use crate::batch::Write;
 use crate::file::File;
 use crate::pending::Pending;
+use crate::reserve::Reserve;
 use crate::{Error, Result, read};
 
 /// The most batches that share a transaction, so that the first of them does not wait for ever.
@@ -24,6 +25,12 @@ pub(crate) struct Job {
     pub writes: Vec<Write>,
     /// Where there is none, it is as good to be written with the next one.
     pub done: Option<oneshot::Sender<Result<()>>>,
+}
+
+impl Job {
+    fn deletes(&self) -> bool {
+        self.writes.iter().any(|write| write.value.is_none())
+    }
 }
 
 pub(crate) struct Writer {
@@ -56,15 +63,34 @@ impl Drop for Writer {
 }
 
 fn write_all(file: &File, pending: &Mutex<Pending>, queue: &Receiver<Job>) {
+    let reserve = Reserve::beside(file.path());
+    reserve.take();
     while let Ok(first) = queue.recv() {
         let mut group = vec![first];
         await_company(&mut group, queue);
         group.extend(queue.try_iter().take(GROUP.saturating_sub(group.len())));
-        let result = write_group(file, &group);
         let sequences = group[0].sequence..=group[group.len() - 1].sequence;
+        let written = write_or_make_room(file, &reserve, group);
         pending.lock().unwrap_or_else(PoisonError::into_inner).settle(sequences);
-        group.into_iter().for_each(|job| answer(job, &result));
+        for (group, result) in written {
+            group.into_iter().for_each(|job| answer(job, &result));
+        }
     }
+}
+
+/// Writes a group. On a full disk those of it that delete are written with the room that is kept for them.
+fn write_or_make_room(file: &File, reserve: &Reserve, group: Vec<Job>) -> Vec<(Vec<Job>, Result<()>)> {
+    let result = write_group(file, &group);
+    let is_full = matches!(result, Err(Error::Storage { full: true, .. }));
+    if is_full && group.iter().any(Job::deletes) && reserve.give() {
+        let (deleting, others) = group.into_iter().partition::<Vec<_>, _>(Job::deletes);
+        let again = write_group(file, &deleting);
+        return vec![(deleting, again), (others, result)];
+    }
+    if result.is_ok() {
+        reserve.take();
+    }
+    vec![(group, result)]
 }
 
 /// What nobody waits for waits a moment for what somebody does: both cost one transaction then, and the disk is at hand.

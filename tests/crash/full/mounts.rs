@@ -51,6 +51,27 @@ fn a_cache_mount_that_fills_the_disk_keeps_what_it_had() -> Result<()> {
     Ok(())
 }
 
+/// Who finds the disk full takes away what can be made again, and that has to work without any room.
+#[test]
+fn what_takes_away_needs_no_room() -> Result<()> {
+    let site = Site::new()?;
+    for round in 0..40 {
+        // Records of all sizes, so that the database is caught with and without free pages.
+        let labels: Vec<String> = (0..=round % 7).map(|n| "x".repeat(1000 + n * 977)).collect();
+        let labels: String =
+            labels.iter().enumerate().map(|(n, label)| format!("LABEL l{n}={round}{label}\n")).collect();
+        site.dockerfile(&format!("FROM IMAGE\n{labels}{MOUNT} echo {round} > /f\n"))?;
+        site.build(&[])?.ok();
+        site.small.disk.fill(0)?;
+        let (prune, remove) = (&["builder", "prune", "-a", "-f"][..], &["rmi", "built"][..]);
+        let words = if round % 5 == 4 { prune } else { remove };
+        let emptied = site.small.world.tare(words)?;
+        site.small.disk.empty()?;
+        ensure!(emptied.code == 0, "round {round}: {emptied:?}");
+    }
+    Ok(())
+}
+
 #[test]
 fn a_cache_mount_that_finds_no_room_is_whole_or_not_there() -> Result<()> {
     let site = Site::new()?;
