@@ -81,10 +81,14 @@ impl Site {
 
     /// Posts a body to `/build`; the answer's lines.
     fn post(&self, query: &str, body: &[u8]) -> Result<String> {
+        Ok(capture_with_input(&mut self.posting(query), body)?.out)
+    }
+
+    fn posting(&self, query: &str) -> std::process::Command {
         let mut curl = self.world.command("curl");
         curl.args(["-s", "-X", "POST", "-H", "Content-Type: application/x-tar", "--data-binary", "@-"]);
         curl.arg("--unix-socket").arg(self.world.daemon().socket()).arg(format!("http://tare/build?{query}"));
-        Ok(capture_with_input(&mut curl, body)?.out)
+        curl
     }
 }
 

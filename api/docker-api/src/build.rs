@@ -69,13 +69,14 @@ wire! {
         pub error: String,
     }
 
-    /// A piece of an export that goes to the client: bytes of a tar, or its end.
+    /// A piece of an export that goes to the client: bytes of an archive, or its end. The bytes themselves follow the
+    /// message's line, before the next message.
     pub struct BuildOutput {
         /// Which of the request's `outputs`, counted from 0.
         pub index: u32,
-        /// Standard base64; at most 1 MiB of bytes a message.
+        /// How many there are.
         #[serde(skip_serializing_if = "is_empty")]
-        pub bytes: String,
+        pub bytes: u64,
         /// Whether this was the last piece.
         #[serde(skip_serializing_if = "is_empty")]
         pub end: bool,

@@ -33,6 +33,12 @@ impl Lines {
         }
     }
 
+    /// Up to so many of the bytes that wait, as they are.
+    pub fn take(&mut self, most: usize) -> Vec<u8> {
+        let rest = self.buffer.split_off(self.buffer.len().min(most));
+        std::mem::replace(&mut self.buffer, rest)
+    }
+
     /// What is left when the stream has ended without a line's end.
     pub fn rest(&mut self) -> Option<Vec<u8>> {
         let rest = std::mem::take(&mut self.buffer);
@@ -56,6 +62,16 @@ mod tests {
         assert_eq!(lines.next_line(), None);
         assert_eq!(lines.rest().unwrap(), b"{\"b\"");
         assert_eq!(lines.rest(), None);
+    }
+
+    #[test]
+    fn bytes_between_lines_are_taken_as_they_are() {
+        let mut lines = Lines::new();
+        assert!(lines.feed(b"{}\n\n \n{\"a\":1}\n"));
+        assert_eq!(lines.next_line().unwrap(), b"{}");
+        assert_eq!(lines.take(3), b"\n \n");
+        assert_eq!(lines.next_line().unwrap(), b"{\"a\":1}");
+        assert_eq!(lines.take(3), b"");
     }
 
     #[test]

@@ -346,6 +346,23 @@ impl Messages {
         }
     }
 
+    /// Bytes between two messages, where the last one told of some: as many as there are at hand, up to `most`.
+    pub async fn bytes(&mut self, most: usize) -> Result<Bytes> {
+        let waiting = self.lines.take(most);
+        if !waiting.is_empty() {
+            return Ok(waiting.into());
+        }
+        let Some(mut piece) = self.answer.chunk().await? else {
+            return Err(Error::answer(&self.answer.call, &"it ends in the middle of a file"));
+        };
+        let rest = piece.split_off(piece.len().min(most));
+        if self.lines.feed(&rest) {
+            Ok(piece)
+        } else {
+            Err(Error::answer(&self.answer.call, &"a message is longer than 16 MiB"))
+        }
+    }
+
     fn read<T: Document>(&self, line: &[u8]) -> Result<T> {
         T::read(line).map_err(|error| Error::answer(&self.answer.call, &error))
     }

@@ -10,8 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tare_build::{Built, Error as BuildError, Progress, PruneRequest};
@@ -58,6 +56,7 @@ pub(crate) async fn build(rooms: Arc<Rooms>, mut request: Request) -> Result<Rep
         unsaid: Vec::new(),
         unsaid_bytes: 0,
         lines: VecDeque::new(),
+        raw: None,
         exporting: None,
         ended: false,
         rooms,
@@ -92,6 +91,8 @@ struct Work {
     unsaid_bytes: usize,
     /// What is to be sent.
     lines: VecDeque<ProgressMessage>,
+    /// What is to be sent after them: of an export, the bytes that the last line tells of.
+    raw: Option<Bytes>,
     /// What was built, as long as its exports go out.
     exporting: Option<Box<Built>>,
     ended: bool,
@@ -202,7 +203,11 @@ impl Work {
         };
         let index = u32::try_from(exported.index).unwrap_or(u32::MAX);
         let output = match exported.pieces.next().await {
-            Some(Ok(bytes)) => BuildOutput { index, bytes: STANDARD.encode(bytes), ..BuildOutput::default() },
+            Some(Ok(bytes)) => {
+                let count = bytes.len() as u64;
+                self.raw = Some(bytes);
+                BuildOutput { index, bytes: count, ..BuildOutput::default() }
+            }
             Some(Err(why)) => {
                 self.exporting = None;
                 self.fail(format!("cannot export what was built: {why}"), 0);
@@ -246,6 +251,11 @@ impl Work {
 
     fn rest(self) -> impl Stream<Item = std::result::Result<Bytes, Infallible>> {
         let pieces = futures_util::stream::unfold(self, |mut work| async move {
+            if work.lines.is_empty()
+                && let Some(raw) = work.raw.take()
+            {
+                return Some((raw, work));
+            }
             while work.lines.is_empty() {
                 if work.ended {
                     if !work.export().await {

@@ -1,6 +1,7 @@
 //! COPY and ADD.
 
 use anyhow::Result;
+use tare_tests::capture_with_input;
 
 use super::Site;
 
@@ -220,31 +221,30 @@ fn what_was_built_can_be_taken_as_an_archive_or_as_files() -> Result<()> {
     let body =
         std::process::Command::output(tar.args(["-c", "Dockerfile", "f"]).current_dir(site.directory()))?
             .stdout;
-    let piece = |said: &str| -> Result<Vec<u8>> {
-        let mut all = Vec::new();
-        for line in said.lines() {
-            let line: serde_json::Value = serde_json::from_str(line)?;
-            let text = line["aux"]["tare.output"]["Bytes"].as_str().unwrap_or_default().to_owned();
-            let mut decode = std::process::Command::new("base64");
-            let mut child = decode
-                .arg("-d")
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::piped())
-                .spawn()?;
-            std::io::Write::write_all(&mut child.stdin.take().expect("a pipe"), text.as_bytes())?;
-            all.extend(child.wait_with_output()?.stdout);
+    // Bytes follow the line that tells how many they are.
+    let exported = |query: &str| -> Result<Vec<u8>> {
+        let answer = site.world.dir().join("answer");
+        let mut posting = site.posting(query);
+        capture_with_input(posting.arg("-o").arg(&answer), &body)?.ok();
+        let answer = std::fs::read(answer)?;
+        let (mut rest, mut all) = (&answer[..], Vec::new());
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: serde_json::Value = serde_json::from_slice(&rest[..end])?;
+            let count = line["aux"]["tare.output"]["Bytes"].as_u64().unwrap_or_default();
+            let (bytes, next) = rest[end + 1..].split_at(usize::try_from(count)?);
+            all.extend_from_slice(bytes);
+            rest = next;
         }
         Ok(all)
     };
-    let said = site.post("outputs=%5B%7B%22Type%22:%22tar%22%7D%5D", &body)?;
-    let mut archive = tar::Archive::new(std::io::Cursor::new(piece(&said)?));
+    let files = exported("outputs=%5B%7B%22Type%22:%22tar%22%7D%5D")?;
+    let mut archive = tar::Archive::new(std::io::Cursor::new(files));
     let names: Vec<String> =
         archive.entries()?.map(|entry| Ok(entry?.path()?.display().to_string())).collect::<Result<_>>()?;
     assert!(names.contains(&"deep/f".to_owned()), "{names:?}");
     assert_eq!(site.world.docker(&["images", "-aq"])?.ok().lines().count(), 1, "no image was asked for");
-    let said = site.post("t=built&outputs=%5B%7B%22Type%22:%22docker%22%7D%5D", &body)?;
     let file = site.world.dir().join("image.tar");
-    std::fs::write(&file, piece(&said)?)?;
+    std::fs::write(&file, exported("t=built&outputs=%5B%7B%22Type%22:%22docker%22%7D%5D")?)?;
     site.world.docker(&["rmi", "built"])?.ok();
     let loaded = site.world.docker(&["load", "-i", file.to_str().unwrap_or_default()])?;
     assert!(loaded.ok().contains("built:latest"), "{loaded:?}");

@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use tare_docker_api::{BuildExport, BuildOutput};
+use bytes::Bytes;
+use tare_docker_api::BuildExport;
 
 use crate::create::words::{Said, fields};
 use crate::failure::{Failure, Result};
@@ -81,7 +80,7 @@ fn finish(kind: String, mut attrs: BTreeMap<String, String>) -> Said<Output> {
 
 /// Takes what the daemon sends of one output to where it belongs. A file that is not finished goes with this value.
 pub(crate) struct Writing {
-    to: Option<SyncSender<Vec<u8>>>,
+    to: Option<SyncSender<Bytes>>,
     worker: Option<JoinHandle<io::Result<Option<WholeFile>>>>,
     shown: String,
 }
@@ -92,7 +91,7 @@ impl Writing {
         let Some(destination) = output.destination.clone() else { return Ok(None) };
         let failure = |error: io::Error| failure(&destination, &error);
         let (to, pieces) = sync_channel(16);
-        let mut bytes = Bytes { pieces, current: Vec::new(), at: 0 };
+        let mut bytes = Pieces { pieces, current: Bytes::new() };
         let worker = match (output.wanted.kind.as_str(), destination.as_str()) {
             ("local", path) => {
                 let path = PathBuf::from(path);
@@ -108,16 +107,12 @@ impl Writing {
         Ok(Some(Self { to: Some(to), worker: Some(worker), shown: destination }))
     }
 
-    /// Takes a piece; an error when the destination takes no more.
-    pub(crate) fn take(&self, piece: &BuildOutput) -> Result<()> {
-        let bytes = STANDARD.decode(&piece.bytes).map_err(|error| {
-            Failure::new(format!("output {}: the daemon sent no base64: {error}", self.shown))
-        })?;
+    /// Takes a piece.
+    pub(crate) fn take(&self, piece: Bytes) {
         // A worker that has ended says why in `finish`.
-        if let Some(to) = self.to.as_ref().filter(|_| !bytes.is_empty()) {
-            let _ = to.send(bytes);
+        if let Some(to) = &self.to {
+            let _ = to.send(piece);
         }
-        Ok(())
     }
 
     /// Waits until everything is written.
@@ -150,35 +145,33 @@ fn failure(shown: &str, error: &io::Error) -> Failure {
 }
 
 /// The pieces as one stream.
-struct Bytes {
-    pieces: Receiver<Vec<u8>>,
-    current: Vec<u8>,
-    at: usize,
+struct Pieces {
+    pieces: Receiver<Bytes>,
+    current: Bytes,
 }
 
-impl io::Read for Bytes {
+impl io::Read for Pieces {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.current.len() {
+        while self.current.is_empty() {
             match self.pieces.recv() {
-                Ok(piece) => (self.current, self.at) = (piece, 0),
+                Ok(piece) => self.current = piece,
                 Err(_) => return Ok(0),
             }
         }
-        let count = buffer.len().min(self.current.len() - self.at);
-        buffer[..count].copy_from_slice(&self.current[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
+        let taken = self.current.split_to(buffer.len().min(self.current.len()));
+        buffer[..taken.len()].copy_from_slice(&taken);
+        Ok(taken.len())
     }
 }
 
-fn drain(bytes: &mut Bytes, to: &mut impl Write) -> io::Result<()> {
+fn drain(bytes: &mut Pieces, to: &mut impl Write) -> io::Result<()> {
     io::copy(bytes, to)?;
     to.flush()
 }
 
 /// Unpacks the files of an image into a directory. Nothing leaves it, whatever the names and links in it say. All of it belongs to
 /// the user, so no program in it may run as its owner (set-user-ID).
-fn unpack(bytes: Bytes, directory: &Path) -> io::Result<()> {
+fn unpack(bytes: Pieces, directory: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(bytes);
     archive.set_preserve_permissions(true);
     archive.set_preserve_ownerships(false);
@@ -253,7 +246,7 @@ mod tests {
     fn send(output: &Output, bytes: &[u8]) -> Result<()> {
         let writing = Writing::begin(output)?.unwrap();
         for piece in bytes.chunks(1000) {
-            writing.take(&BuildOutput { index: 0, bytes: STANDARD.encode(piece), end: false })?;
+            writing.take(Bytes::copy_from_slice(piece));
         }
         writing.finish()
     }

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use tare_client::{BuildRequest, Messages};
-use tare_docker_api::{BuildResult, Document, ProgressMessage};
+use tare_docker_api::{BuildOutput, BuildResult, Document, ProgressMessage};
 
 use self::display::{Display, Mode};
 use self::export::Writing;
@@ -76,7 +76,12 @@ async fn follow(mut messages: Messages, mut display: Display, outcome: &mut Outc
             Ok(None) => break Ok(()),
             Err(error) => break Err(error.into()),
         };
-        if let Err(failure) = take(&raw, &mut display, outcome) {
+        let taken = match take(&raw, &mut display, outcome) {
+            Ok(Some(piece)) => fetch(&mut messages, &piece, outcome).await,
+            Ok(None) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = taken {
             break Err(failure);
         }
     };
@@ -84,19 +89,31 @@ async fn follow(mut messages: Messages, mut display: Display, outcome: &mut Outc
     told
 }
 
-fn take(raw: &Value, display: &mut Display, outcome: &mut Outcome) -> Result<()> {
+/// The bytes of an output that a message told of.
+async fn fetch(messages: &mut Messages, piece: &BuildOutput, outcome: &Outcome) -> Result<()> {
+    let writing = outcome.writings.get(piece.index as usize).and_then(Option::as_ref);
+    let mut left = piece.bytes;
+    while left > 0 {
+        let bytes = messages.bytes(usize::try_from(left).unwrap_or(usize::MAX)).await?;
+        left -= bytes.len() as u64;
+        if let Some(writing) = writing {
+            writing.take(bytes);
+        }
+    }
+    Ok(())
+}
+
+/// Takes a message in; what it announces of an output is still to be fetched.
+fn take(raw: &Value, display: &mut Display, outcome: &mut Outcome) -> Result<Option<BuildOutput>> {
     let message = ProgressMessage::like(raw)
         .map_err(|error| Failure::new(format!("the daemon's answer cannot be read: {error}")))?;
     let detail = message.error_detail.as_ref().map(|detail| detail.message.as_str());
     if let Some(why) = detail.or(Some(message.error.as_str())).filter(|why| !why.is_empty()) {
         return Err(refusal(why));
     }
-    let Some(aux) = &message.aux else { return display.show(&message, raw) };
+    let Some(aux) = &message.aux else { return display.show(&message, raw).map(|()| None) };
     if let Some(piece) = &aux.output {
-        if let Some(Some(writing)) = outcome.writings.get(piece.index as usize) {
-            writing.take(piece)?;
-        }
-        return Ok(());
+        return Ok(Some(piece.clone()));
     }
     if !aux.id.is_empty() {
         outcome.id.clone_from(&aux.id);
@@ -104,7 +121,7 @@ fn take(raw: &Value, display: &mut Display, outcome: &mut Outcome) -> Result<()>
     if let Some(result) = &aux.result {
         outcome.result = result.clone();
     }
-    display.show(&message, raw)
+    display.show(&message, raw).map(|()| None)
 }
 
 fn refusal(message: &str) -> Failure {

@@ -16,7 +16,9 @@ fn builder() -> Fake {
             step(r#""Name":"[1/1] FROM scratch","Status":"started","Time":1000000000"#),
             step(r#""Output":"\u001b[31mhello\u001b[0m\n","Time":1500000000"#),
             step(r#""Status":"done","Time":2500000000"#),
-            r#"{"aux":{"tare.output":{"Index":0,"Bytes":"Ynl0ZXM=","End":true}}}"#.into(),
+            // The bytes are followed by the next message without a line's end.
+            r#"{"aux":{"tare.output":{"Index":0,"Bytes":5}}}"#.into(),
+            r#"bytes{"aux":{"tare.output":{"Index":0,"End":true}}}"#.into(),
             r#"{"aux":{"tare.result":{"Digest":"sha256:aa","ConfigDigest":"sha256:bb","Names":["x:latest"]}}}"#.into(),
             r#"{"aux":{"ID":"sha256:bb"}}"#.into(),
         ])
