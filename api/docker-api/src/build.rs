@@ -22,7 +22,8 @@
 //! Our client has applied `.dockerignore` already and leaves the file itself out where it says so. What other clients send is
 //! judged by it in the daemon, the Dockerfile and `.dockerignore` included.
 //!
-//! **Answer.** One [`crate::ProgressMessage`] a line. Closing the connection cancels the build.
+//! **Answer.** One [`crate::ProgressMessage`] a line; where `outputs` asked for them, the bytes that a [`BuildOutput`] tells of
+//! stand between its line and the next. Closing the connection cancels the build.
 
 use std::collections::BTreeMap;
 
