@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::BytesMut;
-use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tare_model::{Digest, HasKind, Kind, Reference, Timestamp};
 use tare_oci::image::Descriptor;
 
 use super::{Signed, Verdict};
-use crate::content::sha256;
 use crate::document::{Document, Found};
-use crate::pull::PullRequest;
+use crate::pull::{PullRequest, fetch};
 use crate::{Error, Images, Result, document};
 
 const PAYLOAD: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -158,31 +155,13 @@ async fn fits(
 ) -> Result<Option<String>> {
     let made = signature.annotations.get(SIGNATURE).and_then(|text| STANDARD.decode(text).ok());
     let Some(made) = made.filter(|_| signature.size <= PAYLOAD_LIMIT) else { return Ok(None) };
-    let payload = payload(images, request, signature).await?;
+    let payload = fetch::blob(images, request, signature, "payload of a signature").await?;
     let Some(key) = wanted.keys.iter().find(|key| key.signed(&payload, &made)) else { return Ok(None) };
     let Ok(Payload { critical }) = serde_json::from_slice(&payload) else { return Ok(None) };
     let fits = critical.kind == TYPE
         && critical.image.digest == *digest
         && (wanted.any_name || names(&critical.identity.reference, &request.reference));
     Ok(fits.then(|| key.fingerprint()))
-}
-
-async fn payload(images: &Arc<Images>, request: &PullRequest, blob: &Descriptor) -> Result<BytesMut> {
-    let credentials = request.credentials.as_ref();
-    let mut stream = images.registry.blob(&request.reference, blob, credentials, 0).await?;
-    let mut bytes = BytesMut::new();
-    while let Some(chunk) = stream.next().await {
-        bytes.extend_from_slice(&chunk?);
-    }
-    let found = sha256(&bytes);
-    if found != blob.digest {
-        return Err(Error::Digest {
-            what: "payload of a signature".to_owned(),
-            found,
-            expected: blob.digest,
-        });
-    }
-    Ok(bytes)
 }
 
 /// Whether a signature was made for this repository. Docker's own has two names.

@@ -112,8 +112,13 @@ pub(crate) async fn keep(images: &Arc<Images>, request: &PullRequest, blob: &Des
     images.content.receive(&blob.digest, stream.map(|chunk| chunk.map_err(Error::from))).await
 }
 
-/// A small blob as a whole.
-async fn blob(images: &Arc<Images>, request: &PullRequest, blob: &Descriptor, what: &str) -> Result<Bytes> {
+/// A small blob as a whole, whose size the caller has judged. `what` it is, for the error of one that is another.
+pub(crate) async fn blob(
+    images: &Arc<Images>,
+    request: &PullRequest,
+    blob: &Descriptor,
+    what: &str,
+) -> Result<Bytes> {
     let credentials = request.credentials.as_ref();
     let mut stream = images.registry.blob(&request.reference, blob, credentials, 0).await?;
     let mut bytes = BytesMut::new();
