@@ -17,7 +17,7 @@ fn a_data_root_stays_with_its_driver() {
     let World { snapshots, directory } = world;
     drop(snapshots);
     let open = |wanted| {
-        let store = Store::open(&directory.path().join("tare.db")).unwrap();
+        let store = crate::store(directory.path());
         Snapshots::open_with(&directory.path().join("snapshots"), store, wanted)
     };
     let refused = open(Some(Driver::Overlay)).err().unwrap();

@@ -121,7 +121,7 @@ fn a_container_without_an_image_has_a_plain_directory() {
 #[test]
 fn what_others_stand_on_or_lease_is_not_removed() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("tare.db")).unwrap();
+    let store = crate::store(directory.path());
     let snapshots =
         tare_snapshot::Snapshots::open(&directory.path().join("snapshots"), store.clone()).unwrap();
     for (number, parent) in [(1, None), (2, Some(digest(1)))] {
@@ -159,7 +159,7 @@ fn two_hundred_layers_are_one_tree() {
 #[test]
 fn roots_that_cannot_hold_layers_are_refused_at_once() {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("tare.db")).unwrap();
+    let store = crate::store(directory.path());
     let refused = tare_snapshot::Snapshots::open(&directory.path().join("a:b"), store.clone()).err().unwrap();
     assert_eq!(refused.kind(), Kind::InvalidInput);
     let refused = tare_snapshot::Snapshots::open(Path::new("/proc/self"), store).err().unwrap();

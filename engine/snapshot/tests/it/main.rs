@@ -35,8 +35,8 @@ impl World {
     fn with(driver: Option<Driver>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("precious"), "precious").unwrap();
-        let store = Store::open(&directory.path().join("tare.db")).unwrap();
-        let snapshots = Snapshots::open_with(&directory.path().join("snapshots"), store, driver).unwrap();
+        let records = store(directory.path());
+        let snapshots = Snapshots::open_with(&directory.path().join("snapshots"), records, driver).unwrap();
         Self { snapshots, directory }
     }
 
@@ -61,7 +61,7 @@ impl World {
 
     fn assert_untouched(&self) {
         let outside: Vec<_> = names(self.directory.path());
-        assert_eq!(outside, ["precious", "snapshots", "tare.db"]);
+        assert_eq!(outside, ["precious", "records", "snapshots"]);
         let precious = self.directory.path().join("precious");
         assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
         let metadata = std::fs::symlink_metadata(&precious).unwrap();
@@ -84,8 +84,14 @@ fn drivers() -> Vec<Driver> {
 }
 
 fn open(directory: &Path) -> Arc<Snapshots> {
-    let store = Store::open(&directory.join("tare.db")).unwrap();
-    Snapshots::open(&directory.join("snapshots"), store).unwrap()
+    Snapshots::open(&directory.join("snapshots"), store(directory)).unwrap()
+}
+
+/// The records of a data root, in a folder of their own: what the store keeps beside its database is its own business.
+fn store(directory: &Path) -> Arc<Store> {
+    let records = directory.join("records");
+    std::fs::create_dir_all(&records).unwrap();
+    Store::open(&records.join("tare.db")).unwrap()
 }
 
 fn names(directory: &Path) -> Vec<String> {
