@@ -6,6 +6,7 @@ mod cache;
 mod drivers;
 mod files;
 mod git;
+mod names;
 mod platforms;
 mod real;
 mod run;

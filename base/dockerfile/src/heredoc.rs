@@ -1,7 +1,7 @@
 use crate::line::Line;
 use crate::read::Reader;
 use crate::words::unquote;
-use crate::{Heredoc, Result, Span, Word};
+use crate::{Error, Heredoc, Result, Span, Word};
 
 /// A here-document, as its line opens it and its lines fill it.
 #[derive(Clone, Debug)]
@@ -16,14 +16,20 @@ pub(crate) struct Opened {
 }
 
 impl Opened {
-    /// What the body is once leading tabs are gone.
-    pub(crate) fn heredoc(&self) -> Heredoc {
+    /// The file that it is: its name, and what the body is once leading tabs are gone. A name that leads elsewhere is refused:
+    /// files are made by it in trees that others have filled with links.
+    pub(crate) fn heredoc(&self) -> Result<Heredoc> {
+        if self.name.contains(['/', '\0']) || matches!(self.name.as_str(), "." | "..") {
+            let message =
+                format!("a here-document is called like a file, without slashes, not \"{}\"", self.name);
+            return Err(Error::at(self.span, message));
+        }
         let body = if self.tabs {
             self.raw.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
         } else {
             self.raw.clone()
         };
-        Heredoc { name: self.name.clone(), expand: self.expand, body }
+        Ok(Heredoc { name: self.name.clone(), expand: self.expand, body })
     }
 
     /// As a shell wants to read it behind its line.

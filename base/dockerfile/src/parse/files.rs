@@ -52,8 +52,8 @@ fn sources(statement: &mut Statement<'_>) -> Result<(Vec<Source>, Word)> {
         return Err(Error::at(destination.span, message));
     }
     let source = |word: Word| match matching(&statement.heredocs, &word) {
-        Some(opened) => Source::Heredoc(opened.heredoc()),
-        None => Source::Path(word),
+        Some(opened) => opened.heredoc().map(Source::Heredoc),
+        None => Ok(Source::Path(word)),
     };
-    Ok((words.into_iter().map(source).collect(), destination))
+    Ok((words.into_iter().map(source).collect::<Result<_>>()?, destination))
 }

@@ -40,7 +40,7 @@ fn command(statement: &mut Statement<'_>) -> Result<RunCommand> {
         return Ok(RunCommand::Exec(words));
     }
     match &statement.heredocs[..] {
-        [only] if only.span == whole.span => Ok(RunCommand::Script(only.heredoc())),
+        [only] if only.span == whole.span => only.heredoc().map(RunCommand::Script),
         heredocs => {
             let bodies: String = heredocs.iter().map(crate::heredoc::Opened::for_shell).collect();
             Ok(RunCommand::Shell(whole.text + &bodies))

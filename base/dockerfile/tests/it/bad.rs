@@ -94,3 +94,18 @@ fn large_files_of_small_things_are_read_in_time_that_grows_with_them() {
         assert!(begun.elapsed().as_secs() < 60, "{piece:?} took {:?}", begun.elapsed());
     }
 }
+
+/// COPY and ADD make files by the names of here-documents; to a shell they are words like any other.
+#[test]
+fn a_here_document_that_is_a_file_is_called_like_one() {
+    for name in ["a/b", "../a", "/etc/a", "..", ".", "'../a'", "-a/b"] {
+        let end = name.trim_start_matches('-').trim_matches('\'');
+        for keyword in ["COPY", "ADD", "ONBUILD COPY"] {
+            let refused = parse(format!("FROM a\n{keyword} x <<{name} /\n{end}\n").as_bytes()).unwrap_err();
+            assert!(refused.message.contains("without slashes"), "{name}: {refused}");
+        }
+        assert!(parse(format!("FROM a\nRUN <<{name}\n{end}\n").as_bytes()).is_err(), "{name}");
+        parse(format!("FROM a\nRUN cat <<{name}\n{end}\n").as_bytes()).unwrap();
+    }
+    parse(b"FROM a\nCOPY <<a..b <<.c <<... /\na..b\n.c\n...\n").unwrap();
+}

@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode as Bits, OFlags, Stat, Timespec, Timestamps, Uid, chownat, fchmod, fchown,
@@ -173,8 +173,15 @@ impl<'a> Place<'a> {
             .map_err(io(format!("make the fifo {}", self.shown(name))))
     }
 
-    /// Takes away what has the name, unless it is a directory.
+    /// Takes away what has the name, unless it is a directory. Whatever is made here begins with this: a name of more than one
+    /// component would be resolved by the kernel, through links of the tree, from the host's root.
     fn clear(&self, name: &OsStr) -> Result<()> {
+        if Path::new(name).components().ne([Component::Normal(name)]) {
+            return Err(Error::Request(format!(
+                "cannot make {}: its name leads elsewhere",
+                self.shown(name)
+            )));
+        }
         match unlinkat(self.parent(), name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR | Errno::PERM) => {
@@ -230,5 +237,32 @@ pub(crate) fn times(stat: &Stat) -> Timestamps {
     Timestamps {
         last_access: time(stat.st_atime, stat.st_atime_nsec),
         last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel would follow a link of the tree from the host's root.
+    #[test]
+    fn a_name_of_more_than_one_component_makes_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (tree, outside) = (home.path().join("tree"), home.path().join("outside"));
+        std::fs::create_dir_all(&outside).unwrap();
+        std::fs::create_dir_all(tree.join("dir")).unwrap();
+        std::os::unix::fs::symlink(&outside, tree.join("dir/link")).unwrap();
+        std::fs::write(outside.join("kept"), "kept").unwrap();
+        let root = File::open(&tree).unwrap();
+        let place = Place::open(root.as_fd(), Path::new("/dir"), Owner::Kept, None).unwrap();
+        let stat = rustix::fs::fstat(&root).unwrap();
+        for name in ["link/new", "link/kept", "../../outside/kept", "/etc/new", "..", ".", "", "new/"] {
+            let name = OsStr::new(name);
+            assert!(place.new_file(name).is_err(), "{}", name.display());
+            assert!(place.symlink(b"x", name, &stat).is_err() && place.fifo(name, &stat).is_err());
+        }
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 1);
+        place.new_file(OsStr::new("new")).unwrap();
+        assert!(tree.join("dir/new").exists());
     }
 }
