@@ -5,7 +5,6 @@ use std::path::Path;
 
 use tare_model::{HasKind, Kind};
 use tare_snapshot::{Driver, Error, Snapshots};
-use tare_store::Store;
 
 use crate::World;
 use crate::archive::tar;

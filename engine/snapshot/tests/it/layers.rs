@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tare_model::{Digest, HasKind, Kind};
 use tare_snapshot::{Error, Limits};
-use tare_store::{Batch, Store};
+use tare_store::Batch;
 
 use crate::archive::tar;
 use crate::{World, names, open};
