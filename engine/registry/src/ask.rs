@@ -32,8 +32,8 @@ pub(crate) enum Subject {
     Upload(Reference, Digest),
     /// The tags of a repository; with the query of the page.
     Tags(Reference, String),
-    /// What refers to a manifest.
-    Referrers(Reference, Digest),
+    /// What refers to a manifest; with the query of the page.
+    Referrers(Reference, Digest, String),
     /// The repositories of a registry; with the query of the page.
     Catalog(String),
     /// Docker's old search; with its query.
@@ -68,7 +68,7 @@ impl Subject {
             | Self::Blob(reference, _)
             | Self::Upload(reference, _)
             | Self::Tags(reference, _)
-            | Self::Referrers(reference, _) => Some(reference),
+            | Self::Referrers(reference, ..) => Some(reference),
             Self::Catalog(_) | Self::Search(_) | Self::Login => None,
         }
     }
@@ -158,7 +158,7 @@ impl Ask {
             Subject::Blob(_, digest) => format!("blob {digest}"),
             Subject::Upload(_, digest) => format!("upload of blob {digest}"),
             Subject::Tags(reference, _) => format!("tags of {}", reference.repository().familiar()),
-            Subject::Referrers(_, digest) => format!("referrers of {digest}"),
+            Subject::Referrers(_, digest, _) => format!("referrers of {digest}"),
             Subject::Catalog(_) => format!("list of repositories of {}", self.endpoint.authority),
             Subject::Search(_) => format!("search at {}", self.endpoint.authority),
             Subject::Login => format!("login at {}", self.endpoint.authority),
@@ -188,7 +188,10 @@ impl Ask {
             Subject::Blob(reference, digest) => format!("v2/{}/blobs/{digest}", reference.path()),
             Subject::Upload(reference, _) => format!("v2/{}/blobs/uploads/", reference.path()),
             Subject::Tags(reference, query) => format!("v2/{}/tags/list?{query}", reference.path()),
-            Subject::Referrers(reference, digest) => format!("v2/{}/referrers/{digest}", reference.path()),
+            Subject::Referrers(reference, digest, query) => {
+                let query = if query.is_empty() { String::new() } else { format!("?{query}") };
+                format!("v2/{}/referrers/{digest}{query}", reference.path())
+            }
             Subject::Catalog(query) => format!("v2/_catalog?{query}"),
             Subject::Search(query) => format!("v1/search?{query}"),
             Subject::Login => "v2/".to_owned(),

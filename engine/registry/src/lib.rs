@@ -99,7 +99,8 @@ impl Registry {
         listing::tags(self, reference, credentials).await
     }
 
-    /// Manifests of the reference's repository that refer to one with this digest; none where the registry knows of none.
+    /// Manifests of the reference's repository that refer to one with this digest, the first ten thousand; none where the registry
+    /// knows of none.
     pub async fn referrers(
         &self,
         reference: &Reference,

@@ -1,7 +1,8 @@
-//! What a registry lists: the tags of a repository, its repositories. Page by page, bounded.
+//! What a registry lists: the tags of a repository, its repositories, what refers to a manifest. Page by page, bounded.
 
 use http::header::{HeaderMap, LINK};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tare_model::{Digest, Reference};
 
 use crate::ask::{Ask, Subject, ask, body};
@@ -66,6 +67,10 @@ struct Referrers {
     manifests: Vec<Referrer>,
 }
 
+/// Pages and entries of such a list that are looked at. Whoever may push can make it as long as he likes: what comes after them
+/// does not count.
+const REFERRERS: (usize, usize) = (20, 10_000);
+
 /// What refers to a manifest: as the registry lists it, else as clients have listed it under the tag that the specification
 /// gives to that list.
 pub(crate) async fn referrers(
@@ -74,27 +79,44 @@ pub(crate) async fn referrers(
     digest: &Digest,
     credentials: Option<&Credentials>,
 ) -> Result<Vec<Referrer>> {
-    let subject = Subject::Referrers(reference.clone(), *digest);
-    let question = Ask::everywhere(registry, reference, &subject, credentials).pop();
-    let question = question.ok_or_else(|| Error::Config(format!("{} has no address", reference.domain())))?;
-    let what = question.what();
-    let bytes = match ask(registry, &question).await {
-        Ok(response) => body::read(response, PAGE_BYTES, &what).await?,
-        Err(Error::NotFound { .. } | Error::Status { status: 400..=499, .. }) => {
-            let tag = reference.repository().with_tag(&format!("sha256-{}", digest.hex()));
-            let tag = tag.map_err(|e| Error::Config(e.to_string()))?;
-            match crate::manifest::fetch(registry, &tag, credentials).await {
-                Ok(fetched) => fetched.bytes,
-                Err(error) if tare_model::HasKind::kind(&error) == tare_model::Kind::NotFound => {
-                    return Ok(Vec::new());
-                }
-                Err(error) => return Err(error),
+    let subject = |query| Subject::Referrers(reference.clone(), *digest, query);
+    let question = Ask::everywhere(registry, reference, &subject(String::new()), credentials).pop();
+    let mut question =
+        question.ok_or_else(|| Error::Config(format!("{} has no address", reference.domain())))?;
+    let (pages, entries) = REFERRERS;
+    let mut found: Vec<Referrer> = Vec::new();
+    for number in 0..pages {
+        let (list, next) = match page::<Referrers>(registry, &question).await {
+            Ok(page) => page,
+            Err(Error::NotFound { .. } | Error::Status { status: 400..=499, .. }) if number == 0 => {
+                return listed_by_tag(registry, reference, digest, credentials).await;
             }
+            Err(error) => return Err(error),
+        };
+        let empty = list.manifests.is_empty();
+        found.extend(list.manifests);
+        found.truncate(entries);
+        match next.filter(|_| !empty && found.len() < entries) {
+            Some(query) => question.subject = subject(query),
+            None => break,
         }
-        Err(error) => return Err(error),
-    };
-    let cause = |e: serde_json::Error| Error::Nonsense { what, cause: e.to_string() };
-    serde_json::from_slice::<Referrers>(&bytes).map(|found| found.manifests).map_err(cause)
+    }
+    Ok(found)
+}
+
+async fn listed_by_tag(
+    registry: &Registry,
+    reference: &Reference,
+    digest: &Digest,
+    credentials: Option<&Credentials>,
+) -> Result<Vec<Referrer>> {
+    let tag = reference.repository().with_tag(&format!("sha256-{}", digest.hex()));
+    let tag = tag.map_err(|e| Error::Config(e.to_string()))?;
+    match crate::manifest::fetch(registry, &tag, credentials).await {
+        Ok(fetched) => Ok(list::<Referrers>(&fetched.bytes, &format!("referrers of {digest}"))?.manifests),
+        Err(error) if tare_model::HasKind::kind(&error) == tare_model::Kind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn pages(
@@ -104,14 +126,7 @@ async fn pages(
 ) -> Result<Vec<String>> {
     let mut found = Vec::new();
     for _ in 0..PAGES {
-        let response = ask(registry, &question).await?;
-        let next = next(response.headers());
-        let what = question.what();
-        let bytes = body::read(response, PAGE_BYTES, &what).await?;
-        let page: Page = serde_json::from_slice(&bytes).map_err(|e| Error::Nonsense {
-            what: what.clone(),
-            cause: format!("it is no list of names: {e}"),
-        })?;
+        let (page, next) = page::<Page>(registry, &question).await?;
         let names = page.tags.unwrap_or_default();
         // A page without names has no next one, whatever it says.
         let empty = names.is_empty();
@@ -126,6 +141,19 @@ async fn pages(
     }
     let limit = (PAGES * PAGE) as u64;
     Err(Error::TooLarge { what: format!("{} (in names)", question.what()), limit })
+}
+
+/// One page of a list, and the query of the next one.
+async fn page<T: DeserializeOwned>(registry: &Registry, question: &Ask) -> Result<(T, Option<String>)> {
+    let response = ask(registry, question).await?;
+    let (next, what) = (next(response.headers()), question.what());
+    let bytes = body::read(response, PAGE_BYTES, &what).await?;
+    Ok((list(&bytes, &what)?, next))
+}
+
+fn list<T: DeserializeOwned>(bytes: &[u8], what: &str) -> Result<T> {
+    let cause = |e: serde_json::Error| format!("it is no such list: {e}");
+    serde_json::from_slice(bytes).map_err(|e| Error::Nonsense { what: what.to_owned(), cause: cause(e) })
 }
 
 fn query(last: Option<&str>) -> String {

@@ -216,7 +216,7 @@ async fn refused(room: &Room, fake: &Fake, name: &Reference, sample: &Sample, wh
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_that_refers_to_the_image_counts_too() {
     let signer = Signer::ecdsa();
-    for listed_by_tag in [false, true] {
+    for listed in ["on a page of its own", "at once", "by tag"] {
         let (fake, room, sample) = (Fake::start().await, Room::open().await, sample());
         sample.serve(&fake, "web", "v1");
         let name = reference(&fake, "web:v1");
@@ -228,10 +228,17 @@ async fn a_signature_that_refers_to_the_image_counts_too() {
         let mut entry = descriptor(media_type::OCI_MANIFEST, manifest.to_string().as_bytes());
         entry["artifactType"] = "application/vnd.dev.cosign.artifact.sig.v1+json".into();
         let list = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry]});
-        let path = match listed_by_tag {
-            true => format!("/v2/web/manifests/sha256-{}", sample.digest().hex()),
-            false => format!("/v2/web/referrers/{}", sample.digest()),
+        let path = match listed {
+            "by tag" => format!("/v2/web/manifests/sha256-{}", sample.digest().hex()),
+            _ => format!("/v2/web/referrers/{}", sample.digest()),
         };
+        if listed == "on a page of its own" {
+            let mut other = descriptor(media_type::OCI_MANIFEST, b"a list of what is in it");
+            other["artifactType"] = "application/spdx+json".into();
+            let first = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [other]});
+            let link = format!("<{path}?last=1>; rel=\"next\"");
+            fake.once(&path, document(media_type::OCI_INDEX, &first).header("Link", link));
+        }
         fake.always(&path, document(media_type::OCI_INDEX, &list));
         room.images.set_policy(signed_by(&fake, &[&signer]));
         room.pull(&name).await.unwrap();

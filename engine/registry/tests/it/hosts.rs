@@ -7,7 +7,7 @@ use tare_oci::image::media_type;
 use tare_registry::{Config, Error, HostConfig, Proxies};
 
 use crate::fake::{Answer, Fake};
-use crate::{ADA, ada, reference, registry, registry_with};
+use crate::{ADA, ada, reference, registry, registry_with, sha256};
 
 const MANIFEST: &str =
     r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}"#;
@@ -127,6 +127,38 @@ async fn a_list_without_end_is_an_error() {
     fake.always("/v2/big/tags/list", Answer::new(200, vec![b' '; 5 << 20]));
     let error = registry().tags(&reference(&fake, "big"), None).await.unwrap_err();
     assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn referrers_are_listed_page_by_page_and_not_for_ever() {
+    let (fake, elsewhere, subject) = (Fake::start().await, Fake::start().await, sha256(b"subject"));
+    let path = format!("/v2/web/referrers/{subject}");
+    let page = |first: u32, count: u32| {
+        let entry = |n: u32| format!(r#"{{"digest":"{}","artifactType":"a/{n}"}}"#, sha256(&n.to_le_bytes()));
+        let entries: Vec<_> = (first..first + count).map(entry).collect();
+        Answer::new(200, format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(",")))
+    };
+    let link = |path: &str| format!("<{}?after=2>; rel=\"next\"", elsewhere.url(path));
+    let ask = async || registry().referrers(&reference(&fake, "web"), &subject, Some(&ada())).await;
+    fake.once(&path, page(0, 2).header("Link", link(&path)));
+    fake.once(&path, page(2, 1));
+    let found = ask().await.unwrap();
+    let kinds: Vec<_> = found.iter().map(|one| one.artifact_type.clone().unwrap()).collect();
+    assert_eq!(kinds, ["a/0", "a/1", "a/2"]);
+    assert_eq!(fake.asked()[1].path, format!("{path}?after=2"));
+    assert!(elsewhere.asked().is_empty(), "where it goes on is not for the registry to say");
+    // Half a list is no list.
+    fake.once(&path, page(0, 2).header("Link", link(&path)));
+    fake.once(&path, Answer::new(404, ""));
+    assert_eq!(ask().await.unwrap_err().kind(), Kind::NotFound);
+    // Whoever may push makes it as long as he likes.
+    for (count, found, pages) in [(1, 20, 20), (600, 10_000, 17), (0, 0, 1)] {
+        let before = fake.count(&path);
+        fake.always(&path, page(0, count).header("Link", link(&path)));
+        assert_eq!((ask().await.unwrap().len(), fake.count(&path) - before), (found, pages), "{count}");
+    }
+    fake.always(&path, Answer::new(200, vec![b' '; 5 << 20]));
+    assert!(matches!(ask().await.unwrap_err(), Error::TooLarge { .. }));
 }
 
 #[tokio::test]
