@@ -15,7 +15,7 @@ use super::challenge::Challenge;
 use super::redirect::{self, Outgoing, bare};
 use super::{Ask, Subject, body, refusal};
 use crate::client::Scheme;
-use crate::client::endpoint::{Trust, authority_of};
+use crate::client::endpoint::{Trust, authority_of, is_near_host, leads_near};
 use crate::{Credentials, Error, Registry, Result};
 
 const ANSWER_LIMIT: u64 = 1 << 20;
@@ -122,7 +122,7 @@ fn allowed_realm(registry: &Registry, ask: &Ask, scheme: Scheme, realm: &str) ->
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("it carries credentials of its own"));
     }
-    if trust == Trust::Loopback && ask.endpoint.trust != Trust::Loopback {
+    if leads_near(&url) && !is_near_host(&ask.endpoint.authority) {
         return Err(refuse("a registry elsewhere does not send credentials to this machine"));
     }
     match url.scheme() {
@@ -154,8 +154,15 @@ async fn fetch(registry: &Registry, ask: &Ask, realm: Url, service: Option<&str>
 /// The specification's GET, with name and password where there are some.
 async fn request(registry: &Registry, ask: &Ask, mut url: Url, service: Option<&str>) -> Result<Response> {
     let login = ask.credentials.as_ref().filter(|c| !c.username.is_empty());
+    // What the realm itself asks for beside, but no other rights than those that are needed.
+    let given: Vec<_> = url
+        .query_pairs()
+        .filter(|(name, _)| name != "scope")
+        .map(|(n, v)| (n.into_owned(), v.into_owned()))
+        .collect();
     {
         let mut query = url.query_pairs_mut();
+        query.clear().extend_pairs(given);
         query.extend_pairs(service.map(|service| ("service", service)));
         query.extend_pairs(ask.scopes().into_iter().map(|scope| ("scope", scope)));
         if let Some(login) = login {

@@ -145,8 +145,12 @@ pub(crate) fn is_near(address: IpAddr) -> bool {
 
 /// [`is_near`] of the host of an address as it is written; a name is near that is this machine's.
 pub(crate) fn leads_near(url: &Url) -> bool {
-    let authority = authority_of(url).unwrap_or_default();
-    let host = host_of(&authority);
+    is_near_host(&authority_of(url).unwrap_or_default())
+}
+
+/// The same of `host` or `host:port`.
+pub(crate) fn is_near_host(authority: &str) -> bool {
+    let host = host_of(authority);
     is_loopback(host) || host.parse().is_ok_and(is_near)
 }
 

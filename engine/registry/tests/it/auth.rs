@@ -83,6 +83,18 @@ async fn a_registry_token_is_sent_as_it_is() {
     assert_eq!(fake.asked()[0].headers["authorization"], "Bearer mine");
 }
 
+/// A registry may not have us ask for rights at another one that happens to know the same password.
+#[tokio::test]
+async fn an_address_of_a_token_server_asks_for_no_rights_of_its_own() {
+    let fake = Fake::start().await;
+    fake.once(PATH, challenge(&fake.url("/token?tenant=a%26b&scope=repository%3Aother%2Fsecret%3Apull")));
+    fake.always("/token", Answer::new(200, r#"{"token":"abc"}"#));
+    fake.always(PATH, manifest());
+    registry().manifest(&reference(&fake, "web:v1"), Some(&ada())).await.unwrap();
+    let expected = "/token?tenant=a%26b&service=reg&scope=repository%3Aweb%3Apull&account=ada";
+    assert_eq!(fake.asked()[1].path, expected);
+}
+
 #[tokio::test]
 async fn a_token_server_that_must_not_be_trusted_gets_no_password() {
     let fake = Fake::start().await;

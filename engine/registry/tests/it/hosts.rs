@@ -216,8 +216,13 @@ async fn a_token_server_is_not_on_this_machine_where_the_registry_is_not() {
     here.always("/token", Answer::new(200, r#"{"token":"abc"}"#));
     let proxies = Proxies { http: proxy.url(""), ..Proxies::default() };
     let insecure = vec!["registry.example".to_owned()];
-    for host in ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"] {
-        let realm = format!("Bearer realm=\"http://{host}:{}/token\"", here.address.port());
+    let port = here.address.port();
+    let here_by =
+        ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"].map(|h| format!("http://{h}:{port}"));
+    // Where clouds have what knows a machine's secrets, with TLS as well.
+    let link = ["http://169.254.169.254", "https://169.254.169.254", "https://[fe80::1]"].map(str::to_owned);
+    for host in here_by.into_iter().chain(link) {
+        let realm = format!("Bearer realm=\"{host}/token\"");
         let challenge = Answer::new(401, "").header("WWW-Authenticate", realm);
         proxy.always("http://registry.example/v2/web/manifests/v1", challenge);
         let config =
