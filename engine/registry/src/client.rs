@@ -4,6 +4,7 @@ pub(crate) mod endpoint;
 mod papers;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -187,17 +188,29 @@ impl Rules {
         self.pool(url, true)
     }
 
-    fn pool(&self, url: &Url, uploads: bool) -> Result<reqwest::Client> {
+    /// Connections to the host of this address at these places alone, whatever its name stands for a moment later. No place is
+    /// for a name that only a proxy may know.
+    pub(crate) fn http_at(&self, url: &Url, places: &[SocketAddr]) -> Result<reqwest::Client> {
+        let builder = builder(&self.config, &self.way(url, false)?)?;
+        let name = url.domain().unwrap_or_default();
+        finished(builder.resolve_to_addrs(name, places))
+    }
+
+    fn way(&self, url: &Url, uploads: bool) -> Result<Way> {
         let authority = authority_of(url).unwrap_or_default();
         let trust = self.directory.trust(&authority);
         let papers = Papers::find(&self.config.certificates, &authority)?;
         let papers = (!papers.is_empty()).then_some((authority, papers));
-        let way = Way { trust, uploads, papers };
+        Ok(Way { trust, uploads, papers })
+    }
+
+    fn pool(&self, url: &Url, uploads: bool) -> Result<reqwest::Client> {
+        let way = self.way(url, uploads)?;
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = pools.get(&way) {
             return Ok(client.clone());
         }
-        let client = build(&self.config, &way)?;
+        let client = finished(builder(&self.config, &way)?)?;
         if pools.len() >= POOLS {
             pools.clear();
         }
@@ -206,7 +219,7 @@ impl Rules {
     }
 }
 
-fn build(config: &Config, way: &Way) -> Result<reqwest::Client> {
+fn builder(config: &Config, way: &Way) -> Result<reqwest::ClientBuilder> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // A second caller at the same moment installs the same one.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -229,6 +242,10 @@ fn build(config: &Config, way: &Way) -> Result<reqwest::Client> {
     if let Some((_, papers)) = &way.papers {
         builder = papers.apply(builder)?;
     }
+    Ok(builder)
+}
+
+fn finished(builder: reqwest::ClientBuilder) -> Result<reqwest::Client> {
     builder.build().map_err(|e| Error::Tls(root_cause(&e)))
 }
 
