@@ -24,19 +24,37 @@ pub(crate) enum Document {
     Manifest(Box<Manifest>),
 }
 
+/// The fields that tell what a document is, and of what.
+const READ: [&str; 6] = ["schemaVersion", "mediaType", "config", "layers", "manifests", "fsLayers"];
+
+/// Whether a field of this name is `name` to those who care for no case (Go's encoding/json, which folds two letters more than
+/// ASCII has).
+fn reads_as(key: &str, name: &str) -> bool {
+    let folded = key.chars().map(|c| match c {
+        '\u{17f}' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    });
+    folded.eq(name.chars().map(|c| c.to_ascii_lowercase()))
+}
+
 /// Reads a document of the given type. One that could be read as another type as well is refused (CVE-2021-41190).
 pub(crate) fn parse(what: &str, kind: &str, bytes: &[u8]) -> Result<Document> {
     let malformed = |cause: String| Error::Document { what: what.to_owned(), cause };
     let fields: Map<String, Value> = json(what, bytes)?;
     let has = |name: &str| fields.contains_key(name);
+    if let Some(odd) = fields.keys().find(|key| READ.iter().any(|name| name != key && reads_as(key, name))) {
+        return Err(malformed(format!("its field {odd:?} is one of another name to some and not to others")));
+    }
     if let Some(inner) = fields.get("mediaType").filter(|inner| inner.as_str() != Some(kind)) {
         return Err(malformed(format!("its type is {kind} outside and {inner} inside")));
     }
     if fields.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
         return Err(malformed("its schemaVersion is not 2".to_owned()));
     }
-    let (as_index, as_manifest) = (has("manifests"), has("layers") || has("config") || has("fsLayers"));
+    let (as_index, as_manifest) = (has("manifests"), has("layers") || has("config"));
     match kind {
+        _ if has("fsLayers") => Err(malformed("it has layers in the form of old".to_owned())),
         _ if as_index && as_manifest => Err(malformed("it has both manifests and layers".to_owned())),
         media_type::OCI_INDEX | media_type::DOCKER_INDEX if as_index => {
             Ok(Document::Index(json(what, bytes)?))
@@ -173,6 +191,18 @@ mod tests {
         let mut old = plain;
         old["schemaVersion"] = 1.into();
         assert!(read(media_type::OCI_MANIFEST, &old).is_err());
+        for (field, value) in [
+            ("Manifests", json!([])),
+            ("LAYERS", json!([])),
+            ("layer\u{17f}", json!([])),
+            ("mediatype", json!(media_type::OCI_INDEX)),
+            ("schemaversion", json!(1)),
+            ("fsLayers", json!([{"blobSum": digest(1)}])),
+        ] {
+            let mut odd = manifest(media_type::OCI_CONFIG, media_type::OCI_LAYER);
+            odd[field] = value;
+            assert!(read(media_type::OCI_MANIFEST, &odd).is_err(), "{field}");
+        }
         let twice =
             format!(r#"{{"schemaVersion":2,"config":{c},"config":{c},"layers":[]}}"#, c = descriptor("x"));
         assert!(parse("it", media_type::OCI_MANIFEST, twice.as_bytes()).is_err());
