@@ -191,6 +191,41 @@ async fn a_manifest_of_another_size_than_its_index_says_is_refused() {
     }
 }
 
+/// What a manifest says of the sizes of what it names is a promise too.
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_that_lie_are_refused_whichever_way() {
+    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    for place in ["/config/size", "/layers/0/size", "/layers/1/size"] {
+        let honest = sample.manifest.pointer(place).unwrap().as_u64().unwrap();
+        for lie in [honest - 1, honest + 1, 0, 2 * honest] {
+            let mut lying = sample.clone();
+            *lying.manifest.pointer_mut(place).unwrap() = lie.into();
+            lying.serve(&fake, "web", "v1");
+            for manner in [Manner::Whole, Manner::Chunked, Manner::Ranges] {
+                for layer in &sample.layers {
+                    fake.always(&layer.path("web"), Answer::new(200, layer.blob.clone()).manner(manner));
+                }
+                let config = Answer::new(200, sample.config.to_string()).manner(manner);
+                fake.always(&format!("/v2/web/blobs/{}", sample.id()), config);
+                let error = refused(&fake, &room).await;
+                assert!(
+                    matches!(error, Error::Size { .. } | Error::Registry(_)),
+                    "{place} {lie} {manner:?}: {error}"
+                );
+                assert_eq!(error.kind(), Kind::Corrupt, "{place} {lie} {manner:?}: {error}");
+            }
+        }
+    }
+    for place in ["/config/size", "/layers/0/size"] {
+        for nonsense in [json!(-1), json!(1e300), json!("7"), json!(null)] {
+            let mut lying = sample.clone();
+            *lying.manifest.pointer_mut(place).unwrap() = nonsense;
+            lying.serve(&fake, "web", "v1");
+            assert!(matches!(refused(&fake, &room).await, Error::Document { .. }));
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_layer_with_too_many_bytes_or_entries_is_refused() {
     let files: Vec<_> = (0..50).map(|n| (format!("f{n}"), noise(n, 1000))).collect();

@@ -102,10 +102,27 @@ async fn a_blob_of_another_size_is_refused_and_not_asked_for_again() {
 #[tokio::test]
 async fn an_answer_with_another_range_is_refused() {
     let (fake, bytes) = (Fake::start().await, content());
-    let wrong = Answer::new(206, bytes[10..].to_vec()).header("Content-Range", "bytes 10-399999/400000");
-    fake.always(&path(&bytes), wrong);
-    let error = read(&registry(), &fake, &bytes, 5).await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { .. }), "{error}");
+    let part = |from: usize| Answer::new(206, bytes[from..].to_vec());
+    for (asked, wrong) in [
+        (5, part(10).header("Content-Range", "bytes 10-399999/400000")),
+        (5, part(0).header("Content-Range", "bytes 0-399999/400000")),
+        (0, part(10).header("Content-Range", "bytes 10-399999/400000")),
+        (5, part(5)),
+        (5, part(5).header("Content-Range", "bytes */400000")),
+        (5, part(5).header("Content-Range", "bytes -5-399999/400000")),
+        (5, part(5).header("Content-Range", "bytes 18446744073709551621-399999/400000")),
+    ] {
+        fake.always(&path(&bytes), wrong.clone());
+        let error = read(&registry(), &fake, &bytes, asked).await.unwrap_err();
+        assert!(matches!(error, Error::Nonsense { .. }), "{asked} {:?}: {error}", wrong.headers);
+    }
+    // The right beginning of too few or too many bytes.
+    for bytes_sent in [bytes[5..200].to_vec(), [&bytes[5..], b"more"].concat()] {
+        let wrong = Answer::new(206, bytes_sent).header("Content-Range", "bytes 5-399999/400000");
+        fake.always(&path(&bytes), wrong);
+        let error = read(&registry(), &fake, &bytes, 5).await.unwrap_err();
+        assert!(matches!(error, Error::Size { .. }), "{error}");
+    }
 }
 
 #[tokio::test]
