@@ -5,7 +5,7 @@ use tare_oci::image::media_type;
 
 use crate::fake::{Answer, Fake, Manner};
 use crate::sample::{Layer, Sample, archive, descriptor, document, noise};
-use crate::{Room, reference};
+use crate::{Room, asked_for, reference};
 
 /// Pulls `web:v1`, which must fail and leave nothing behind, not even a name.
 async fn refused(fake: &Fake, room: &Room) -> Error {
@@ -68,12 +68,12 @@ async fn a_layer_that_is_short_or_long_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_stops_or_stalls_half_way_is_told_as_such() {
-    let (fake, room, sample) = (Fake::start().await, Room::open().await, two_layers());
+    let (fake, sample) = (Fake::start().await, two_layers());
     sample.serve(&fake, "web", "v1");
     let (path, blob) = (sample.layers[1].path("web"), &sample.layers[1].blob);
-    for (manner, words) in [
-        (Manner::CutAfter(300_000), "the registry stopped after 300000 of"),
-        (Manner::StallAfter(300_000), "the registry sent nothing for"),
+    for (room, manner, words) in [
+        (Room::open().await, Manner::CutAfter(300_000), "the registry stopped after 300000 of"),
+        (Room::impatient().await, Manner::StallAfter(300_000), "the registry sent nothing for"),
     ] {
         fake.always(&path, Answer::new(200, blob.clone()).manner(manner));
         let error = room.pull(&reference(&fake, "web:v1")).await.unwrap_err();
@@ -98,10 +98,9 @@ fn a_registry_that_stalls_keeps_no_thread_that_others_need() {
         }
         let name = reference(&fake, "web:v1");
         let other = async {
-            while paths.iter().any(|path| fake.count(path) == 0) {
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            for path in &paths {
+                asked_for(&fake, path).await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             tokio::task::spawn_blocking(|| ()).await.unwrap();
         };
         tokio::select! {

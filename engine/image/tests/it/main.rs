@@ -45,17 +45,22 @@ impl Room {
         Self::open_in(TempDir::new().unwrap(), Settings { limits, ..Settings::default() }).await
     }
 
+    /// Gives up soon. Only for who falls silent on purpose: a machine that has much else to do may be silent for as long.
+    async fn impatient() -> Self {
+        let config = Config { read_timeout: Duration::from_secs(1), retries: 0, ..Config::default() };
+        Self::open_with(TempDir::new().unwrap(), Settings::default(), config).await
+    }
+
     async fn open_in(root: TempDir, settings: Settings) -> Self {
+        let quick = Config { retries: 1, first_wait: Duration::from_millis(5), ..Config::default() };
+        Self::open_with(root, settings, quick).await
+    }
+
+    async fn open_with(root: TempDir, settings: Settings, config: Config) -> Self {
         let store = Store::open(&root.path().join("store")).unwrap();
         let snapshots = Snapshots::open(&root.path().join("snapshots"), store.clone()).unwrap();
-        let quick = Config {
-            read_timeout: Duration::from_millis(300),
-            retries: 1,
-            first_wait: Duration::from_millis(5),
-            ..Config::default()
-        };
         let content = root.path().join("content");
-        let registry = Registry::new(quick).unwrap();
+        let registry = Registry::new(config).unwrap();
         let images =
             Images::open_with(&content, store.clone(), snapshots.clone(), registry, settings).await.unwrap();
         Self { images, snapshots, store, told: Arc::default(), root }
@@ -118,6 +123,14 @@ impl Room {
         }
         found
     }
+}
+
+/// Waits until a path is asked for, and a moment for what is done with the answer.
+async fn asked_for(fake: &Fake, path: &str) {
+    while fake.count(path) == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
 fn reference(fake: &Fake, rest: &str) -> Reference {

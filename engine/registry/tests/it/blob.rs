@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -6,7 +7,7 @@ use tare_model::{HasKind, Kind};
 use tare_registry::{Error, Registry, Result};
 
 use crate::fake::{Answer, Fake, Manner};
-use crate::{ada, descriptor, reference, registry};
+use crate::{ada, descriptor, impatient, reference, registry};
 
 fn content() -> Vec<u8> {
     (0..100_000_u32).flat_map(u32::to_le_bytes).collect()
@@ -70,7 +71,7 @@ async fn a_registry_that_stops_half_way_again_and_again_is_an_error() {
 async fn a_registry_that_falls_silent_is_an_error_in_time() {
     let (fake, bytes) = (Fake::start().await, content());
     fake.always(&path(&bytes), Answer::new(200, bytes.clone()).manner(Manner::StallAfter(1000)));
-    let error = read(&registry(), &fake, &bytes, 0).await.unwrap_err();
+    let error = read(&impatient(Duration::from_secs(1)), &fake, &bytes, 0).await.unwrap_err();
     assert!(matches!(error, Error::Stalled { .. }), "{error}");
     assert_eq!(error.kind(), Kind::Unavailable);
 }
@@ -79,7 +80,7 @@ async fn a_registry_that_falls_silent_is_an_error_in_time() {
 async fn a_registry_that_drips_is_an_error_in_time() {
     let (fake, bytes) = (Fake::start().await, content());
     fake.always(&path(&bytes), Answer::new(200, bytes.clone()).manner(Manner::Drip));
-    let error = read(&registry(), &fake, &bytes, 0).await.unwrap_err();
+    let error = read(&impatient(Duration::from_secs(1)), &fake, &bytes, 0).await.unwrap_err();
     assert!(matches!(error, Error::Slow { bytes: 1..200, .. }), "{error}");
     assert_eq!(error.kind(), Kind::Unavailable);
 }

@@ -1,9 +1,11 @@
+use std::time::Duration;
+
 use tare_model::{HasKind, Kind};
 use tare_oci::image::media_type;
 use tare_registry::{Config, Error, MANIFEST_LIMIT};
 
 use crate::fake::{Answer, Fake, Manner};
-use crate::{ada, reference, registry, registry_with, sha256};
+use crate::{ada, impatient, reference, registry, registry_with, sha256};
 
 const PATH: &str = "/v2/web/manifests/v1";
 
@@ -121,7 +123,8 @@ async fn a_registry_that_does_not_run_is_an_error_at_once() {
 async fn a_registry_that_never_answers_is_an_error_in_time() {
     let fake = Fake::start().await;
     fake.always(PATH, manifest().manner(Manner::StallAfter(5)));
-    let error = registry().manifest(&reference(&fake, "web:v1"), None).await.unwrap_err();
+    let error =
+        impatient(Duration::from_secs(1)).manifest(&reference(&fake, "web:v1"), None).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Unavailable, "{error}");
 }
 
