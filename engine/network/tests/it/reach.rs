@@ -1,5 +1,7 @@
 //! Who reaches whom, and who must not.
 
+use std::time::{Duration, Instant};
+
 use tare_network::EndpointRequest;
 use tare_network::Protocol::{Tcp, Udp};
 
@@ -20,9 +22,11 @@ fn a_container_has_an_address_a_route_and_loopback() {
     assert!(!links.contains("inet6"), "IPv6 is off where no rule of ours guards it: {links}");
 }
 
+/// Where a packet is not passed at once, the kernel asks for the address again a second later. A busy machine may be late,
+/// but not five times.
 #[test]
 fn packets_pass_as_soon_as_a_container_is_connected() {
-    for _ in 0..5 {
+    let took = (0..5).map(|_| {
         let world = World::new();
         let daemon = world.daemon();
         let (id, inside) = (random_id(), Namespace::new());
@@ -30,12 +34,16 @@ fn packets_pass_as_soon_as_a_container_is_connected() {
         let server = inside.udp("0.0.0.0:53");
         let client = world.host.udp("0.0.0.0:0");
         daemon.try_connect(&id, inside.pid).unwrap();
+        let begun = Instant::now();
         client.send_to(b"first", (endpoint.address, 53)).unwrap();
         let mut bytes = [0; 8];
         let (_, from) = server.recv_from(&mut bytes).expect("the first packet to the container arrives");
         server.send_to(b"answer", from).unwrap();
         client.recv_from(&mut bytes).expect("and the first one from it");
-    }
+        begun.elapsed()
+    });
+    let quickest = took.min().unwrap();
+    assert!(quickest < Duration::from_millis(900), "{quickest:?}");
 }
 
 #[test]
@@ -74,8 +82,8 @@ fn reached_from_everywhere(bridged: &str) {
     assert_eq!(web.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin to itself");
     assert_eq!(other.inside.ask(&format!("{HOST}:8080")), from_bridge, "hairpin, again");
     daemon.release(&web.id);
-    assert_eq!(world.host.ask("127.0.0.1:8080"), None);
-    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);
+    assert!(world.host.asks_in_vain("127.0.0.1:8080"));
+    assert!(world.neighbour.asks_in_vain(&format!("{HOST}:8080")));
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn a_port_published_on_one_address_is_reached_there_only() {
     web.inside.serve("0.0.0.0:80");
     assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
     assert!(world.host.ask(&format!("{HOST}:8080")).is_some());
-    assert_eq!(world.host.ask("127.0.0.1:8080"), None);
+    assert!(world.host.asks_in_vain("127.0.0.1:8080"));
 }
 
 #[test]
@@ -96,7 +104,7 @@ fn what_is_published_on_loopback_stays_on_this_machine() {
     let web = daemon.container(vec![publish("127.0.0.1", 8080, 80, Tcp)]);
     web.inside.serve("0.0.0.0:80");
     assert!(world.host.ask("127.0.0.1:8080").is_some());
-    assert_eq!(world.neighbour.ask(&format!("{HOST}:8080")), None);
+    assert!(world.neighbour.asks_in_vain(&format!("{HOST}:8080")));
     // The neighbour sends packets for 127.0.0.1 and the container by way of the machine, which lets martians in, as
     // some settings of kube-proxy do.
     world.host.shell("echo 1 > /proc/sys/net/ipv4/conf/lan/route_localnet");
@@ -107,8 +115,8 @@ fn what_is_published_on_loopback_stays_on_this_machine() {
     );
     world.host.serve("127.0.0.1:9000");
     assert!(world.neighbour.ask("127.0.0.1:9000").is_some(), "the attack works where nothing guards");
-    assert_eq!(world.neighbour.ask("127.0.0.1:8080"), None);
-    assert_eq!(world.neighbour.ask(&web.at(80)), None);
+    assert!(world.neighbour.asks_in_vain("127.0.0.1:8080"));
+    assert!(world.neighbour.asks_in_vain(&web.at(80)));
 }
 
 #[test]
@@ -119,10 +127,9 @@ fn what_is_not_published_is_not_reached_by_routing() {
     web.inside.serve("0.0.0.0:80");
     web.inside.serve("0.0.0.0:81");
     world.neighbour.shell("ip route add 172.30.0.0/16 via 10.9.0.1");
-    assert_eq!(world.neighbour.ask(&web.at(81)), None);
-    assert_eq!(
-        world.neighbour.ask(&web.at(80)),
-        None,
+    assert!(world.neighbour.asks_in_vain(&web.at(81)));
+    assert!(
+        world.neighbour.asks_in_vain(&web.at(80)),
         "published is the machine's port, not the container's"
     );
     assert!(world.neighbour.ask(&format!("{HOST}:8080")).is_some());
@@ -159,7 +166,7 @@ fn the_machines_loopback_services_are_not_the_containers() {
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet
          ip addr del 127.0.0.1/8 dev lo; ip route add 127.0.0.0/8 via 172.30.0.1 src 172.30.0.2",
     );
-    assert_eq!(container.inside.ask("127.0.0.1:9000"), None);
+    assert!(container.inside.asks_in_vain("127.0.0.1:9000"));
     assert!(container.inside.ask("172.30.0.1:9001").is_some(), "what listens on every address is reached");
     container.inside.shell("ip addr add 172.30.99.99/32 dev lo; ip addr add 192.0.2.7/32 dev lo");
     let count = || world.host.shell("nft list chain ip tare guard").contains("packets 0 bytes 0 drop");

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tare_model::Id;
 use tare_network::{Config, Endpoint, EndpointRequest, Networks, PortRequest, Protocol};
@@ -16,8 +16,10 @@ use tare_store::Store;
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// How long a packet that is dropped is waited for.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+/// How long what must come is waited for, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long what is dropped is waited for.
+const IN_VAIN: Duration = Duration::from_millis(250);
 
 /// A network namespace of its own.
 pub(crate) struct Namespace {
@@ -78,10 +80,19 @@ impl Namespace {
 
     /// Connects and returns what the server said: our address as the server sees it.
     pub(crate) fn ask(&self, address: &str) -> Option<String> {
+        self.ask_within(PATIENCE, address)
+    }
+
+    /// Whether nobody answers there.
+    pub(crate) fn asks_in_vain(&self, address: &str) -> bool {
+        self.ask_within(IN_VAIN, address).is_none()
+    }
+
+    fn ask_within(&self, patience: Duration, address: &str) -> Option<String> {
         let address: SocketAddr = address.parse().unwrap();
         self.run(move || {
-            let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+            stream.set_read_timeout(Some(patience)).unwrap();
             let mut text = String::new();
             stream.read_to_string(&mut text).ok()?;
             Some(text).filter(|text| !text.is_empty())
@@ -236,15 +247,17 @@ impl Container {
     }
 }
 
-/// Tries until something comes of it, for half a second. A descriptor that this process closed may stay open for a moment
+/// Tries until something comes of it. A descriptor that this process closed may stay open for a moment
 /// in the child that another test has forked and that has not become its program yet.
 pub(crate) fn eventually<T>(attempt: impl Fn() -> Option<T>) -> Option<T> {
-    (0..50).find_map(|_| {
-        attempt().or_else(|| {
-            std::thread::sleep(Duration::from_millis(10));
-            None
-        })
-    })
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = attempt();
+        if found.is_some() || Instant::now() > deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 pub(crate) fn publish(host_ip: &str, host_port: u16, container_port: u16, protocol: Protocol) -> PortRequest {
