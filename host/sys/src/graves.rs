@@ -80,22 +80,26 @@ impl Graves {
 
 /// Ends when nothing is left or nobody cares.
 fn dig(inner: &Weak<Inner>) {
-    while let Some(inner) = inner.upgrade() {
-        let mut left = inner.left();
-        let Some(mut removal) = left.trees.pop_front() else {
-            left.digging = false;
-            return;
-        };
-        drop(left);
-        match removal.go_on(inner.directory.as_fd(), fresh, inner.most) {
-            Ok(true) => {}
-            Ok(false) => inner.left().trees.push_front(removal),
-            Err(error) => (inner.complain)(error.into()),
-        }
-    }
+    while inner.upgrade().is_some_and(|inner| inner.dig_on()) {}
 }
 
 impl Inner {
+    /// One step of it; false when nothing is left.
+    fn dig_on(&self) -> bool {
+        let mut left = self.left();
+        let Some(mut removal) = left.trees.pop_front() else {
+            left.digging = false;
+            return false;
+        };
+        drop(left);
+        match removal.go_on(self.directory.as_fd(), fresh, self.most) {
+            Ok(true) => {}
+            Ok(false) => self.left().trees.push_front(removal),
+            Err(error) => (self.complain)(error.into()),
+        }
+        true
+    }
+
     fn left(&self) -> std::sync::MutexGuard<'_, Left> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -145,12 +149,14 @@ mod tests {
         tree(&home.path().join("small"), 9, 10);
         graves.clear(&graves.bury(&parent, "small").unwrap()).unwrap();
         assert_eq!((count(home.path()), count(dying.path())), (0, 0));
-        for large in ["one", "two"] {
-            tree(&home.path().join(large), 3, 1000);
-            graves.clear(&graves.bury(&parent, large).unwrap()).unwrap();
-        }
-        assert_eq!(count(home.path()), 0, "out of sight at once");
+        ["one", "two"].iter().for_each(|large| tree(&home.path().join(large), 3, 1000));
+        // As if somebody were at work already, who gets no processor.
+        graves.0.left().digging = true;
+        graves.clear(&graves.bury(&parent, "one").unwrap()).unwrap();
+        assert_eq!(count(home.path()), 1, "out of sight at once");
         assert!(count(dying.path()) > 0, "what nobody waits for");
+        graves.0.left().digging = false;
+        graves.clear(&graves.bury(&parent, "two").unwrap()).unwrap();
         let begun = Instant::now();
         while count(dying.path()) > 0 {
             assert!(begun.elapsed() < Duration::from_secs(60), "{} trees are left", count(dying.path()));
@@ -163,12 +169,12 @@ mod tests {
         let dying = tempfile::tempdir().unwrap();
         tree(&dying.path().join("old"), 3, 1000);
         let first = graves(dying.path());
+        first.0.left().digging = true;
         first.clear("old").unwrap();
+        assert!(first.0.dig_on());
         let inner = Arc::downgrade(&first.0);
         drop(first);
-        while inner.strong_count() > 0 {
-            std::thread::yield_now();
-        }
+        dig(&inner);
         let left: Vec<_> = dying.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(!left.is_empty());
         let second = graves(dying.path());
