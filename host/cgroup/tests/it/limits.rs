@@ -60,6 +60,7 @@ fn the_process_limit_stops_forks() {
     assert_eq!(group.group.stats().unwrap().pids.limit, Some(5));
 }
 
+/// Never more, and no less in the periods in which it was stopped for it: a machine that others keep busy may give less.
 #[test]
 fn the_quota_holds_within_5_percent() {
     let group = Group::new("quota");
@@ -69,23 +70,18 @@ fn the_quota_holds_within_5_percent() {
     while used() == 0.0 {
         std::thread::yield_now();
     }
-    // Begin where a period's share is used up, so that whole periods are measured.
-    let throttled = || group.group.stats().unwrap().cpu.throttled_periods;
-    let first = throttled();
-    while throttled() == first {
-        std::thread::sleep(Duration::from_millis(1));
-    }
     let figures = || group.group.stats().unwrap().cpu;
     let (begin, before) = (Instant::now(), figures());
     std::thread::sleep(Duration::from_millis(2000));
     let after = figures();
-    let share = (after.total - before.total) as f64 / 1e9 / begin.elapsed().as_secs_f64();
+    let (used, wall) = ((after.total - before.total) as f64 / 1e9, begin.elapsed().as_secs_f64());
     group.group.kill().unwrap();
     child.wait().unwrap();
-    // A machine that others keep busy may give less, which then shows in periods that ended before the quota was met.
-    let met = after.throttled_periods - before.throttled_periods;
-    let least = if met + 1 < after.periods - before.periods { 0.0 } else { 0.19 };
-    assert!((least..=0.21).contains(&share), "a quota of 20 % gave {:.1} %", share * 100.0);
+    assert!(after.periods > before.periods, "there is no quota: {after:?}");
+    let met = (after.throttled_periods - before.throttled_periods) as f64;
+    // The measure may begin and end within a period.
+    assert!(used <= (wall * 0.2 + 0.02) * 1.05, "{used:.3} s of {wall:.3}");
+    assert!(used >= (met - 1.0) * 0.02 * 0.95, "{used:.3} s in {met} full periods");
 }
 
 #[test]
