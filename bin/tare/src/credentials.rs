@@ -306,8 +306,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let helper = |name: &str, script: &str| {
             let path = dir.path().join(name);
-            fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            let text = path.with_extension("txt");
+            fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+            // By another process: a descriptor that is open for writing here is inherited by what other tests start,
+            // until its execve, and as long as anybody has it the program is busy (`ETXTBSY`).
+            assert!(Command::new("install").arg("-m755").args([&text, &path]).status().unwrap().success());
             path.to_str().unwrap().to_owned()
         };
         let ask = |program: &str, patience| spoken_with(program, "get", "127.0.0.1:5000", patience);

@@ -11,7 +11,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::json;
 
-use crate::world::World;
+use crate::world::{PATIENCE, World};
 
 /// Kills a command after a while, if it has not ended by then.
 pub(crate) fn killed_after(world: &World, arguments: &[&str], microseconds: u64) {
@@ -50,7 +50,7 @@ fn is_haunted(world: &World) -> bool {
 
 /// What is left goes a moment after its group was emptied.
 pub(crate) fn is_quiet(world: &World) -> bool {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     while is_haunted(world) {
         if std::time::Instant::now() > deadline {
             return false;

@@ -1,7 +1,6 @@
 //! Written to disk and read back. criu must know the kernel: another one than the machine's can be named by `TARE_CRIU`.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,7 @@ use serde_json::json;
 
 use crate::attack::{duration_of, is_quiet, killed_after};
 use crate::inside::{console, sleeper, take_terminal};
-use crate::world::{Ran, World};
+use crate::world::{PATIENCE, Ran, World, script};
 
 /// Counts in its memory what it does, and shows it as names. In a file, a checkpoint would at times find it between its
 /// being emptied and its being written, and it would stay empty.
@@ -143,7 +142,7 @@ fn memory_can_be_written_before() {
     let mut restore = restore.stdout(file("out")).stderr(file("err")).spawn().unwrap();
     count(&world, stopped + 1);
     // criu lets it go on a moment before this command hears of that, and writes it down.
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while world.verb("state").code != 0 {
         assert!(Instant::now() < deadline, "it runs, and nobody knows it");
     }
@@ -170,7 +169,7 @@ impl Server {
         wrapped.args(["-c", "exec \"$@\" 3>ready", "sh"]).arg(command.get_program()).args(command.get_args());
         wrapped.current_dir(world.path("")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut server = Self(wrapped.spawn().unwrap());
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + PATIENCE;
         while fs::metadata(&ready).map_or(true, |found| found.len() == 0) {
             assert!(server.0.try_wait().unwrap().is_none(), "it ended: {command:?}");
             assert!(Instant::now() < deadline, "it does not listen: {command:?}");
@@ -263,8 +262,7 @@ fn what_cannot_be_done_says_why_and_changes_nothing() {
     with(&world, "/nowhere/criu", &["checkpoint"])
         .refused("no such program: install criu, or name it with --criu");
     let broken = world.path("broken");
-    fs::write(&broken, "#!/bin/sh\nexit 1\n").unwrap();
-    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    script(&broken, "#!/bin/sh\nexit 1\n");
     let odd = ["checkpoint", "--tcp-skip-in-flight", "--link-remap"];
     with(&world, broken.to_str().unwrap(), &odd).refused("criu ended without an answer");
     assert_eq!(world.status(), "running");

@@ -1,14 +1,19 @@
 //! A bundle with busybox as its whole userland, and the command line that makes containers of it.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+/// How long what must come is waited for, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const APPLETS: [&str; 17] = [
     "sh", "sleep", "cat", "echo", "true", "id", "tty", "readlink", "ls", "touch", "hostname", "stty",
@@ -166,7 +171,7 @@ impl World {
 
     /// Waits until the container has printed this.
     pub(crate) fn hear(&self, words: &str) {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let deadline = std::time::Instant::now() + PATIENCE;
         while !self.output().contains(words) {
             assert!(std::time::Instant::now() < deadline, "no \"{words}\" from it: {}", self.output());
             std::thread::yield_now();
@@ -198,7 +203,7 @@ impl World {
         // None: it has ended already.
         let Ok(init) = pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()) else { return };
         let mut fds = [rustix::event::PollFd::new(&init, rustix::event::PollFlags::IN)];
-        let patience = rustix::time::Timespec { tv_sec: 20, tv_nsec: 0 };
+        let patience = rustix::time::Timespec::try_from(PATIENCE).unwrap();
         assert_eq!(rustix::event::poll(&mut fds, Some(&patience)).unwrap(), 1, "it does not end");
     }
 
@@ -214,6 +219,14 @@ impl World {
 /// other tests start, until its execve, and as long as anybody has it the program is busy (`ETXTBSY`).
 fn copy(program: &str, to: &Path) {
     assert!(Command::new("cp").arg(program).arg(to).status().unwrap().success());
+}
+
+/// A script to be executed soon, made in the same way.
+pub(crate) fn script(at: &Path, text: &str) {
+    let mut install = Command::new("install");
+    let mut install = install.args(["-m755", "/dev/stdin"]).arg(at).stdin(Stdio::piped()).spawn().unwrap();
+    install.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(install.wait().unwrap().success());
 }
 
 /// The whole tree.

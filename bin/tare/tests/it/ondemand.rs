@@ -1,13 +1,12 @@
 //! The daemon that is started because nobody answered.
 
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use crate::daemon::{Reply, serve};
 
-/// No test but a program: what the script named `tared` below becomes. Ends with the test that started it.
+/// No test but a program: what the script named `tared` below becomes. The shell line that started it ends it.
 #[test]
 fn impersonate_the_daemon() {
     let (Ok(host), Ok(notify)) = (std::env::var("TARE_TEST_HOST"), std::env::var("NOTIFY_SOCKET")) else {
@@ -21,30 +20,33 @@ fn impersonate_the_daemon() {
         let answer = |_: &_| Reply::Json(200, format!(r#"[{{"Id":"{}"}}]"#, "cd".repeat(32)));
         serve(&listener, &Arc::new(Mutex::new(Vec::new())), &Arc::new(answer));
     });
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    std::thread::sleep(std::time::Duration::from_secs(60));
 }
 
-/// Runs a shell line with a /run of its own, where `tared` is this script.
+/// Runs a shell line with a /run of its own, where `tared` is this script. The shell makes the programs: a descriptor that
+/// is open for writing here is inherited by what other tests start, until its execve, and as long as anybody has it the
+/// program is busy (`ETXTBSY`).
 fn in_own_run(tared: &str, line: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_tare"), dir.path().join("tare")).unwrap();
-    let script = dir.path().join("tared");
-    std::fs::write(&script, tared).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let whole = format!("mount -t tmpfs tmpfs /run && cd {} && {line}", dir.path().display());
+    std::fs::write(dir.path().join("script"), tared).unwrap();
+    let whole = format!(
+        "mount -t tmpfs tmpfs /run && cd {} && cp {} tare && install -m755 script tared && {{ {line}; }}",
+        dir.path().display(),
+        env!("CARGO_BIN_EXE_tare")
+    );
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", &whole]);
     command.env_remove("TARE_HOST").env("TEST_PROGRAM", std::env::current_exe().unwrap());
     command.output().unwrap()
 }
 
-const IMPERSONATOR: &str = "#!/bin/sh\necho started >> /run/count\nTARE_TEST_HOST=$2 exec \"$TEST_PROGRAM\" --exact ondemand::impersonate_the_daemon --nocapture\n";
+const IMPERSONATOR: &str = "#!/bin/sh\necho started >> /run/count; echo $$ > /run/pid\nTARE_TEST_HOST=$2 exec \"$TEST_PROGRAM\" --exact ondemand::impersonate_the_daemon --nocapture\n";
 
 #[test]
 fn a_daemon_is_started_once_however_many_ask_at_once() {
     let ran = in_own_run(
         IMPERSONATOR,
-        "(./tare ps -q & ./tare ps -q & ./tare ps -q & wait); cat /run/count; ls /run/tare",
+        "(./tare ps -q & ./tare ps -q & ./tare ps -q & wait); kill $(cat /run/pid); cat /run/count; ls /run/tare",
     );
     let out = String::from_utf8(ran.stdout).unwrap();
     assert_eq!(

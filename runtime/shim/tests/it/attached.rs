@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use tare_protocol::{Request, Response};
 
-use crate::fixture::{Container, expect, frames, process, send, sh};
+use crate::fixture::{Container, expect, frames, process, send, sh, until};
 
 #[test]
 fn attached_before_the_start_loses_nothing() {
@@ -165,9 +165,5 @@ fn a_child_that_an_exec_leaves_behind_neither_holds_it_up_nor_dies_of_it() {
     assert_eq!(frames(&mut stream).0, b"now\n");
     assert_eq!(watch.exec_exit("e1"), 0);
     container.ask(&Request::ForgetExec { id: "e1".into() });
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !container.dir.join("root/tmp/alive").exists() {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("it to live on", || container.dir.join("root/tmp/alive").exists());
 }

@@ -9,8 +9,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::{Value, json};
@@ -50,6 +51,9 @@ pub(crate) fn sh(script: &str) -> Wanted {
     }
 }
 
+/// How long what must come is waited for, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 const APPLETS: [&str; 16] = [
     "sh", "echo", "cat", "sleep", "wc", "dd", "head", "tr", "seq", "stty", "true", "false", "kill", "yes",
     "ps", "setsid",
@@ -59,11 +63,23 @@ fn make_root(root: &Path) {
     for below in ["bin", "proc", "dev", "sys", "tmp", "etc"] {
         fs::create_dir_all(root.join(below)).unwrap();
     }
-    fs::copy("/bin/busybox", root.join("bin/busybox")).expect("busybox-static is not installed");
+    // By another process: a descriptor that is open for writing here is inherited by what other tests start, until its
+    // execve, and as long as anybody has it the program is busy (`ETXTBSY`).
+    let copied = Command::new("cp").arg("/bin/busybox").arg(root.join("bin")).status().unwrap();
+    assert!(copied.success(), "busybox-static is not installed");
     fs::write(root.join("etc/garbage"), [0x7f, b'n', b'o']).unwrap();
     fs::set_permissions(root.join("etc/garbage"), fs::Permissions::from_mode(0o755)).unwrap();
     for applet in APPLETS {
         symlink("busybox", root.join("bin").join(applet)).unwrap();
+    }
+}
+
+/// Waits for what no event tells.
+pub(crate) fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 
@@ -248,7 +264,7 @@ impl Drop for Container {
 
 fn connect(dir: &Path) -> UnixStream {
     let stream = UnixStream::connect(dir.join("shim.sock")).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
 

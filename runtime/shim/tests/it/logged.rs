@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::fixture::{Container, sh};
+use crate::fixture::{Container, sh, until};
 
 fn entry(stream: &str, text: &str) -> (String, String) {
     (stream.to_owned(), text.to_owned())
@@ -66,11 +66,9 @@ fn a_full_disk_loses_lines_and_says_so_once() {
     let (files, mut watch) = (log.join("log"), container.watch());
     watch.until_ready();
     container.ask(&tare_protocol::Request::Start);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while container.complaints().is_empty() || !container.dir.join("root/tmp/full").exists() {
-        assert!(std::time::Instant::now() < deadline);
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
+    until("the disk to be full", || {
+        !container.complaints().is_empty() && container.dir.join("root/tmp/full").exists()
+    });
     fs::remove_file(log.join("ballast")).unwrap();
     fs::remove_file(container.dir.join("root/tmp/full")).unwrap();
     assert_eq!(watch.exit().exit_code, 0);
