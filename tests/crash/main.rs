@@ -33,12 +33,12 @@ fn containers_outlive_the_daemon() -> Result<()> {
         .tare(&["run", "-d", "--name", "short", &image, "sh", "-c", "sleep 0.5; exit 23"])?
         .ok()
         .to_owned();
-    let fetch = || capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]));
+    let fetch = || capture(world.command("curl").args(["-s", "--max-time", "60", "http://127.0.0.1:8080/"]));
     until("the server", || Ok(fetch()?.code == 0))?;
     let pid = world.tare(&["inspect", "--format", "{{.State.Pid}}", "clock"])?.ok().to_owned();
     world.kill_daemon();
     assert_eq!(
-        capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(),
+        capture(world.command("curl").args(["-s", "--max-time", "60", "http://127.0.0.1:8080/"]))?.ok(),
         "alive",
         "without a daemon"
     );
@@ -58,7 +58,7 @@ fn containers_outlive_the_daemon() -> Result<()> {
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1) && numbers[0] == 0, "no tick is lost");
     assert_eq!(world.tare(&["exec", "clock", "echo", "hello"])?.ok(), "hello");
     assert_eq!(
-        capture(world.command("curl").args(["-s", "--max-time", "2", "http://127.0.0.1:8080/"]))?.ok(),
+        capture(world.command("curl").args(["-s", "--max-time", "60", "http://127.0.0.1:8080/"]))?.ok(),
         "alive"
     );
     world.tare(&["rm", "-f", "clock", "short"])?.ok();

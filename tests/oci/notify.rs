@@ -70,7 +70,7 @@ fn the_agent_is_told(runtime: &Runtime) {
     });
     bundle.create();
     bundle.verb("start").ok();
-    let (text, fds) = receiver.recv_timeout(Duration::from_secs(20)).expect("the agent is told");
+    let (text, fds) = receiver.recv_timeout(Duration::from_secs(60)).expect("the agent is told");
     let told: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(
         (&told["fds"], fds.len(), &told["metadata"]),

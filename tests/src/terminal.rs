@@ -2,11 +2,13 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, bail};
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::world::PATIENCE;
 
 /// A command on a real terminal, typed at and read from as a person would.
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl Terminal {
 
     /// Reads until this text has been shown, at most 20 s, and returns all that came before and with it.
     pub fn expect(&mut self, text: &str) -> Result<String> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(at) = self.seen.find(text) {
                 let rest = self.seen.split_off(at + text.len());
@@ -64,7 +66,7 @@ impl Terminal {
 
     /// Waits for the end of the command and returns its exit code.
     pub fn end(mut self) -> Result<i32> {
-        while self.read(Instant::now() + Duration::from_secs(20))? {}
+        while self.read(Instant::now() + PATIENCE)? {}
         Ok(self.child.wait()?.code().unwrap_or(-1))
     }
 

@@ -16,6 +16,9 @@ pub struct World {
     dir: PathBuf,
 }
 
+/// How long what must come is waited for, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 static COUNT: AtomicU32 = AtomicU32::new(0);
 const REGISTRY_PORT: u16 = 5000;
 
@@ -203,12 +206,12 @@ pub fn unpacked_peers() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers/bin")
 }
 
-/// Asks again until it is so, at most 20 s. For tests only: the product waits for events.
+/// Asks again until it is so, at most a minute. For tests only: the product waits for events.
 pub fn until(what: &str, mut so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !so()? {
         if Instant::now() > deadline {
-            bail!("waited 20 s for {what}");
+            bail!("waited {} s for {what}", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(10));
     }

@@ -16,6 +16,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot};
 
+/// How long what must come is waited for, on a machine that has much else to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A server on a socket of its own, which ends with the test.
 struct Server {
     socket: PathBuf,
@@ -56,7 +59,7 @@ impl Server {
 async fn read_to_end(stream: &mut UnixStream) -> String {
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(10), read).await.expect("the server answers");
+    let _ = tokio::time::timeout(PATIENCE, read).await.expect("the server answers");
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -65,7 +68,7 @@ async fn read_until(stream: &mut UnixStream, end: &str) -> String {
     let mut answer = String::new();
     while !answer.contains(end) {
         let mut piece = [0; 1024];
-        let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut piece)).await;
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut piece)).await;
         let length = read.expect("the server answers").unwrap();
         assert!(length > 0, "ended before {end:?}: {answer:?}");
         answer.push_str(&String::from_utf8_lossy(&piece[..length]));

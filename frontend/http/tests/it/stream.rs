@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use tare_http::{Reply, StatusCode};
 use tokio::io::AsyncWriteExt;
 
-use crate::{Ring, Server, read_to_end, read_until};
+use crate::{PATIENCE, Ring, Server, read_to_end, read_until};
 
 /// One piece at once, and then nothing for ever.
 pub(crate) fn follow(ring: Ring) -> Reply {
@@ -40,7 +40,7 @@ async fn a_client_that_has_gone_takes_its_request_with_it() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         drop(stream);
-        tokio::time::timeout(Duration::from_secs(5), server.dropped.notified()).await.expect(path);
+        tokio::time::timeout(PATIENCE, server.dropped.notified()).await.expect(path);
     }
 }
 
@@ -65,7 +65,7 @@ async fn shutdown_cuts_followers_and_removes_the_socket() {
     stream.write_all(b"GET /follow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     read_until(&mut stream, "first\n").await;
     server.stop.take().unwrap().send(()).unwrap();
-    tokio::time::timeout(Duration::from_secs(5), &mut server.task).await.expect("serve ends").unwrap();
+    tokio::time::timeout(PATIENCE, &mut server.task).await.expect("serve ends").unwrap();
     assert!(!server.socket.exists());
     assert_eq!(read_to_end(&mut stream).await, "");
 }
