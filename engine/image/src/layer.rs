@@ -6,6 +6,7 @@ mod budget;
 mod claim;
 mod inflate;
 mod intake;
+mod origin;
 pub(crate) mod relay;
 mod unpack;
 
@@ -16,6 +17,7 @@ pub(crate) use bring::bring;
 pub(crate) use budget::Budget;
 pub(crate) use claim::{Claim, Claims};
 pub(crate) use inflate::{Compression, Inflated, announced, zstd};
+pub(crate) use origin::{Arrived, Opened, Origin, Remote};
 pub(crate) use unpack::{bounds, inflated};
 
 /// A layer of a manifest, and what its configuration says of it.

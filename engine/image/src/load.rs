@@ -21,16 +21,13 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use crate::garbage::Pinned;
-use crate::layer::{self, Budget, Planned};
+use crate::layer::{self, Budget, Origin, Planned};
 use crate::progress::{Listener, Progress};
-use crate::pull::PullRequest;
 use crate::records::{Arrival, Change, change, records, target};
 use crate::{Error, Images, Result, garbage};
 
 use ahead::Ahead;
-pub(crate) use ahead::Opened;
-pub(crate) use archive::Archive;
-use archive::Surroundings;
+use archive::{Archive, Surroundings};
 use offer::{Offer, Source};
 use proof::prove;
 
@@ -155,19 +152,12 @@ async fn pin(images: &Arc<Images>, offer: &Offer) -> Pinned {
 
 async fn bring(images: &Arc<Images>, archive: &Arc<Archive>, offer: Arc<Offer>) -> Result<Loaded> {
     keep(images, archive, &offer).await?;
-    let reference = offer.names.first().cloned().map_or_else(nameless, Ok)?;
-    // Every blob is here by now, so that the registry of this name is not asked.
-    let request = PullRequest { reference, platform: None, all_platforms: false, credentials: None };
+    let origin = Origin::Arrived(archive.clone());
     let listener = Arc::new(|_| {}) as Listener;
     for arrival in &offer.arrivals {
-        layer::bring(images, &request, &arrival.layers, Some(archive), &listener).await?;
+        layer::bring(images, &origin, &arrival.layers, &listener).await?;
     }
     record(images, offer).await
-}
-
-/// Stands where a name is wanted and there is none: it is never shown and never asked for.
-fn nameless() -> Result<Reference> {
-    Ok("localhost/archive".parse::<Reference>()?)
 }
 
 /// Gives the image's blobs their place among the others.

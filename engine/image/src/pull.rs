@@ -13,10 +13,11 @@ use tokio::task::spawn_blocking;
 
 use crate::document::{Found, check, platform};
 use crate::garbage::Pinned;
+use crate::layer::{self, Origin, Remote};
 use crate::policy::signature;
 use crate::progress::{Listener, Progress};
 use crate::records::{Arrival, Change, Target, change, plan, records, target};
-use crate::{Error, Images, Result, garbage, layer};
+use crate::{Error, Images, Result, garbage};
 
 pub use distribution::Distribution;
 
@@ -158,6 +159,8 @@ async fn bring(
     described: Described,
     listener: &Listener,
 ) -> Result<Pulled> {
+    let remote = Remote { reference: request.reference.clone(), credentials: request.credentials.clone() };
+    let origin = Origin::Registry(remote);
     for arrival in &described.images {
         if request.all_platforms {
             let platform = platform::of(&arrival.config);
@@ -165,7 +168,7 @@ async fn bring(
         }
         let config = (arrival.found.manifest.config.digest, arrival.config_bytes.clone());
         keep_documents(images, arrival.found.documents.iter().cloned().chain([config])).await?;
-        layer::bring(images, request, &arrival.layers, None, listener).await?;
+        layer::bring(images, &origin, &arrival.layers, listener).await?;
     }
     for (_, found) in &described.attestations {
         keep_documents(images, found.documents.iter().cloned()).await?;

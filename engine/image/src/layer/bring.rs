@@ -14,32 +14,21 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::intake::{Intake, Source};
-use super::{Budget, Claim, Planned, announced, unpack};
-use crate::load::{Archive, Opened};
+use super::{Budget, Claim, Opened, Origin, Planned, Remote, announced, unpack};
 use crate::progress::{LayerState, Listener, Reporter};
-use crate::pull::PullRequest;
 use crate::{Error, Images, Result};
 
 /// Chunks between the network and the thread that unpacks.
 const CHUNKS_AHEAD: usize = 16;
 
-/// What the tasks of one pull share.
+/// What the tasks of one image share.
 struct Work {
     images: Arc<Images>,
-    request: PullRequest,
-    /// The archive that the layers come from, which may have them unpacked.
-    archive: Option<Arc<Archive>>,
+    origin: Origin,
     budget: Arc<Budget>,
     permits: Semaphore,
-    /// Held by every thread of this pull.
+    /// Held by every thread of them.
     alive: mpsc::Sender<()>,
-}
-
-impl Work {
-    /// Whether the archive has brought this blob, and its bytes were counted as they came.
-    fn brought(&self, blob: &Descriptor) -> bool {
-        self.archive.as_ref().is_some_and(|archive| archive.with_digest(&blob.digest).is_some())
-    }
 }
 
 /// An unpacked layer that waits for its parent. Dropped, its tree is removed where that may take a while, and only then
@@ -65,17 +54,15 @@ impl Drop for Ready {
 /// Brings all layers here. The first error stops the others and is returned when none of them runs any more.
 pub(crate) async fn bring(
     images: &Arc<Images>,
-    request: &PullRequest,
+    origin: &Origin,
     planned: &[Planned],
-    archive: Option<&Arc<Archive>>,
     listener: &Listener,
 ) -> Result<()> {
     let permits = Semaphore::new(images.lanes.downloads.load(Ordering::Relaxed));
     let (alive, mut ended) = mpsc::channel(1);
-    let (images, request, archive) = (images.clone(), request.clone(), archive.cloned());
     let limits = images.settings.limits;
-    let budget = archive.as_ref().map_or_else(|| Arc::new(Budget::new(limits)), |archive| archive.budget());
-    let work = Arc::new(Work { images, request, archive, budget, permits, alive });
+    let budget = origin.arrived().map_or_else(|| Arc::new(Budget::new(limits)), |arrived| arrived.budget());
+    let work = Arc::new(Work { images: images.clone(), origin: origin.clone(), budget, permits, alive });
     let mut tasks = JoinSet::new();
     let mut below = None;
     let mut named = BTreeSet::new();
@@ -117,7 +104,7 @@ async fn one(
     reporter: Reporter,
 ) -> Result<()> {
     let images = &work.images;
-    let domain = work.request.reference.domain();
+    let domain = work.origin.domain();
     let chain_claim = images.layer_claims.claim(domain, &layer.chain).await;
     if images.snapshots.has(&layer.chain) {
         reporter.tell(LayerState::AlreadyExists);
@@ -160,7 +147,8 @@ async fn unpack(
     let images = work.images.clone();
     let (source, feeding) = source(work, &layer.blob)?;
     let mut intake = Intake::new(layer.blob.clone(), images.content.clone(), source, reporter.clone());
-    if first && !work.brought(&layer.blob) {
+    let counted = work.origin.arrived().is_some_and(|arrived| arrived.has(&layer.blob.digest));
+    if first && !counted {
         intake = intake.counted(work.budget.clone());
     }
     let (layer, budget, blob) = (layer.clone(), work.budget.clone(), layer.blob.clone());
@@ -170,8 +158,8 @@ async fn unpack(
         drop(blob_claim);
         Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: alive })))
     })?;
-    if let Some((offset, to)) = feeding {
-        feed(work, &blob, offset, to).await;
+    if let Some(feeding) = feeding {
+        feed(&work.images, &blob, feeding).await;
     }
     if let Ok(done) = unpacking.try_recv() {
         return done;
@@ -183,7 +171,7 @@ async fn unpack(
 /// The tree that was made of a layer while its archive arrived. None where there is none or it is no good: what is wrong with
 /// it is found once more, and told of the layer.
 async fn unpacked_already(work: &Work, layer: &Planned) -> Option<Unpacked> {
-    let opening = work.archive.as_ref()?.opened(&layer.blob.digest)?;
+    let opening = work.origin.arrived()?.opened(&layer.blob.digest)?;
     let Opened { unpacked, diff, compression } = opening.await.ok()?.ok()?;
     let as_announced = announced(&layer.blob.media_type).is_none_or(|announced| announced == compression);
     (as_announced && diff.unwrap_or(layer.blob.digest) == layer.diff).then_some(unpacked)
@@ -199,25 +187,32 @@ fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     Ok(result)
 }
 
-type Feeding = (u64, mpsc::Sender<Result<Bytes>>);
+/// Bytes that a registry is to be asked for.
+struct Feeding<'a> {
+    remote: &'a Remote,
+    /// The first of them.
+    offset: u64,
+    to: mpsc::Sender<Result<Bytes>>,
+}
 
 /// Where the layer's bytes come from, and where the network's are to be sent.
-fn source(work: &Work, blob: &Descriptor) -> Result<(Source, Option<Feeding>)> {
+fn source<'a>(work: &'a Work, blob: &Descriptor) -> Result<(Source, Option<Feeding<'a>>)> {
     let content = &work.images.content;
-    if content.has(&blob.digest) {
-        return Ok((Source::Kept(content.blob(&blob.digest)?), None));
-    }
+    let remote = match &work.origin {
+        Origin::Registry(remote) if !content.has(&blob.digest) => remote,
+        _ => return Ok((Source::Kept(content.blob(&blob.digest)?), None)),
+    };
     let partial = content.ingest(blob)?;
     let resumed = std::fs::File::open(&partial.path).map_err(Error::io("open", &partial.path))?;
     let (to, network) = mpsc::channel(CHUNKS_AHEAD);
     let offset = partial.length;
-    Ok((Source::Download { partial, resumed, network }, Some((offset, to))))
+    Ok((Source::Download { partial, resumed, network }, Some(Feeding { remote, offset, to })))
 }
 
 /// Sends the rest of a blob to the thread that unpacks it. That thread reports all errors, this one's too.
-async fn feed(work: &Work, blob: &Descriptor, offset: u64, to: mpsc::Sender<Result<Bytes>>) {
-    let (registry, credentials) = (&work.images.registry, work.request.credentials.as_ref());
-    let mut stream = match registry.blob(&work.request.reference, blob, credentials, offset).await {
+async fn feed(images: &Images, blob: &Descriptor, Feeding { remote, offset, to }: Feeding<'_>) {
+    let credentials = remote.credentials.as_ref();
+    let mut stream = match images.registry.blob(&remote.reference, blob, credentials, offset).await {
         Ok(stream) => stream,
         Err(error) => {
             let _ = to.send(Err(error.into())).await;

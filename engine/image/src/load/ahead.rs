@@ -9,11 +9,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use tare_model::Digest;
-use tare_snapshot::{Snapshots, Unpacked};
+use tare_snapshot::Snapshots;
 use tokio::sync::oneshot;
 
-use crate::layer::{Budget, Compression, bounds, inflated};
+use crate::layer::{Budget, Compression, Opened, bounds, inflated};
 use crate::{Error, Result};
 
 /// Smaller layers are not worth it.
@@ -23,14 +22,6 @@ const BUFFER: usize = 256 << 10;
 const USTAR: (&[u8], usize) = (b"ustar", 257);
 /// As much of a file's beginning as [`Ahead::wants`] looks at.
 pub(crate) const HEAD: usize = 262;
-
-/// What a file that looked like a layer came to.
-pub(crate) struct Opened {
-    pub(crate) unpacked: Unpacked,
-    /// Of the tar it came from; `None` where that is the file itself.
-    pub(crate) diff: Option<Digest>,
-    pub(crate) compression: Compression,
-}
 
 /// Threads that unpack. Dropped, they stop where they are.
 pub(crate) struct Ahead {

@@ -13,11 +13,11 @@ use tare_snapshot::{ListedKind, Listing};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
-use super::ahead::{Ahead, HEAD, Opened};
+use super::ahead::{Ahead, HEAD};
 use super::names::{linked, name};
 use crate::content::{Content, Writeback, discard, from_hash};
 use crate::garbage::Pinned;
-use crate::layer::Budget;
+use crate::layer::{Arrived, Budget, Opened};
 use crate::progress::{Listener, Reporter};
 use crate::wrapping::decoded;
 use crate::{Error, Images, Result};
@@ -155,16 +155,6 @@ impl Archive {
         Ok(file)
     }
 
-    /// The tree of a file that looked like a layer, as soon as it is unpacked.
-    pub(crate) fn opened(&self, digest: &Digest) -> Option<oneshot::Receiver<Result<Opened>>> {
-        self.opening().remove(digest)
-    }
-
-    /// What the whole archive may come to.
-    pub(crate) fn budget(&self) -> Arc<Budget> {
-        self.ahead.budget()
-    }
-
     fn opening(&self) -> MutexGuard<'_, BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>> {
         self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -281,6 +271,20 @@ fn again<R: Read>(
         return Err(Error::Digest { what: format!("blob {}", expected.short()), found, expected });
     }
     Ok(ArchiveFile { digest: found, size, magic, path, kept: true })
+}
+
+impl Arrived for Archive {
+    fn budget(&self) -> Arc<Budget> {
+        self.ahead.budget()
+    }
+
+    fn has(&self, blob: &Digest) -> bool {
+        self.with_digest(blob).is_some()
+    }
+
+    fn opened(&self, blob: &Digest) -> Option<oneshot::Receiver<Result<Opened>>> {
+        self.opening().remove(blob)
+    }
 }
 
 type Opening = Option<oneshot::Receiver<Result<Opened>>>;
