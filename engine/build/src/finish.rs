@@ -7,11 +7,10 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
+use tare_container::written;
 use tare_image::{CommitRequest, IndexRequest, PushRequest};
 use tare_model::{Digest, Reference};
-use tokio::sync::mpsc;
 
 use crate::error::io as failed;
 use crate::job::Job;
@@ -20,11 +19,6 @@ use crate::request::Export;
 use crate::stage::state::State;
 use crate::{Error, Progress, Result};
 use squash::squash;
-
-/// Bytes of one piece of an export.
-const PIECE: usize = 256 << 10;
-/// Pieces between the disk and who takes them.
-const AHEAD: usize = 4;
 
 /// What becomes of the last stage.
 pub(crate) struct Wanted {
@@ -114,43 +108,17 @@ async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
 /// The files of the last stage as a tar, piece by piece as they are taken; of several platforms each in a directory of its
 /// own, `linux_amd64`, as buildx names them.
 fn files(job: &Arc<Job>, states: Vec<Arc<State>>) -> Result<BoxStream<'static, io::Result<Bytes>>> {
-    let (to, from) = mpsc::channel(AHEAD);
     let snapshots = job.build.builder.engine.snapshots().clone();
-    let write = move || {
-        let mut pieces = Pieces { to, piece: Vec::with_capacity(PIECE) };
-        let written = states.iter().try_for_each(|state| {
-            let several = states.len() > 1;
-            let folder = if several { state.platform.to_string().replace('/', "_") } else { String::new() };
-            snapshots.open_root(state.top().as_ref())?.export_below(&folder, &mut pieces)
+    let write = move |to: &mut dyn Write| {
+        let several = states.len() > 1;
+        let folder = |state: &State| match several {
+            true => state.platform.to_string().replace('/', "_"),
+            false => String::new(),
+        };
+        let exported = states.iter().try_for_each(|state| {
+            snapshots.open_root(state.top().as_ref())?.export_below(&folder(state), to)
         });
-        let written = written.and_then(|()| tare_snapshot::end_export(&mut pieces)).map_err(io::Error::other);
-        if let Err(error) = written.and_then(|()| pieces.flush()) {
-            let _ = pieces.to.blocking_send(Err(error)); // nobody takes it any more
-        }
+        exported.and_then(|()| tare_snapshot::end_export(to)).map_err(io::Error::other)
     };
-    // Not in the pool of the threads that may block: they are few, and this one waits for a client.
-    std::thread::Builder::new().name("export".to_owned()).spawn(write).map_err(failed("start a thread"))?;
-    Ok(stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed())
-}
-
-struct Pieces {
-    to: mpsc::Sender<io::Result<Bytes>>,
-    piece: Vec<u8>,
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..length]);
-        if self.piece.len() == PIECE {
-            self.flush()?;
-        }
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        let sent = self.to.blocking_send(Ok(piece.into()));
-        sent.map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
-    }
+    written(write).map_err(failed("start a thread"))
 }

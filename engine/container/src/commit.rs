@@ -1,22 +1,22 @@
 //! A container seen as a difference to its image: told, exported, made an image of.
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use tare_image::{CommitRequest, Image, LayerRequest};
 use tare_model::Reference;
 use tare_oci::image::{ExecutionConfig, History};
 use tare_snapshot::{Change, PackOptions};
 use tare_store::Batch;
-use tokio::sync::mpsc;
 
 use crate::container::{Container, Status};
 use crate::engine::{Engine, blocking};
+use crate::error::Step;
 use crate::start::now;
+use crate::written::written;
 use crate::{Error, Result};
 
 /// What the runtime makes in every container's tree so that there is something to mount upon.
@@ -36,9 +36,6 @@ const MOUNT_POINTS: [&str; 12] = [
 ];
 /// Holds the containers that are paused for a commit.
 const STANDING_STILL: &str = "standing-still";
-/// Pieces between the disk and who takes an export.
-const AHEAD: usize = 8;
-const PIECE: usize = 256 << 10;
 
 /// How a container becomes an image.
 #[derive(Clone, Debug, Default)]
@@ -128,15 +125,7 @@ impl Engine {
         let (engine, container) = (self.clone(), self.inspect(id)?);
         let root =
             blocking(move || Ok(engine.rooms.snapshots.open_writable_root(container.id.as_str())?)).await?;
-        let (to, from) = mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || {
-            let mut pieces = Pieces { piece: Vec::with_capacity(PIECE), to };
-            let exported = root.export(&mut pieces).map_err(io::Error::other);
-            if let Err(error) = exported.and_then(|()| pieces.send()) {
-                let _ = pieces.to.blocking_send(Err(error));
-            }
-        });
-        Ok(stream::unfold(from, |mut from| async { Some((from.recv().await?, from)) }).boxed())
+        written(move |to| root.export(to).map_err(io::Error::other)).step(|| "start a thread".to_owned())
     }
 }
 
@@ -167,32 +156,4 @@ async fn commit(engine: &Engine, container: &Container, options: CommitOptions) 
 fn mount_points(container: &Container) -> Vec<PathBuf> {
     let own = container.mounts.iter().map(|mount| mount.target.clone());
     own.chain(MOUNT_POINTS.map(PathBuf::from)).collect()
-}
-
-/// What is written, in pieces for a stream.
-struct Pieces {
-    piece: Vec<u8>,
-    to: mpsc::Sender<io::Result<Bytes>>,
-}
-
-impl Pieces {
-    fn send(&mut self) -> io::Result<()> {
-        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.to.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
-    }
-}
-
-impl Write for Pieces {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(PIECE - self.piece.len());
-        self.piece.extend_from_slice(&bytes[..length]);
-        if self.piece.len() == PIECE {
-            self.send()?;
-        }
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -53,6 +53,7 @@ mod step;
 mod task;
 mod top;
 mod user;
+mod written;
 
 pub use attachment::Attachment;
 pub use commit::CommitOptions;
@@ -72,3 +73,4 @@ pub use spec::{
     RestartPolicy, SeccompChoice, SecuritySpec, StreamSpec, TmpfsOptions, Ulimit,
 };
 pub use user::resolve_owner;
+pub use written::written;
