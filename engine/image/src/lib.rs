@@ -41,6 +41,7 @@ mod records;
 mod remove;
 mod send;
 mod settings;
+mod thread;
 mod wrapping;
 
 use std::path::Path;

@@ -24,6 +24,7 @@ use crate::garbage::Pinned;
 use crate::layer::{self, Budget, Origin, Planned};
 use crate::progress::{Listener, Progress};
 use crate::records::{Arrival, Change, change, records, target};
+use crate::thread::in_a_thread;
 use crate::{Error, Images, Result, garbage};
 
 use ahead::Ahead;
@@ -103,9 +104,9 @@ async fn take_apart(
     let ahead = Ahead::start(&images.snapshots, budget.clone(), threads, &alive)?;
     let unpacked = images.catalog().records.values().flat_map(|r| r.config.rootfs.diff_ids.clone()).collect();
     let images = images.clone();
-    let taking = spawn_blocking(move || {
+    let taking = in_a_thread("load", move || {
         Archive::take_apart(&Surroundings { images: &images, listener: &listener, unpacked }, ahead, from)
-    });
+    })?;
     while let Some(chunk) = archive.next().await {
         budget.took(chunk.as_ref().map_or(0, Bytes::len));
         // Nobody listens any more: that thread has its own error to tell.

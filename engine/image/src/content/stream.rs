@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+
+use crate::thread::in_a_thread;
 
 const CHUNK: usize = 256 << 10;
 /// Chunks between the disk and who takes them.
@@ -17,12 +18,15 @@ const AHEAD: usize = 8;
 /// The file's bytes from `offset` to its end. Dropping the stream ends the reading.
 pub(crate) fn read(path: PathBuf, offset: u64) -> BoxStream<'static, io::Result<Bytes>> {
     let (to, from) = mpsc::channel(AHEAD);
-    spawn_blocking(move || {
+    let reading = in_a_thread("blob", move || {
         if let Err(error) = send(&path, offset, &to) {
             let _ = to.blocking_send(Err(error));
         }
     });
-    received(from)
+    match reading {
+        Ok(_) => received(from),
+        Err(error) => stream::once(async { Err(io::Error::other(error)) }).boxed(),
+    }
 }
 
 /// What a thread sends, as a stream.

@@ -10,12 +10,13 @@ use tare_model::{HasKind, Kind};
 use tare_oci::image::Descriptor;
 use tare_snapshot::Unpacked;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::intake::{Intake, Source};
 use super::{Budget, Claim, Opened, Origin, Planned, Remote, announced, unpack};
 use crate::progress::{LayerState, Listener, Reporter};
+use crate::thread::in_a_thread;
 use crate::{Error, Images, Result};
 
 /// Chunks between the network and the thread that unpacks.
@@ -153,7 +154,7 @@ async fn unpack(
     }
     let (layer, budget, blob) = (layer.clone(), work.budget.clone(), layer.blob.clone());
     let alive = work.alive.clone();
-    let mut unpacking = in_a_thread(move || {
+    let mut unpacking = in_a_thread("layer", move || {
         let unpacked = unpack::unpack(intake, &layer, &images.snapshots, &budget)?;
         drop(blob_claim);
         Ok(Ready(Some(Held { unpacked, _claim: chain_claim, _alive: alive })))
@@ -175,16 +176,6 @@ async fn unpacked_already(work: &Work, layer: &Planned) -> Option<Unpacked> {
     let Opened { unpacked, diff, compression } = opening.await.ok()?.ok()?;
     let as_announced = announced(&layer.blob.media_type).is_none_or(|announced| announced == compression);
     (as_announced && diff.unwrap_or(layer.blob.digest) == layer.diff).then_some(unpacked)
-}
-
-/// Not in the pool of the threads that may block: they are few, and this one waits for a registry, which may take all the
-/// time it wants. A handful of pulls from a slow one would keep every container of the machine from starting.
-fn in_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<oneshot::Receiver<T>> {
-    let (done, result) = oneshot::channel();
-    // Whoever waited may have gone; then the result goes too.
-    let thread = std::thread::Builder::new().name("layer".to_owned()).spawn(move || drop(done.send(work())));
-    thread.map_err(Error::io("start a thread for", std::path::Path::new("a layer")))?;
-    Ok(result)
 }
 
 /// Bytes that a registry is to be asked for.

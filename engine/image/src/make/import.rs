@@ -10,11 +10,11 @@ use futures_util::stream::BoxStream;
 use tare_model::{Platform, Reference};
 use tare_oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use super::CommitRequest;
 use super::image::commit;
 use super::layer::layer_of_tar;
+use crate::thread::in_a_thread;
 use crate::wrapping::decoded;
 use crate::{Error, Image, Images, Result};
 
@@ -65,7 +65,7 @@ async fn import(
     let (to, from) = mpsc::channel(AHEAD);
     let limits = images.settings.limits;
     // The first bytes tell how it is compressed, and are waited for.
-    let opening = spawn_blocking(move || decoded(from, &limits));
+    let opening = in_a_thread("import", move || decoded(from, &limits))?;
     let taking = async {
         let tar = opening.await.map_err(|_| Error::Cancelled)??;
         layer_of_tar(images, tar).await

@@ -13,6 +13,7 @@ use crate::content::sha256;
 use crate::document::known_manifest;
 use crate::garbage::Pinned;
 use crate::records::plan;
+use crate::thread::in_a_thread;
 use crate::{Error, Image, Images, Result};
 
 /// A writable layer that is to become a read-only one.
@@ -101,7 +102,7 @@ pub(crate) async fn layer_of_tar(
     let package = {
         let images = images.clone();
         let work = move || package_tar(&images, tar);
-        spawn_blocking(work).await.map_err(|_| Error::Cancelled)??
+        in_a_thread("import", work)?.await.map_err(|_| Error::Cancelled)??
     };
     let request =
         LayerRequest { key: String::new(), parent: None, take: false, pack: PackOptions::default() };

@@ -11,12 +11,12 @@ use futures_util::stream::BoxStream;
 use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::{Descriptor, Index as OciIndex, Manifest, media_type};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 
 use super::shipment::{Shipment, Whole, pack, pack_index};
 use crate::content::stream;
 use crate::document::layout::{self, DockerImage};
 use crate::records::{Catalog, Target};
+use crate::thread::in_a_thread;
 use crate::{Error, Images, Result};
 
 const CHUNK: usize = 256 << 10;
@@ -64,13 +64,13 @@ async fn save(
     }
     let members = members(images, &chosen)?;
     let (to, from) = mpsc::channel(AHEAD);
-    spawn_blocking(move || {
+    in_a_thread("save", move || {
         if let Err(error) = write(&members, &to) {
             let _ = to.blocking_send(Err(error));
         }
         // Until here nothing of the images may go.
         drop(chosen);
-    });
+    })?;
     Ok(stream::received(from))
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
-use tare_image::{Error, Limits, Loaded, Result};
+use tare_image::{Error, ImportRequest, Limits, Loaded, Result};
 use tare_model::{HasKind, Kind};
 use tare_oci::image::media_type;
 
@@ -452,6 +452,46 @@ async fn a_load_that_is_given_up_leaves_nothing() {
     };
     let in_time = tokio::time::timeout(Duration::from_secs(60), cleared).await;
     assert!(in_time.is_ok(), "left behind: {:?}", room.files());
+}
+
+/// A container's start needs such a thread, and slow clients may send and take several archives.
+#[test]
+fn clients_that_stall_keep_no_thread_that_others_need() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).max_blocking_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let room = Room::open().await;
+        let sample = Sample::new(&[Layer::plain(&[("data", &noise(7, 8 << 20))])]);
+        let tar = Archive::docker(&sample, "a:v1").tar();
+        load(&room, tar.clone()).await.unwrap();
+        let half = || {
+            let sent = Bytes::copy_from_slice(&tar[..tar.len() / 2]);
+            stream::iter([Ok(sent)]).chain(stream::pending()).boxed()
+        };
+        let stalled: Vec<_> = (0..4)
+            .map(|_| {
+                let (images, load, import) = (room.images.clone(), half(), half());
+                tokio::spawn(async move {
+                    let unread = images.save(&["a:v1".to_owned()], None).await.unwrap();
+                    let import = images.import(import, ImportRequest::default());
+                    let ended = tokio::select! {
+                        loaded = images.load(load, None, |_| {}) => format!("{loaded:?}"),
+                        imported = import => format!("{imported:?}"),
+                    };
+                    drop(unread);
+                    ended
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let other = tokio::time::timeout(Duration::from_secs(20), tokio::task::spawn_blocking(|| ()));
+        assert!(other.await.is_ok(), "the pool is full of them");
+        for one in stalled {
+            assert!(!one.is_finished());
+            one.abort();
+        }
+    });
+    runtime.shutdown_background();
 }
 
 #[tokio::test(flavor = "multi_thread")]
