@@ -5,6 +5,24 @@ use tare_tests::capture_with_input;
 
 use super::Site;
 
+/// Docker's client ends the archive of such a context right after the last content, without what fills its block.
+#[test]
+fn a_dockerfile_lies_elsewhere_or_comes_on_standard_input() -> Result<()> {
+    let site = Site::new()?;
+    site.file("hello", "hi")?;
+    site.file(".dockerignore", "nothing\n")?;
+    let text = format!("FROM {}\nCOPY . /all\n", site.image);
+    let outside = site.world.dir().join("Elsewhere").display().to_string();
+    std::fs::write(&outside, &text)?;
+    site.build(&["-f", &outside])?.ok();
+    assert_eq!(site.shell("cd /all; ls -A; cat hello")?, ".dockerignore\nhello\nhi");
+    let mut command = site.world.docker_command()?;
+    command.env("DOCKER_BUILDKIT", "0").args(["build", "--no-cache", "-t", "built", "-f", "-"]);
+    capture_with_input(command.arg(site.directory()), text.as_bytes())?.ok();
+    assert_eq!(site.shell("cd /all; ls -A; cat hello")?, ".dockerignore\nhello\nhi");
+    Ok(())
+}
+
 #[test]
 fn files_land_where_the_reference_says() -> Result<()> {
     let site = Site::new()?;

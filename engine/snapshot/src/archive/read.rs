@@ -138,11 +138,13 @@ impl<R: BufRead> Archive<R> {
         Ok(())
     }
 
+    /// The archive may end where the last content does: what Docker's client sends as a build's context does so where the
+    /// Dockerfile lies outside.
     fn skip_content(&mut self) -> Result<()> {
-        let left = self.content + self.padding;
+        let (content, left) = (self.content, self.content + self.padding);
         let skipped = io::copy(&mut (&mut self.input).take(left), &mut io::sink()).map_err(Error::Read)?;
         (self.content, self.padding) = (0, 0);
-        if skipped == left { Ok(()) } else { Err(truncated()) }
+        if skipped == left || skipped == content { Ok(()) } else { Err(truncated()) }
     }
 
     /// The next header block; `None` at the archive's end, which a block of zeros marks.
