@@ -156,6 +156,23 @@ fn our_registry_over_tls_asks_who_writes() -> Result<()> {
     Ok(())
 }
 
+/// Told 401, docker's client asks for a name and a password, also where nobody is there who could answer.
+#[test]
+fn nobody_is_asked_for_a_password_in_a_script() -> Result<()> {
+    let world = World::new()?;
+    let passwords = world.dir().join("passwords").display().to_string();
+    capture(Command::new("htpasswd").args(["-Bbc", &passwords, "ann", "secret"]))?.ok();
+    let _registry = ours(&world, 5001, &["--htpasswd", &passwords])?;
+    for (client, run) in world.clients() {
+        for words in [&["pull", "127.0.0.1:5001/kept:v1"][..], &["pull", "-a", "127.0.0.1:5001/kept"]] {
+            let refused = run(words)?;
+            assert!(refused.fails(1).contains("no basic auth credentials"), "{client}: {refused:?}");
+            assert!(!refused.out.contains("Username"), "{client}: {refused:?}");
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn a_registry_that_wants_a_certificate_is_shown_one() -> Result<()> {
     let (world, certs, made) = world_with_certificates()?;

@@ -25,7 +25,7 @@ pub(crate) use self::flags::{BUILD, PRUNE};
 pub(crate) use self::prune::prune;
 use self::request::Request;
 use crate::call::Call;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, wants_login};
 use crate::output::line;
 use crate::whole::WholeFile;
 
@@ -125,11 +125,8 @@ fn take(raw: &Value, display: &mut Display, outcome: &mut Outcome) -> Result<Opt
 }
 
 fn refusal(message: &str) -> Failure {
-    let lower = message.to_lowercase();
-    let denied =
-        ["denied", "unauthorized", "authentication required"].iter().any(|word| lower.contains(word));
     let failure = Failure::new(message);
-    if denied { failure.hint("log in with: tare login REGISTRY") } else { failure }
+    if wants_login(message) { failure.hint("log in with: tare login REGISTRY") } else { failure }
 }
 
 fn now() -> i64 {

@@ -93,9 +93,18 @@ impl From<rustix::io::Errno> for Failure {
     }
 }
 
+/// Whether a registry wants somebody else to ask, or anybody at all.
+pub(crate) fn wants_login(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    ["access denied for", "unauthorized", "authentication required", "no basic auth credentials"]
+        .iter()
+        .any(|word| lower.contains(word))
+}
+
 /// What helps against the usual refusals of a daemon.
 fn hint_for(status: u16, message: &str) -> Option<String> {
     let hint = match status {
+        _ if wants_login(message) => "log in with: tare login REGISTRY",
         404 if message.contains("no such container") => "list them with: tare ps -a",
         404 if message.contains("no such image") => {
             "list them with: tare images; fetch one with: tare pull NAME"
@@ -110,9 +119,6 @@ fn hint_for(status: u16, message: &str) -> Option<String> {
         409 if message.contains("is not running") => "start it with: tare start",
         409 if message.contains("running") && message.contains("remove") => "stop it first, or add --force",
         401 => "log in with: tare login",
-        _ if message.contains("pull access denied") || message.contains("authentication required") => {
-            "log in with: tare login"
-        }
         _ => return None,
     };
     Some(hint.to_owned())

@@ -6,7 +6,7 @@ use tare_model::Reference;
 
 use crate::call::Call;
 use crate::credentials;
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, wants_login};
 use crate::flags::{Flag, switch, switch_on, text};
 use crate::output::{line, say};
 use crate::progress::Progress;
@@ -133,15 +133,14 @@ fn instead(pushed: &ProgressAux) -> Option<String> {
 fn refusal(message: &str) -> Failure {
     let failure = Failure::new(message);
     let lower = message.to_lowercase();
-    let hint =
-        if ["denied", "unauthorized", "authentication required"].iter().any(|word| lower.contains(word)) {
-            "log in with: tare login REGISTRY"
-        } else if ["manifest unknown", "not found"].iter().any(|word| lower.contains(word)) {
-            "check the name and the tag"
-        } else if lower.contains("http response to https") || lower.contains("certificate") {
-            "a registry without TLS must be allowed: tared --insecure-registry HOST:PORT"
-        } else {
-            return failure;
-        };
+    let hint = if wants_login(message) {
+        "log in with: tare login REGISTRY"
+    } else if ["manifest unknown", "not found"].iter().any(|word| lower.contains(word)) {
+        "check the name and the tag"
+    } else if lower.contains("http response to https") || lower.contains("certificate") {
+        "a registry without TLS must be allowed: tared --insecure-registry HOST:PORT"
+    } else {
+        return failure;
+    };
     failure.hint(hint)
 }

@@ -270,13 +270,18 @@ fn through(builder: reqwest::ClientBuilder, proxies: Option<&Proxies>) -> Result
     Ok(builder)
 }
 
-/// The innermost cause of an error: "connection refused" rather than "error sending request".
+/// The innermost cause of an error: "connection refused" rather than "error sending request". What the system says is told
+/// as other clients tell it, without its number: scripts look for it.
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    match cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+        Some(_) => text.split(" (os error").next().unwrap_or(&text).to_lowercase(),
+        None => text,
+    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,9 @@ pub enum Error {
     /// Credentials are wanted or were refused.
     #[error("unauthorized: {0}")]
     Unauthorized(String),
+    /// A name and a password are wanted, and there are none.
+    #[error("no basic auth credentials")]
+    NoCredentials,
     /// The registry limits how often it is asked.
     #[error("toomanyrequests: {0}")]
     TooManyRequests(String),
@@ -217,10 +220,10 @@ impl HasKind for Error {
             | Self::RepositoryUnknown { .. }
             | Self::BlobUnknown { .. }
             | Self::NotFound { .. } => Kind::NotFound,
-            Self::Denied { unauthorized: false, .. } | Self::PushDenied { unauthorized: false, .. } => {
-                Kind::Forbidden
-            }
-            Self::Denied { .. } | Self::PushDenied { .. } | Self::Unauthorized(_) => Kind::Unauthorized,
+            // As in Docker: it may as well not exist, and whoever is told 401 asks for a password.
+            Self::Denied { .. } => Kind::NotFound,
+            Self::PushDenied { unauthorized: false, .. } | Self::NoCredentials => Kind::Forbidden,
+            Self::PushDenied { .. } | Self::Unauthorized(_) => Kind::Unauthorized,
             Self::TooManyRequests(_) | Self::Status { .. } | Self::Unreachable { .. } => Kind::Unavailable,
             Self::Stalled { .. } | Self::Slow { .. } => Kind::Unavailable,
             Self::Interrupted { .. } | Self::Nonsense { .. } => Kind::Unavailable,

@@ -160,10 +160,12 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pulled_from() 
         all_platforms: false,
         credentials,
     };
-    for refused in [None, login("wrong")] {
+    for (refused, kind, words) in
+        [(None, Kind::Forbidden, "no basic auth"), (login("wrong"), Kind::Unauthorized, "unauthorized: ")]
+    {
         let error = room.request(request(refused)).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
-        assert!(error.to_string().starts_with("unauthorized: "), "{error}");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().starts_with(words), "{error}");
     }
     room.request(request(login("s3cret"))).await.unwrap();
     assert_eq!(room.images.list().unwrap().len(), 1);
@@ -234,9 +236,9 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pushed_to() {
     let login = |password: &str| {
         Some(Credentials { username: "ada".into(), password: password.into(), ..Credentials::default() })
     };
-    for refused in [None, login("wrong")] {
+    for (refused, kind) in [(None, Kind::Forbidden), (login("wrong"), Kind::Unauthorized)] {
         let error = push(&room, &name, refused).await.unwrap_err();
-        assert_eq!(error.kind(), Kind::Unauthorized, "{error}");
+        assert_eq!(error.kind(), kind, "{error}");
     }
     let pushed = push(&room, &name, login("s3cret")).await.unwrap();
     assert_eq!(pushed[0].digest, digest);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::challenge::Challenge;
 use super::{Access, Ask, Subject, body, challenges};
-use crate::Error;
+use crate::{Credentials, Error};
 
 /// Registries answer errors in a few hundred bytes; a page of a proxy may be longer, and is not shown.
 const BODY_LIMIT: u64 = 64 << 10;
@@ -15,7 +15,12 @@ const SHOWN: usize = 200;
 /// Reads the answer's words and tells what it means.
 pub(crate) async fn read(ask: &Ask, response: Response) -> Error {
     let status = response.status();
-    let scope_missing = challenges(&response)
+    let challenges = challenges(&response);
+    let nobody = ask.credentials.as_ref().is_none_or(Credentials::is_empty);
+    if status == StatusCode::UNAUTHORIZED && nobody && matches!(challenges[..], [Challenge::Basic]) {
+        return Error::NoCredentials;
+    }
+    let scope_missing = challenges
         .iter()
         .any(|c| matches!(c, Challenge::Bearer { error: Some(e), .. } if e == "insufficient_scope"));
     let bytes = body::read(response, BODY_LIMIT, "error message").await.unwrap_or_default();
@@ -156,13 +161,13 @@ mod tests {
             (
                 401,
                 r#"{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}"#,
-                Kind::Unauthorized,
+                Kind::NotFound,
                 "pull access denied for 127.0.0.1:5000/web, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
             ),
             (
                 403,
                 "",
-                Kind::Forbidden,
+                Kind::NotFound,
                 "pull access denied for 127.0.0.1:5000/web, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
             ),
             (

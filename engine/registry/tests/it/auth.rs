@@ -139,6 +139,18 @@ async fn a_wrong_password_is_told_as_such_and_tried_once() {
 }
 
 #[tokio::test]
+async fn nobody_is_told_that_a_password_is_wanted() {
+    let fake = Fake::start().await;
+    fake.always(
+        PATH,
+        Answer::refusal(401, "UNAUTHORIZED", "authentication required").header("WWW-Authenticate", "Basic"),
+    );
+    let error = registry().manifest(&reference(&fake, "web:v1"), None).await.unwrap_err();
+    // Not Kind::Unauthorized: docker's client would ask for a password and wait for an answer, in scripts for ever.
+    assert_eq!((error.kind(), &*error.to_string()), (Kind::Forbidden, "no basic auth credentials"));
+}
+
+#[tokio::test]
 async fn a_token_without_the_right_to_pull_is_dockers_access_denied() {
     let fake = Fake::start().await;
     let refused = format!("Bearer realm=\"{}\",error=\"insufficient_scope\"", fake.url("/token"));
