@@ -75,3 +75,44 @@ fn what_no_registry_has_is_said_in_a_line() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn documents_of_images_are_those_of_the_version_that_was_asked_for() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    world.docker(&["pull", "-q", &image])?.ok();
+    world.docker(&["create", "--name", "box", &image, "true"])?.ok();
+    let get = |path: String| -> Result<serde_json::Value> {
+        Ok(serde_json::from_str(&world.api("GET", &path, None)?.1)?)
+    };
+    for (minor, fields, descriptor, containers) in
+        [(47, true, false, -1), (49, true, true, -1), (50, false, true, -1), (51, false, true, 1)]
+    {
+        let found = get(format!("/v1.{minor}/images/{image}/json"))?;
+        assert_eq!(found["Config"].get("Hostname").is_some(), fields, "1.{minor}: {found}");
+        assert_eq!(found["Config"]["Env"][0], "PATH=/bin", "1.{minor}: {found}");
+        assert_eq!(found.get("Descriptor").is_some(), descriptor, "1.{minor}: {found}");
+        let listed = get(format!("/v1.{minor}/images/json"))?;
+        assert_eq!(listed[0]["Containers"], containers, "1.{minor}: {listed}");
+    }
+    Ok(())
+}
+
+#[test]
+fn names_are_filtered_by_patterns_as_docker_reads_them() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    world.docker(&["pull", "-q", &image])?.ok();
+    for tag in ["v1", "v2", "v3"] {
+        world.docker(&["tag", &image, &format!("box:{tag}")])?.ok();
+    }
+    for (client, run) in world.clients() {
+        let listed = run(&["images", "--format", "{{.Tag}}", "--filter", "reference=box:v[12]"])?;
+        assert_eq!(listed.ok().lines().collect::<std::collections::BTreeSet<_>>().len(), 2, "{client}");
+        let refused = run(&["images", "--filter", "reference=box:["])?;
+        assert!(refused.fails(1).contains("syntax error in pattern"), "{client}: {refused:?}");
+        let refused = run(&["tag", &image, "sha256"])?;
+        assert!(refused.fails(1).contains("ambiguous tag"), "{client}: {refused:?}");
+    }
+    Ok(())
+}

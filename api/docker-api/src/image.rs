@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use crate::wire::is_empty;
-use crate::{BuildOutput, BuildResult, BuildStep, ContainerConfig};
+use crate::{BuildOutput, BuildResult, BuildStep};
 
 wire! {
     /// One of `GET /images/json`. `created` in seconds since 1970; -1 = not counted.
@@ -72,7 +72,7 @@ wire! {
         pub created: String,
         pub docker_version: String,
         pub author: String,
-        pub config: ContainerConfig,
+        pub config: serde_json::Value,
         pub architecture: String,
         #[serde(skip_serializing_if = "is_empty")]
         pub variant: String,

@@ -56,6 +56,9 @@ pub enum Error {
     /// A digest where only a tag makes sense.
     #[error("refusing to create a tag with a digest reference: {0}")]
     TagWithDigest(String),
+    /// A name that could be taken for the beginning of a digest.
+    #[error("refusing to create an ambiguous tag using digest algorithm as name")]
+    AmbiguousName,
     /// The last name of an image that is in use.
     #[error(
         "conflict: unable to remove repository reference \"{name}\" (must force) - container {holder} is using its referenced image {image}"
@@ -209,7 +212,9 @@ impl HasKind for Error {
             | Self::NoTags(_)
             | Self::NoMatch(_)
             | Self::Platform { .. } => Kind::NotFound,
-            Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) => Kind::InvalidInput,
+            Self::Ambiguous(_) | Self::Reference(_) | Self::TagWithDigest(_) | Self::AmbiguousName => {
+                Kind::InvalidInput
+            }
             Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
             Self::Refused { .. } => Kind::Forbidden,
             Self::Policy(_) | Self::Index(_) => Kind::InvalidInput,

@@ -28,7 +28,7 @@ pub(crate) use push::push;
 pub(crate) use remote::{distribution, search};
 pub(crate) use wire::summary;
 
-use crate::version::Version;
+use crate::version::{Change, Version};
 use crate::{Error, Result, Rooms, parameter};
 
 /// `GET /images/{name}/json`.
@@ -40,8 +40,10 @@ pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply
         return Err(Error::invalid("conflicting options: manifests and platform options cannot both be set"));
     }
     let image = rooms.images.resolve_for(name, platform.as_ref())?;
-    let mut answer = wire::inspect(&image, Version::of(&request));
+    let version = Version::of(&request);
+    let mut answer = wire::inspect(&image, version);
     answer.descriptor = match platform {
+        _ if !version.has(Change::Descriptors) => None,
         None => manifests::descriptor(&rooms, name),
         Some(_) => manifests::descriptor_of(&rooms, name, &image),
     };

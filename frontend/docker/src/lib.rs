@@ -27,6 +27,7 @@ mod machine;
 mod network;
 mod own;
 mod parameter;
+mod pattern;
 mod prune;
 mod routes;
 mod stream;

@@ -5,9 +5,6 @@ use tare_http::{HeaderName, HeaderValue, Reply, Request, StatusCode, header};
 
 use crate::error::refusal;
 
-const MAX: Version = Version { major: 1, minor: 51 };
-const MIN: Version = Version { major: 1, minor: 24 };
-
 /// A version of the API, `1.51`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
@@ -22,6 +19,12 @@ pub(crate) enum Change {
     MultiplexedType,
     /// `VirtualSize` is gone from images.
     NoVirtualSize,
+    /// A list of images says how many containers each has.
+    ContainersOfImages,
+    /// Images have descriptors.
+    Descriptors,
+    /// The configuration of an image has no fields that are of containers alone.
+    NoContainerFields,
     /// Pruning volumes keeps the named ones unless told otherwise.
     PruneKeepsNamedVolumes,
 }
@@ -32,14 +35,20 @@ impl Change {
         match self {
             Self::MultiplexedType | Self::PruneKeepsNamedVolumes => 42,
             Self::NoVirtualSize => 44,
+            Self::Descriptors => 48,
+            Self::NoContainerFields => 50,
+            Self::ContainersOfImages => 51,
         }
     }
 }
 
 impl Version {
+    pub(crate) const MAX: Self = Self { major: 1, minor: 51 };
+    pub(crate) const MIN: Self = Self { major: 1, minor: 24 };
+
     /// The version that the request's path named, or the newest.
     pub(crate) fn of(request: &Request) -> Self {
-        request.extensions.get().copied().unwrap_or(MAX)
+        request.extensions.get().copied().unwrap_or(Self::MAX)
     }
 
     /// Whether a client of this version expects the change.
@@ -60,12 +69,12 @@ pub(crate) fn negotiate(request: &mut Request) -> Option<Reply> {
     let Some(version) = Version::parse(text) else {
         return refused(format!("invalid API version \"{text}\" in the path"));
     };
-    if version > MAX {
+    if version > Version::MAX {
         return refused(format!(
             "client version {text} is too new. Maximum supported API version is {API_VERSION}"
         ));
     }
-    if version < MIN {
+    if version < Version::MIN {
         return refused(format!(
             "client version {text} is too old. Minimum supported API version is {MIN_API_VERSION}, please upgrade your client to a newer version"
         ));
@@ -113,7 +122,7 @@ mod tests {
         assert_eq!(negotiated("/v1.24/info"), Ok(("/info".into(), minor(24))));
         assert_eq!(negotiated("/v1.51/containers/a/json"), Ok(("/containers/a/json".into(), minor(51))));
         for bare in ["/info", "/version", "/volumes", "/v1.51", "/vx/info"] {
-            assert_eq!(negotiated(bare), Ok((bare.into(), MAX)));
+            assert_eq!(negotiated(bare), Ok((bare.into(), Version::MAX)));
         }
     }
 
@@ -133,6 +142,6 @@ mod tests {
     #[test]
     fn older_versions_lack_newer_changes() {
         assert!(!Version { major: 1, minor: 41 }.has(Change::MultiplexedType));
-        assert!(MAX.has(Change::MultiplexedType) && !MIN.has(Change::NoVirtualSize));
+        assert!(Version::MAX.has(Change::MultiplexedType) && !Version::MIN.has(Change::NoVirtualSize));
     }
 }

@@ -19,6 +19,9 @@ async fn tag(images: &Arc<Images>, source: &str, target: &Reference) -> Result<I
     if target.digest().is_some() {
         return Err(Error::TagWithDigest(target.familiar()));
     }
+    if target.path() == "library/sha256" {
+        return Err(Error::AmbiguousName);
+    }
     let (source, target) = (source.to_owned(), target.clone().or_latest());
     let id = change(images, move |_, catalog| {
         let id = catalog.find(&source)?;

@@ -1,14 +1,15 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tare_docker_api::ImageSummary;
 use tare_http::{Reply, Request, StatusCode};
 use tare_image::Image;
-use tare_model::{Digest, Reference, Timestamp};
+use tare_model::{Digest, Timestamp};
 
 use super::{manifests, wire};
-use crate::filter::{Filters, glob_fits};
-use crate::version::Version;
+use crate::filter::Filters;
+use crate::pattern::Pattern;
+use crate::version::{Change, Version};
 use crate::{Result, Rooms, parameter};
 
 const KNOWN: [&str; 6] = ["before", "dangling", "label", "reference", "since", "until"];
@@ -19,7 +20,9 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let (version, dangling) = (Version::of(&request), filters.switch("dangling")?);
     let bounds = Bounds::of(&rooms, &filters)?;
     let shared = parameter::flag(&request.query, "shared-size");
+    let patterns = filters.values("reference").map(Pattern::parse).collect::<Result<Vec<_>>>()?;
     let images = rooms.images.list()?;
+    let users = version.has(Change::ContainersOfImages).then(|| users(&rooms));
     // What has no name and is only kept for what was made from it is shown to who asks for all.
     let all = parameter::flag(&request.query, "all");
     let parents: BTreeSet<Digest> = images.iter().filter_map(|image| image.parent).collect();
@@ -31,16 +34,22 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
             && filters.labels(&labels)
             && bounds.fit(created(image))
             && (all || !between(image))
-            && filters.any("reference", |pattern| image.names().any(|name| reference_fits(pattern, name)));
+            && (patterns.is_empty()
+                || image
+                    .names()
+                    .any(|name| patterns.iter().any(|pattern| fits_name(pattern, &name.familiar()))));
         if !fits {
             continue;
         }
         let mut summary = wire::summary(image, version);
-        if filters.values("reference").next().is_some() {
+        if !patterns.is_empty() {
             // Of both, since a client makes a line of a digest whose repository has no tag.
             for names in [&mut summary.repo_tags, &mut summary.repo_digests] {
-                names.retain(|name| filters.any("reference", |pattern| text_fits(pattern, name)));
+                names.retain(|name| patterns.iter().any(|pattern| fits_name(pattern, name)));
             }
+        }
+        if let Some(users) = &users {
+            summary.containers = users.get(&image.id).copied().unwrap_or(0);
         }
         if parameter::flag(&request.query, "manifests") {
             summary.descriptor = manifests::descriptor(&rooms, &summary.id);
@@ -84,16 +93,21 @@ impl Bounds {
     }
 }
 
-fn reference_fits(pattern: &str, reference: &Reference) -> bool {
-    text_fits(pattern, &reference.familiar())
+/// How many containers each image has.
+fn users(rooms: &Rooms) -> BTreeMap<Digest, i64> {
+    let mut users = BTreeMap::new();
+    for container in rooms.engine.list() {
+        *users.entry(container.image.id).or_default() += 1;
+    }
+    users
 }
 
 /// A pattern fits the whole familiar name, or the name without tag or digest.
-fn text_fits(pattern: &str, familiar: &str) -> bool {
+fn fits_name(pattern: &Pattern, familiar: &str) -> bool {
     let undigested = familiar.split_once('@').map(|(name, _)| name);
     let untagged = || familiar.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map(|(name, _)| name);
     let plain = undigested.or_else(untagged);
-    glob_fits(pattern, familiar) || plain.is_some_and(|name| glob_fits(pattern, name))
+    pattern.fits(familiar) || plain.is_some_and(|name| pattern.fits(name))
 }
 
 /// Bytes of the layers that another image has too.
@@ -113,7 +127,7 @@ mod tests {
 
     #[test]
     fn reference_patterns_fit_with_and_without_tag() {
-        let fits = |pattern: &str, name: &str| reference_fits(pattern, &name.parse().unwrap());
+        let fits = |pattern: &str, name: &str| fits_name(&Pattern::parse(pattern).unwrap(), name);
         assert!(fits("debian", "debian:12") && fits("deb*", "debian:12") && fits("debian:1?", "debian:12"));
         assert!(fits("127.0.0.1:5000/site", "127.0.0.1:5000/site:v1"));
         assert!(!fits("ubuntu", "debian:12") && !fits("site", "127.0.0.1:5000/site:v1"));

@@ -39,7 +39,7 @@ pub(super) fn inspect(image: &Image, version: Version) -> ImageInspect {
         comment: config.history.last().map(|step| step.comment.clone()).unwrap_or_default(),
         created: config.created.map(|created| created.to_string()).unwrap_or_default(),
         author: config.author.clone(),
-        config: execution(&config.config),
+        config: execution(&config.config, version),
         architecture: config.architecture.clone(),
         variant: config.variant.clone().unwrap_or_default(),
         os: config.os.clone(),
@@ -67,9 +67,27 @@ pub(super) fn history(step: &HistoryEntry) -> ImageHistoryItem {
     }
 }
 
+/// What only a container has, and older clients look for in images.
+const OF_CONTAINERS: [&str; 9] = [
+    "AttachStderr",
+    "AttachStdin",
+    "AttachStdout",
+    "Domainname",
+    "Hostname",
+    "Image",
+    "OpenStdin",
+    "StdinOnce",
+    "Tty",
+];
+
 /// Both documents have the same names for the same things: OCI took them from Docker.
-fn execution(config: &ExecutionConfig) -> ContainerConfig {
-    ContainerConfig::like(config).unwrap_or_default()
+fn execution(config: &ExecutionConfig, version: Version) -> serde_json::Value {
+    let config = ContainerConfig::like(config).unwrap_or_default();
+    let mut config = serde_json::to_value(config).unwrap_or_default();
+    if let Some(fields) = config.as_object_mut().filter(|_| version.has(Change::NoContainerFields)) {
+        fields.retain(|name, _| !OF_CONTAINERS.contains(&name.as_str()));
+    }
+    config
 }
 
 fn familiar(references: &[Reference]) -> Vec<String> {
@@ -90,10 +108,12 @@ mod tests {
             "WorkingDir":"/w","Labels":{"l":"m"},"StopSignal":"SIGQUIT","Healthcheck":{"Test":["CMD","x"],"Interval":5},
             "OnBuild":["RUN y"],"Shell":["sh","-c"]}"#;
         let config: ExecutionConfig = serde_json::from_str(text).unwrap();
-        let wire = serde_json::to_value(execution(&config)).unwrap();
+        let wire = execution(&config, Version::MAX);
         let given: serde_json::Value = serde_json::from_str(text).unwrap();
         for (key, value) in given.as_object().unwrap() {
             assert_eq!(&wire[key], value, "{key}");
         }
+        let old = execution(&config, Version::MIN);
+        assert!(OF_CONTAINERS.iter().all(|name| wire.get(name).is_none() && old.get(name).is_some()));
     }
 }
