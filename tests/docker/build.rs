@@ -155,7 +155,7 @@ fn mistakes_are_shown_in_their_place() -> Result<()> {
     for (text, words) in [
         ("FROM IMAGE\nRUN exit 7\n", &["returned a non-zero code: 7", "2 | RUN exit 7", "^^^"][..]),
         ("FROM IMAGE\nCOPY missing /\n", &["file does not exist", "2 | COPY missing /"]),
-        ("FROM IMAGE\nCOPPY a b\n", &["dockerfile parse error line 2", "did you mean COPY"]),
+        ("FROM IMAGE\nCOPPY a b\n", &["dockerfile parse error on line 2", "did you mean COPY"]),
         ("FROM IMAGE\nUSER nobody-here\nRUN id\n", &["unable to find user nobody-here", "3 | RUN id"]),
         ("RUN id\n", &["dockerfile parse error"]),
         ("FROM IMAGE\nCOPY --from=nowhere:5 a b\n", &["nowhere"]),
@@ -165,7 +165,7 @@ fn mistakes_are_shown_in_their_place() -> Result<()> {
             &["not supported yet: devices in a build", "2 | RUN --device"],
         ),
         ("FROM IMAGE\nADD git@-example:a/b.git /\n", &["names no host", "2 | ADD git@"]),
-        ("FROM IMAGE\nRUN --frobnicate id\n", &["dockerfile parse error line 2", "frobnicate"]),
+        ("FROM IMAGE\nRUN --frobnicate id\n", &["dockerfile parse error on line 2", "frobnicate"]),
         (
             "FROM --platform=linux/arm64 scratch\nCOPY Dockerfile /f\nRUN [\"/f\"]\n",
             &["cannot run programs for linux/arm64", "3 | RUN"],

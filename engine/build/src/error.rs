@@ -56,7 +56,7 @@ impl Error {
     /// A mistake in the Dockerfile, shown in its place.
     pub(crate) fn dockerfile(error: &tare_dockerfile::Error, source: &str, name: &str) -> Self {
         let line = error.span.line;
-        let place = if line > 0 { format!(" line {line}") } else { String::new() };
+        let place = if line > 0 { format!(" on line {line}") } else { String::new() };
         let message = format!("dockerfile parse error{place}: {}", error.explain(source, name));
         Self::Room { message, kind: error.kind() }
     }

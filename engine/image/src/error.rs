@@ -124,7 +124,7 @@ pub enum Error {
     NoMatch(String),
     /// An image for another platform, without a choice.
     #[error(
-        "image with reference {reference} was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+        "image with reference {reference} was found but its platform ({actual}) does not match the specified platform ({wanted})"
     )]
     Platform {
         /// As people write it.

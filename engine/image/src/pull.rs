@@ -63,7 +63,10 @@ impl Images {
         request: PullRequest,
         progress: impl Fn(Progress) + Send + Sync + 'static,
     ) -> Result<Pulled> {
-        pull(self, request, Arc::new(progress)).await
+        let listener: Listener = Arc::new(progress);
+        let pulled = pull(self, request, &listener).await?;
+        tell(&listener, pulled.up_to_date, &pulled.reference.familiar());
+        Ok(pulled)
     }
 
     /// [`Images::pull`] of every tag that the reference's repository has.
@@ -76,14 +79,20 @@ impl Images {
     }
 }
 
-async fn pull(images: &Arc<Images>, mut request: PullRequest, listener: Listener) -> Result<Pulled> {
+/// What all of it came to.
+fn tell(listener: &Listener, up_to_date: bool, name: &str) {
+    let news = if up_to_date { "Image is up to date" } else { "Downloaded newer image" };
+    listener(Progress::Status { id: None, text: format!("Status: {news} for {name}") });
+}
+
+async fn pull(images: &Arc<Images>, mut request: PullRequest, listener: &Listener) -> Result<Pulled> {
     request.reference = request.reference.or_latest();
     let status = |id: Option<String>, text: String| listener(Progress::Status { id, text });
     let described = describe(images, &request, &status).await?;
     let pinned = pin(images, &described).await;
     let layers = described.images.iter().flat_map(|arrival| &arrival.layers);
     let blobs: Vec<Digest> = layers.map(|layer| layer.blob.digest).collect();
-    let pulled = bring(images, &request, described, &listener).await;
+    let pulled = bring(images, &request, described, listener).await;
     drop(pinned);
     let pulled = match pulled {
         Ok(pulled) => pulled,
@@ -93,8 +102,6 @@ async fn pull(images: &Arc<Images>, mut request: PullRequest, listener: Listener
         }
     };
     status(None, format!("Digest: {}", pulled.digest));
-    let news = if pulled.up_to_date { "Image is up to date" } else { "Downloaded newer image" };
-    status(None, format!("Status: {news} for {}", pulled.reference.familiar()));
     Ok(pulled)
 }
 
@@ -106,7 +113,7 @@ async fn pull_all(images: &Arc<Images>, request: PullRequest, listener: Listener
     let mut passed = None;
     for tag in &tags {
         let reference = request.reference.repository().with_tag(tag)?;
-        match pull(images, PullRequest { reference, ..request.clone() }, listener.clone()).await {
+        match pull(images, PullRequest { reference, ..request.clone() }, &listener).await {
             Ok(one) => pulled.push(one),
             Err(error @ (Error::NotAnImage { .. } | Error::NoMatch(_) | Error::Platform { .. })) => {
                 listener(Progress::Status { id: Some(tag.clone()), text: format!("Skipped: {error}") });
@@ -115,10 +122,14 @@ async fn pull_all(images: &Arc<Images>, request: PullRequest, listener: Listener
             Err(error) => return Err(error),
         }
     }
+    let name = request.reference.repository().familiar();
     match passed {
         Some(error) if pulled.is_empty() => Err(error),
-        _ if pulled.is_empty() => Err(Error::NoTags(request.reference.repository().familiar())),
-        _ => Ok(pulled),
+        _ if pulled.is_empty() => Err(Error::NoTags(name)),
+        _ => {
+            tell(&listener, pulled.iter().all(|one| one.up_to_date), &name);
+            Ok(pulled)
+        }
     }
 }
 
@@ -129,7 +140,8 @@ async fn describe(
 ) -> Result<Described> {
     let reference = request.reference.clone();
     let offered = fetch::manifests(images, request).await?;
-    status(Some(reference.identifier()), format!("Pulling from {}", reference.path()));
+    let id = if reference.digest().is_some() { reference.familiar() } else { reference.identifier() };
+    status(Some(id), format!("Pulling from {}", reference.path()));
     for passed in offered.passed {
         status(Some(passed), "Skipped: it is not for Linux".to_owned());
     }

@@ -32,10 +32,10 @@ pub(crate) fn apply<'a>(config: &mut ExecutionConfig, changes: impl Iterator<Ite
 }
 
 fn one(config: &mut ExecutionConfig, line: &str) -> Result<()> {
-    let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let (name, rest) = (name.to_ascii_uppercase(), rest.trim());
+    let (given, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let (name, rest) = (given.to_ascii_uppercase(), rest.trim());
     if !KNOWN.contains(&name.as_str()) {
-        return Err(Error::invalid(format!("{name} is not a valid change command")));
+        return Err(Error::invalid(format!("{given} is not a valid change command")));
     }
     if rest.is_empty() {
         return Err(Error::invalid(format!("{name} requires at least one argument")));
