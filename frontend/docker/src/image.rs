@@ -117,6 +117,11 @@ pub(crate) fn deleted(removed: Removed) -> ImageDeleted {
     }
 }
 
+/// Tells who listens; the labels of an image that is still here go along, as they are filtered by.
 pub(crate) fn publish(rooms: &Rooms, action: &str, actor: &str, name: &str) {
-    rooms.engine.publish(Event::now(EventKind::Image, action, actor).with("name", name));
+    let mut event = Event::now(EventKind::Image, action, actor);
+    if let Ok(image) = rooms.images.resolve(actor) {
+        event.attributes.extend(image.config.config.labels.clone().unwrap_or_default());
+    }
+    rooms.engine.publish(event.with("name", name));
 }
