@@ -8,14 +8,23 @@ mod small;
 
 use anyhow::{Result, ensure};
 
-use small::{Small, entries};
+use small::{Kind, Small, entries};
 
 /// What is left free of the disk, each in turn.
 const FREE: [u64; 9] = [0, 8 << 10, 64 << 10, 256 << 10, 600 << 10, 1 << 20, 2 << 20, 3 << 20, 5 << 20];
 
 #[test]
 fn pulls_and_loads_on_a_full_disk_are_errors_and_leave_nothing() -> Result<()> {
-    let small = Small::new()?;
+    pulls_and_loads_on(Kind::usual())
+}
+
+#[test]
+fn pulls_and_loads_in_memory_that_is_full_are_errors_and_leave_nothing() -> Result<()> {
+    pulls_and_loads_on(Kind::Memory)
+}
+
+fn pulls_and_loads_on(kind: Kind) -> Result<()> {
+    let small = Small::new(kind)?;
     let image = small.world.push_busybox()?;
     small.with_ever_more_room(&["pull", "-q", &image], &FREE, &[&["rmi", &image]])?;
     assert_eq!(small.world.tare(&["run", "--rm", &image, "echo", "room"])?.ok(), "room");
@@ -30,7 +39,7 @@ fn pulls_and_loads_on_a_full_disk_are_errors_and_leave_nothing() -> Result<()> {
 
 #[test]
 fn commits_and_imports_on_a_full_disk_are_errors_and_leave_nothing() -> Result<()> {
-    let small = Small::new()?;
+    let small = Small::new(Kind::usual())?;
     let image = small.world.push_busybox()?;
     small.world.tare(&["pull", "-q", &image])?.ok();
     let work = "head -c 3000000 /dev/urandom > /noise; sha256sum /noise > /sum; sleep 1000";
@@ -49,7 +58,7 @@ fn commits_and_imports_on_a_full_disk_are_errors_and_leave_nothing() -> Result<(
 /// What only goes out needs no room here, or says that it does and can be done again.
 #[test]
 fn what_is_here_goes_out_from_a_full_disk() -> Result<()> {
-    let small = Small::new()?;
+    let small = Small::new(Kind::usual())?;
     let image = small.world.push_busybox()?;
     small.world.tare(&["pull", "-q", &image])?.ok();
     small.world.tare(&["run", "-d", "--name", "box", &image, "sleep", "1000"])?.ok();

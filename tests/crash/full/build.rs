@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tare_tests::{Served, capture, capture_with_input};
 
 use super::site::Site;
@@ -120,5 +120,37 @@ fn a_repository_that_finds_no_room_is_refused_in_words() -> Result<()> {
     site.dockerfile(&format!("FROM IMAGE\nADD {address} /\n"))?;
     site.build_with(&MUCH, Some("2 | ADD git"), || site.build(&[]))?;
     assert_eq!(site.shell("stat -c %s /large")?, LARGE.to_string());
+    Ok(())
+}
+
+#[test]
+fn what_is_pushed_once_it_is_built_is_pushed_whole_or_not_at_all() -> Result<()> {
+    const NAME: &str = "127.0.0.1:5000/pushed:v1";
+    let site = Site::new()?;
+    site.file("large", noise(LARGE / 4))?;
+    site.dockerfile("FROM IMAGE\nCOPY large /f\n")?;
+    let small = &site.small;
+    let build =
+        || capture(small.world.tare_command()?.args(["build", "--push", "-t", NAME]).arg(site.directory()));
+    small.try_with(
+        (&small.disk, &[0, 64 << 10, 1 << 20, 3 << 20, 5 << 20, 6 << 20, 9 << 20]),
+        build,
+        |ran| {
+            // What was built and could not be pushed is the client's to keep.
+            let made = !small.world.tare(&["images", "-q", NAME])?.ok().is_empty();
+            ensure!(made || ran.code != 0, "it is nowhere: {ran:?}");
+            if made {
+                small.world.tare(&["rmi", NAME])?.ok();
+            }
+            site.forget()
+        },
+    )?;
+    build()?.ok();
+    small.world.tare(&["rmi", NAME])?.ok();
+    small.world.tare(&["pull", "-q", NAME])?.ok();
+    assert_eq!(
+        small.world.tare(&["run", "--rm", NAME, "stat", "-c", "%s", "/f"])?.ok(),
+        (LARGE / 4).to_string()
+    );
     Ok(())
 }

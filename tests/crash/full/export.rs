@@ -7,7 +7,7 @@ use tare_tests::Ran;
 
 use super::build::noise;
 use super::site::Site;
-use super::small::{Disk, entries};
+use super::small::{Disk, Kind, entries};
 
 /// What is built has a file of so many bytes.
 const LARGE: usize = 2 << 20;
@@ -27,7 +27,7 @@ fn site_and_disk() -> Result<(Site, Disk)> {
     let site = Site::new()?;
     site.file("large", noise(LARGE))?;
     site.dockerfile("FROM scratch\nCOPY Dockerfile large /files/\n")?;
-    let out = Disk::mount(&site.beside("out"))?;
+    let out = Disk::mount(&site.beside("out"), Kind::usual())?;
     Ok((site, out))
 }
 
@@ -109,7 +109,7 @@ fn an_image_is_written_down_whole_or_not_at_all() -> Result<()> {
 #[test]
 fn an_id_that_finds_no_room_is_an_error() -> Result<()> {
     let site = Site::new()?;
-    let out = Disk::mount(&site.beside("out"))?;
+    let out = Disk::mount(&site.beside("out"), Kind::usual())?;
     let file = out.path().join("told");
     for flag in ["--iidfile", "--metadata-file"] {
         let words = [flag, &file.display().to_string()];

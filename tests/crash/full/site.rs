@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use tare_tests::{Ran, capture};
 
-use super::small::{Disk, Small};
+use super::small::{Disk, Kind, Small};
 
 /// A small disk with the busybox image on it, and a directory elsewhere to build from.
 pub(super) struct Site {
@@ -16,7 +16,7 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new() -> Result<Self> {
-        let small = Small::new()?;
+        let small = Small::new(Kind::usual())?;
         let image = small.world.push_busybox()?;
         small.world.tare(&["pull", "-q", &image])?.ok();
         let site = Self { small, image };

@@ -1,5 +1,6 @@
 //! A disk of a few megabytes, as full as a test wants it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,15 +10,48 @@ use tare_tests::{Ran, World, capture, until};
 /// What the small disk has.
 const SIZE: u64 = 48 << 20;
 
+/// What a small disk is made of.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// Where a name needs no room.
+    Memory,
+    /// Where a directory, a longer directory and what files are called need blocks too.
+    Ext4,
+}
+
+impl Kind {
+    /// What people have, where the machine lets it be made.
+    pub(super) fn usual() -> Self {
+        if Path::new("/dev/loop-control").exists() {
+            return Self::Ext4;
+        }
+        eprintln!("skipped: needs loop devices for a disk with ext4, so that it is one in memory");
+        Self::Memory
+    }
+}
+
 /// A file system of its own, gone with the value.
 pub(super) struct Disk(PathBuf);
 
 impl Disk {
-    pub(super) fn mount(path: &Path) -> Result<Self> {
+    pub(super) fn mount(path: &Path, kind: Kind) -> Result<Self> {
         std::fs::create_dir_all(path)?;
-        let size = format!("size={SIZE}");
-        capture(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path))?.ok();
-        Ok(Self(path.to_owned()))
+        let mut mount = Command::new("mount");
+        match kind {
+            Kind::Memory => mount.args(["-t", "tmpfs", "-o", &format!("size={SIZE}"), "tmpfs"]),
+            Kind::Ext4 => {
+                let image = path.with_extension("ext4");
+                std::fs::File::create(&image)?.set_len(SIZE)?;
+                capture(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?.ok();
+                mount.args(["-o", "loop"]).arg(image)
+            }
+        };
+        capture(mount.arg(path))?.ok();
+        let disk = Self(path.to_owned());
+        if let Kind::Ext4 = kind {
+            std::fs::remove_dir(path.join("lost+found"))?;
+        }
+        Ok(disk)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -30,8 +64,12 @@ impl Disk {
         loop {
             let room = rustix::fs::statvfs(&self.0)?;
             let filler = (room.f_bavail * room.f_frsize).saturating_sub(free);
-            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, filler) {
-                // The daemon has written down meanwhile what nobody waits for.
+            if filler == 0 {
+                return Ok(());
+            }
+            let there = file.metadata()?.blocks() * 512;
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), there, filler) {
+                // The daemon has written down meanwhile what nobody waits for, or how the file lies takes blocks itself.
                 Err(rustix::io::Errno::NOSPC) => {}
                 filled => return Ok(filled?),
             }
@@ -60,12 +98,12 @@ pub(super) struct Small {
 }
 
 impl Small {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(kind: Kind) -> Result<Self> {
         let mut world = World::new()?;
         world.stop_daemon();
         let data = world.dir().join("data");
         std::fs::remove_dir_all(&data)?;
-        let disk = Disk::mount(&data)?;
+        let disk = Disk::mount(&data, kind)?;
         let mut small = Self { world, disk };
         small.world.start_daemon(&[])?;
         Ok(small)
@@ -96,7 +134,7 @@ impl Small {
     /// The same, and mounts and processes that a daemon could forget.
     fn state(&self) -> Result<(Vec<PathBuf>, Vec<String>)> {
         let left = self.world.leftovers(&[])?.0.into_iter();
-        let own = format!("size={}k", SIZE >> 10);
+        let own = format!(" {} ", self.disk.path().display());
         Ok((self.files(), left.filter(|line| !line.contains(&own)).collect()))
     }
 
