@@ -65,6 +65,10 @@ fn built_upon(driver: &str) -> Result<String> {
     assert_eq!(again.err.matches("CACHED").count(), 21, "{driver}: {}", again.err);
     assert_eq!(site.id()?, id, "{driver}");
     let listed = site.shell(LISTED)?;
+    site.world.tare(&[&["build", "--squash"], &words[1..]].concat())?.ok();
+    let layers = site.world.tare(&["inspect", "-f", "{{len .RootFS.Layers}}", "built"])?;
+    assert_eq!(layers.ok(), "2", "the base and what is merged, {driver}");
+    assert_eq!(site.shell(LISTED)?, listed, "{driver}");
     // What was built is an image like others: it goes through an archive, and is run without what it was built from.
     let saved = site.world.dir().join("saved.tar");
     let saved = saved.to_str().unwrap_or_default();
