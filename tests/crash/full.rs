@@ -65,12 +65,17 @@ fn what_is_here_goes_out_from_a_full_disk() -> Result<()> {
     let out = |name: &str| small.world.dir().join(name).display().to_string();
     let files = small.files();
     for free in FREE {
-        small.world.tare(&["tag", &image, "127.0.0.1:5000/sent:v1"])?.ok();
+        for name in ["sent", "anew"] {
+            small.world.tare(&["tag", &image, &format!("127.0.0.1:5000/{name}:v1")])?.ok();
+        }
         small.disk.fill(free)?;
         let pushed = small.world.tare(&["push", "-q", "127.0.0.1:5000/sent:v1"])?;
         let saved = small.world.tare(&["save", "-o", &out("saved.tar"), &image])?;
         let exported = small.world.tare(&["export", "-o", &out("tree.tar"), "box"])?;
+        let anew = small.world.tare(&["push", "-q", "--compression", "zstd", "127.0.0.1:5000/anew:v1"])?;
         small.disk.empty()?;
+        let said = anew.code == 0 || anew.err.to_lowercase().contains("no space");
+        ensure!(said, "{free} bytes free: {anew:?}");
         ensure!(saved.code == 0 && exported.code == 0, "{free} bytes free: {saved:?} {exported:?}");
         let said = pushed.code == 0 || pushed.err.to_lowercase().contains("no space");
         ensure!(said, "{free} bytes free: {pushed:?}");

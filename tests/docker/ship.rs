@@ -265,3 +265,52 @@ fn podman_and_we_read_what_the_other_writes() -> Result<()> {
     }
     Ok(())
 }
+
+/// What a registry or an archive gets in another compression is the same image for everybody who reads it.
+#[test]
+fn layers_travel_in_the_compression_that_is_asked_for() -> Result<()> {
+    const SENT: &str = "127.0.0.1:5000/sent/zstd:v1";
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let raw = |address: &str| {
+        let words = ["inspect", "--raw", "--tls-verify=false", address];
+        Ok::<_, anyhow::Error>(capture(world.command("skopeo").args(words))?.ok().to_owned())
+    };
+    world.tare(&["pull", "-q", &image])?.ok();
+    let id = world.tare(&["inspect", "--format", "{{.Id}}", &image])?.ok().to_owned();
+    world.tare(&["tag", &image, SENT])?.ok();
+    let unknown = world.tare(&["push", "--compression", "lz4", SENT])?;
+    assert!(unknown.fails(1).contains("known are gzip and zstd"), "{unknown:?}");
+    let pushed = world.tare(&["push", "--compression", "zstd", SENT])?;
+    assert!(pushed.ok().contains("Compressed"), "{pushed:?}");
+    let manifest = raw(&format!("docker://{SENT}"))?;
+    assert!(manifest.contains("tar+zstd") && !manifest.contains("gzip"), "{manifest}");
+    podman(&world, &["pull", "-q", "--tls-verify=false", SENT])?.ok();
+    let found = podman(&world, &["image", "inspect", "--format", "{{.Id}}", SENT])?;
+    assert_eq!(format!("sha256:{}", found.ok().trim()), id);
+    for (client, run) in world.clients() {
+        run(&["rmi", "-f", &image, SENT])?.ok();
+        run(&["pull", "-q", SENT])?.ok();
+        assert_eq!(run(&["inspect", "--format", "{{.Id}}", SENT])?.ok(), id, "{client}");
+        assert_eq!(run(&["run", "--rm", SENT, "echo", "unpacked"])?.ok(), "unpacked", "{client}");
+        run(&["pull", "-q", &image])?.ok();
+    }
+    let context = world.dir().join("context");
+    std::fs::create_dir_all(&context)?;
+    std::fs::write(context.join("Dockerfile"), format!("FROM {image}\nRUN echo built > /built\n"))?;
+    let (context, archive) =
+        (context.display().to_string(), world.dir().join("built.tar").display().to_string());
+    let output = format!("type=oci,compression=zstd,dest={archive}");
+    world.tare(&["build", "-q", "-t", "built:v1", "-o", &output, &context])?.ok();
+    let manifest = raw(&format!("oci-archive:{archive}"))?;
+    assert!(manifest.matches("tar+zstd").count() == 2 && !manifest.contains("gzip"), "{manifest}");
+    let output = "type=image,name=127.0.0.1:5000/built:v1,push=true,compression=zstd";
+    world.tare(&["build", "-q", "-o", output, &context])?.ok();
+    assert_eq!(raw("docker://127.0.0.1:5000/built:v1")?, manifest, "the same layers come to the same bytes");
+    for (client, run) in world.clients() {
+        run(&["rmi", "-f", "built:v1", "127.0.0.1:5000/built:v1"])?;
+        run(&["load", "-q", "-i", &archive])?.ok();
+        assert_eq!(run(&["run", "--rm", "built:v1", "cat", "/built"])?.ok(), "built", "{client}");
+    }
+    Ok(())
+}

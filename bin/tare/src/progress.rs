@@ -112,7 +112,7 @@ fn draw(bar: &ProgressBar, message: &ProgressMessage) {
 
 /// Whether nothing comes after this word.
 fn is_last(status: &str) -> bool {
-    matches!(status, "Pull complete" | "Already exists" | "Pushed" | "Layer already exists")
+    matches!(status, "Pull complete" | "Already exists" | "Compressed" | "Pushed" | "Layer already exists")
         || status.starts_with("Mounted from")
 }
 

@@ -12,6 +12,7 @@ use crate::pull::{Shown, show};
 
 pub(crate) const PUSH: &[Flag] = &[
     switch("all-tags", "Push all tags of an image to the repository").short('a'),
+    text("compression", "string", "Compress layers by gzip or zstd where they are kept in another way"),
     switch_on("disable-content-trust", "Skip image signing").hidden(),
     text("platform", "string", "Push only the image for this platform (os[/arch[/variant]])"),
     switch("quiet", "Suppress verbose output").short('q'),
@@ -34,8 +35,9 @@ pub(crate) async fn push(call: Call) -> Result<u8> {
     let tag = (!all).then(|| reference.tag().unwrap_or("latest"));
     let login = credentials::for_registry(&call, reference.domain())?;
     let repository = reference.repository();
-    let platform = given.text("platform");
-    let messages = call.client.push(&repository.familiar(), tag, platform, login.as_ref()).await?;
+    let (platform, compression) = (given.text("platform"), given.text("compression"));
+    let client = &call.client;
+    let messages = client.push(&repository.familiar(), tag, platform, compression, login.as_ref()).await?;
     show(messages, Progress::new(if quiet { Shown::Nothing } else { Shown::OnStdout })).await?;
     if quiet {
         let shown = tag.and_then(|tag| repository.with_tag(tag).ok()).unwrap_or(repository);

@@ -85,9 +85,11 @@ impl Client {
         repository: &str,
         tag: Option<&str>,
         platform: Option<&str>,
+        compression: Option<&str>,
         credentials: Option<&AuthConfig>,
     ) -> Result<Messages> {
         let address = image(repository, "push").query_some("tag", tag).query_some("platform", platform);
+        let address = address.query_some("compression", compression);
         // The daemon of Docker wants the header, also when there is nothing to say.
         let header = registry_auth(credentials.unwrap_or(&AuthConfig::default()))?;
         Ok(self.send_with(Method::POST, &address, &[(REGISTRY_AUTH, header)]).await?.messages())

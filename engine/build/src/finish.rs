@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tare_container::written;
-use tare_image::{CommitRequest, IndexRequest, PushRequest};
+use tare_image::{CommitRequest, IndexRequest, LayerCompression, PushRequest};
 use tare_model::{Digest, Reference};
 
 use crate::error::io as failed;
@@ -49,16 +49,16 @@ pub(crate) async fn finish(jobs: &[Arc<Job>], wanted: Wanted) -> Result<Built> {
     for (index, export) in wanted.exports.into_iter().enumerate() {
         match (export, &made) {
             (Export::Files, _) => exported.push(Exported { index, pieces: files(first, states.clone())? }),
-            (Export::Archive, Some(made)) => {
+            (Export::Archive(compression), Some(made)) => {
                 let mut of: Vec<String> = names.iter().map(Reference::familiar).collect();
                 if of.is_empty() {
                     of.push(made.id.to_string());
                 }
-                let pieces = first.build.builder.engine.images().save(&of, None).await?;
+                let pieces = first.build.builder.engine.images().save(&of, None, compression).await?;
                 exported.push(Exported { index, pieces });
             }
-            (Export::Push, Some(_)) => push(first, &names).await?,
-            (Export::Image | Export::Archive | Export::Push, _) => {}
+            (Export::Push(compression), Some(_)) => push(first, &names, compression).await?,
+            (Export::Image | Export::Archive(_) | Export::Push(_), _) => {}
         }
     }
     let names = names.iter().map(Reference::familiar).collect();
@@ -89,7 +89,7 @@ async fn commit(
     Ok(Made { id: index.digest, digest: index.digest, is_index: true })
 }
 
-async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
+async fn push(job: &Arc<Job>, names: &[Reference], compression: Option<LayerCompression>) -> Result<()> {
     if names.is_empty() {
         return Err(Error::Request(
             "an image without a name cannot be pushed: add -t REGISTRY/NAME".to_owned(),
@@ -98,7 +98,7 @@ async fn push(job: &Arc<Job>, names: &[Reference]) -> Result<()> {
     for name in names {
         let credentials = job.build.from.credentials.get(name.domain()).cloned();
         let (job, after) = (job.clone(), job.total + 1);
-        let request = PushRequest { reference: name.clone(), platform: None, credentials };
+        let request = PushRequest { reference: name.clone(), platform: None, compression, credentials };
         let images = job.build.builder.engine.images().clone();
         images.push(request, move |progress| job.tell(Progress::Pull(after, progress))).await?;
     }

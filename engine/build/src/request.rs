@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tare_container::{Limits, NetworkMode};
+use tare_image::LayerCompression;
 use tare_model::{Platform, Reference};
 use tare_registry::Credentials;
 
@@ -44,10 +45,10 @@ pub struct BuildRequest {
 pub enum Export {
     /// The image in the store.
     Image,
-    /// The image at the registries of its names.
-    Push,
-    /// The image as an archive.
-    Archive,
+    /// The image at the registries of its names, its layers in this compression or as they are kept.
+    Push(Option<LayerCompression>),
+    /// The image as an archive, likewise.
+    Archive(Option<LayerCompression>),
     /// Its files as a tar.
     Files,
 }

@@ -1,5 +1,6 @@
 //! Blobs on disk: whole and verified below `blobs/`, on their way below `ingest/`; and how large ones are written and read.
 
+mod hashed;
 pub(crate) mod stream;
 mod writeback;
 
@@ -19,6 +20,7 @@ use tare_oci::image::Descriptor;
 
 use crate::{Error, Result};
 
+pub(crate) use hashed::HashedFile;
 pub(crate) use writeback::Writeback;
 
 /// The blobs of a data root. A file below `blobs/` is what its name says; its content is on the disk before its name is.

@@ -53,6 +53,14 @@ pub enum Error {
     /// Images that cannot stand under one name.
     #[error("cannot make an index: {0}")]
     Index(String),
+    /// A compression of layers that is neither gzip nor zstd.
+    #[error("unknown compression of layers: {0}: known are gzip and zstd")]
+    UnknownCompression(String),
+    /// An index whose layers are to be compressed anew, which would make another index.
+    #[error(
+        "{0} stands for several platforms, and they are sent as they are kept: name one with --platform to have its layers compressed anew"
+    )]
+    CompressedIndex(String),
     /// A digest where only a tag makes sense.
     #[error("refusing to create a tag with a digest reference: {0}")]
     TagWithDigest(String),
@@ -217,7 +225,9 @@ impl HasKind for Error {
             }
             Self::NameInUse { .. } | Self::InUse { .. } | Self::Incomplete { .. } => Kind::Conflict,
             Self::Refused { .. } => Kind::Forbidden,
-            Self::Policy(_) | Self::Index(_) => Kind::InvalidInput,
+            Self::Policy(_) | Self::Index(_) | Self::UnknownCompression(_) | Self::CompressedIndex(_) => {
+                Kind::InvalidInput
+            }
             Self::Registry(e) => e.kind(),
             Self::Store(e) => e.kind(),
             Self::Layer { source: e, .. } | Self::Snapshot(e) => e.kind(),

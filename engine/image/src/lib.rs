@@ -5,7 +5,7 @@
 //! - **In**: references, credentials and a wanted platform; a policy that says who must have signed what; names and ids of
 //!   images; archives of images; writable layers that are to become images.
 //! - **Out**: images with their configuration and the chain ids of their layers, all of them unpacked; the same images
-//!   to registries and as archives, byte for byte as they came; progress in Docker's words.
+//!   to registries and as archives, byte for byte as they came unless another compression is asked for; progress in Docker's words.
 //! - **Leans on**: registry for bytes, snapshot for trees, store for records and leases; sys, oci, model.
 //! - **Never**: believes a digest, a size, a media type or a `diff_id` that it has not checked, writes where a name in an
 //!   archive says, or knows what a container is: a lease `image/<id>` keeps an image, whoever holds it.
@@ -61,7 +61,7 @@ pub use progress::{LayerState, Progress};
 pub use pull::{Distribution, PullRequest, Pulled};
 pub use records::Image;
 pub use remove::{Pruned, Removed};
-pub use send::{PushRequest, Pushed};
+pub use send::{LayerCompression, PushRequest, Pushed};
 pub use settings::{Limits, Settings};
 pub use wrapping::{Arriving, Unwrapped, is_wrapped, unwrapped};
 

@@ -63,6 +63,15 @@ pub enum LayerState {
     AlreadyExists,
     /// Known to be part of what is pushed.
     Preparing,
+    /// It is compressed in another way than it is kept.
+    Compressing {
+        /// Bytes of the kept form so far.
+        current: u64,
+        /// Bytes of it in all.
+        total: u64,
+    },
+    /// It is, and goes out under another digest.
+    Compressed,
     /// Bytes go out.
     Pushing {
         /// Bytes so far.
@@ -96,6 +105,8 @@ impl LayerState {
             Self::PullComplete => "Pull complete",
             Self::AlreadyExists => "Already exists",
             Self::Preparing => "Preparing",
+            Self::Compressing { .. } => "Compressing",
+            Self::Compressed => "Compressed",
             Self::Pushing { .. } => "Pushing",
             Self::Pushed => "Pushed",
             Self::LayerAlreadyExists => "Layer already exists",
@@ -108,6 +119,7 @@ impl LayerState {
         match *self {
             Self::Downloading { current, total }
             | Self::Extracting { current, total }
+            | Self::Compressing { current, total }
             | Self::Pushing { current, total }
             | Self::Loading { current, total } => Some((current, total)),
             _ => None,
@@ -145,6 +157,11 @@ impl Reporter {
     /// Tells how many bytes have come, if that is news.
     pub(crate) fn downloaded(&mut self, current: u64, total: u64) {
         self.sometimes(current, LayerState::Downloading { current, total });
+    }
+
+    /// Tells how many bytes have been compressed in another way, if that is news.
+    pub(crate) fn compressing(&mut self, current: u64, total: u64) {
+        self.sometimes(current, LayerState::Compressing { current, total });
     }
 
     /// Tells how many bytes have gone out, if that is news.

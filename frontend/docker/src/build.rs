@@ -1,5 +1,6 @@
 //! `POST /build` and `POST /build/prune`.
 
+mod output;
 mod request;
 mod steps;
 mod transcript;

@@ -14,7 +14,7 @@ use tare_oci::image::{Descriptor, media_type};
 use tare_snapshot::{Packed, Unpacked};
 
 use super::LayerRequest;
-use crate::content::{discard, from_hash};
+use crate::content::{HashedFile, discard, from_hash};
 use crate::document::descriptor;
 use crate::layer::bounds;
 use crate::layer::relay::{self, BUFFER, Outlet, Relay};
@@ -165,31 +165,10 @@ impl Write for Out {
 
 /// Compresses into `file`; digest and length of what it wrote. The header of gzip has no time and no name (RFC 1952).
 fn compress(from: &Receiver<Vec<u8>>, file: File) -> io::Result<(Digest, u64)> {
-    let counted = Counted { to: file, hash: Context::new(&SHA256), bytes: 0 };
-    let buffered = BufWriter::with_capacity(BUFFER, counted);
+    let buffered = BufWriter::with_capacity(BUFFER, HashedFile::new(file));
     let mut encoder = GzBuilder::new().write(buffered, Compression::new(LEVEL));
     for chunk in from {
         encoder.write_all(&chunk)?;
     }
-    let counted = encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok((from_hash(&counted.hash.finish()), counted.bytes))
-}
-
-struct Counted {
-    to: File,
-    hash: Context,
-    bytes: u64,
-}
-
-impl Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.to.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
+    Ok(encoder.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?.finish())
 }

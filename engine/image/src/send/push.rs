@@ -12,6 +12,7 @@ use tare_registry::{BlobSource, Credentials, Upload, Uploaded};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::recompress::{LayerCompression, Own, recompress};
 use super::shipment::{Shipment, Whole, pack, pack_index};
 use crate::content::stream;
 use crate::progress::{LayerState, Listener, Progress, Reporter};
@@ -25,6 +26,8 @@ pub struct PushRequest {
     pub reference: Reference,
     /// The one platform that is pushed of a name that stands for several; refuses an image of another one.
     pub platform: Option<Platform>,
+    /// How layers are to be compressed that are kept in another way; as they are kept where it is not said.
+    pub compression: Option<LayerCompression>,
     /// For the registry.
     pub credentials: Option<Credentials>,
 }
@@ -41,7 +44,7 @@ pub struct Pushed {
 }
 
 impl Images {
-    /// Brings the image with this name to its registry, byte by byte as it is kept here; all tags of the repository where
+    /// Brings the image with this name to its registry, byte by byte as it is kept here unless it is asked for otherwise; all tags of the repository where
     /// none is named. Layers that the registry has are not sent. Dropping the future stops the work.
     pub async fn push(
         self: &Arc<Self>,
@@ -56,7 +59,7 @@ async fn push(images: &Arc<Images>, request: PushRequest, listener: Listener) ->
     let wanted = wanted(&images.catalog(), &request.reference)?;
     let mut pushed = Vec::new();
     for (reference, target) in wanted {
-        let cargo = cargo(images, &request, &reference, &target).await?;
+        let cargo = cargo(images, &request, (&reference, &target), &listener).await?;
         pushed.push(push_one(images, &request, &reference, (target, cargo), &listener).await?);
     }
     Ok(pushed)
@@ -76,8 +79,8 @@ enum Cargo {
 async fn cargo(
     images: &Arc<Images>,
     request: &PushRequest,
-    reference: &Reference,
-    target: &Target,
+    (reference, target): (&Reference, &Target),
+    listener: &Listener,
 ) -> Result<Cargo> {
     let (id, index) = {
         let catalog = images.catalog();
@@ -88,9 +91,15 @@ async fn cargo(
         _ => None,
     };
     match parts {
-        Some(whole) if whole.index.is_whole() => Ok(Cargo::Index(whole)),
+        Some(whole) if whole.index.is_whole() => match request.compression {
+            Some(_) => Err(Error::CompressedIndex(reference.familiar())),
+            None => Ok(Cargo::Index(whole)),
+        },
         parts => {
-            let shipment = pack(images, id, target.document()).await?;
+            let mut shipment = pack(images, id, target.document()).await?;
+            if let Some(compression) = request.compression {
+                shipment = recompress(images, shipment, compression, listener).await?;
+            }
             Ok(match parts {
                 Some(whole) => Cargo::Part(id, shipment, whole.index.descriptor.clone()),
                 None => Cargo::Image(id, shipment),
@@ -127,6 +136,10 @@ async fn push_one(
         reference: reference.clone(),
         credentials: request.credentials.clone(),
         permits: Arc::new(Semaphore::new(images.lanes.uploads.load(Ordering::Relaxed))),
+        own: match &cargo {
+            Cargo::Image(_, shipment) | Cargo::Part(_, shipment, _) => shipment.own.clone(),
+            Cargo::Index(_) => Own::default(),
+        },
     };
     let document = match &cargo {
         Cargo::Image(_, shipment) | Cargo::Part(_, shipment, _) => {
@@ -169,6 +182,8 @@ struct Work {
     reference: Reference,
     credentials: Option<Credentials>,
     permits: Arc<Semaphore>,
+    /// Blobs that are not among those that are kept.
+    own: Own,
 }
 
 impl Work {
@@ -242,7 +257,9 @@ impl Work {
     }
 
     fn source(&self, blob: &Descriptor, reporter: &Reporter) -> BlobSource {
-        let (path, total) = (self.images.content.path(&blob.digest), blob.size);
+        let kept = || self.images.content.path(&blob.digest);
+        let path = self.own.get(&blob.digest).map_or_else(kept, |own| own.0.clone());
+        let total = blob.size;
         let reporter = reporter.clone();
         Arc::new(move |offset| {
             let (mut reporter, mut current) = (reporter.clone(), offset);

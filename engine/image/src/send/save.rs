@@ -12,9 +12,11 @@ use tare_model::{Digest, Platform, Reference};
 use tare_oci::image::{Descriptor, Index as OciIndex, Manifest, media_type};
 use tokio::sync::mpsc;
 
+use super::recompress::{LayerCompression, recompress};
 use super::shipment::{Shipment, Whole, pack, pack_index};
 use crate::content::stream;
 use crate::document::layout::{self, DockerImage};
+use crate::progress::Listener;
 use crate::records::{Catalog, Target};
 use crate::thread::in_a_thread;
 use crate::{Error, Images, Result};
@@ -42,13 +44,14 @@ enum Member {
 
 impl Images {
     /// The images with these names as an archive that `docker load` and readers of OCI layouts take; a repository without
-    /// tag means all its tags. What is wrong with a name is said here, what goes wrong later cuts the stream.
+    /// tag means all its tags. Layers are in the form in which they are kept, or in that which is wanted. What is wrong with a name is said here, what goes wrong later cuts the stream.
     pub async fn save(
         self: &Arc<Self>,
         names: &[String],
         platform: Option<&Platform>,
+        compression: Option<LayerCompression>,
     ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
-        save(self, names, platform).await
+        save(self, names, platform, compression).await
     }
 }
 
@@ -56,11 +59,21 @@ async fn save(
     images: &Arc<Images>,
     names: &[String],
     platform: Option<&Platform>,
+    compression: Option<LayerCompression>,
 ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
     let mut chosen = Vec::new();
     let meant = meant(&images.catalog(), names, platform)?;
     for (key, meant) in meant {
-        chosen.push(choose(images, key, meant).await?);
+        let mut one = choose(images, key, meant).await?;
+        if let Some(compression) = compression {
+            if one.index.is_some() {
+                let name = one.names.first().map_or_else(|| key.0.short(), Reference::familiar);
+                return Err(Error::CompressedIndex(name));
+            }
+            one.shipment =
+                recompress(images, one.shipment, compression, &(Arc::new(|_| {}) as Listener)).await?;
+        }
+        chosen.push(one);
     }
     let members = members(images, &chosen)?;
     let (to, from) = mpsc::channel(AHEAD);
@@ -140,22 +153,21 @@ fn members(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Member
         (layout::INDEX.to_owned(), Member::Bytes(json(&oci_index(chosen))?)),
         (layout::DOCKER.to_owned(), Member::Bytes(json(&docker_images(chosen))?)),
     ]);
-    let mut put = |document: &Descriptor, bytes: &Bytes, manifest: Option<&Manifest>| {
+    let mut put = |document: &Descriptor, bytes: &Bytes, manifest: Option<(&Manifest, &Shipment)>| {
         members.insert(layout::blob(&document.digest), Member::Bytes(bytes.to_vec()));
-        let named =
-            manifest.into_iter().flat_map(|manifest| manifest.layers.iter().chain([&manifest.config]));
-        for blob in named {
-            let path = images.content.path(&blob.digest);
+        let Some((manifest, shipment)) = manifest else { return };
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            let path = shipment.path(&images.content, &blob.digest);
             members.insert(layout::blob(&blob.digest), Member::Blob { path, size: blob.size });
         }
     };
     for Chosen { shipment, index, .. } in chosen {
-        put(&shipment.descriptor, &shipment.bytes, Some(&shipment.manifest));
+        put(&shipment.descriptor, &shipment.bytes, Some((&shipment.manifest, shipment)));
         let Some(Whole { index, .. }) = index else { continue };
         put(&index.descriptor, &index.bytes, None);
         for kept in index.manifests.iter().filter(|kept| kept.whole) {
             if let Some((manifest, bytes)) = &kept.manifest {
-                put(&kept.entry, bytes, Some(manifest));
+                put(&kept.entry, bytes, Some((manifest, shipment)));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! An image as it leaves the house: its manifest, and the blobs it names, all of them here.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use tare_model::Digest;
 use tare_oci::image::{Descriptor, Manifest, media_type};
 use tokio::task::spawn_blocking;
 
+use super::recompress::{Own, Remade};
 use crate::content::Content;
 use crate::document::{KeptIndex, KeptManifest, descriptor, manifest};
 use crate::garbage::Pinned;
@@ -19,7 +22,24 @@ pub(crate) struct Shipment {
     /// Of the manifest's bytes.
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Bytes,
+    /// Blobs that were made for it alone.
+    pub(crate) own: Own,
     _pinned: Pinned,
+}
+
+impl Shipment {
+    /// The file with a blob that the manifest names.
+    pub(crate) fn path(&self, content: &Content, blob: &Digest) -> PathBuf {
+        self.own.get(blob).map_or_else(|| content.path(blob), |own| own.0.clone())
+    }
+
+    /// Sends another manifest of the same image, whose blobs are these and those that are kept.
+    pub(crate) fn replace(&mut self, manifest: Manifest, own: BTreeMap<Digest, Remade>) -> Result<()> {
+        self.bytes = written(&manifest)?;
+        self.descriptor = descriptor(media_type::OCI_MANIFEST, &self.bytes);
+        (self.manifest, self.own) = (manifest, Arc::new(own));
+        Ok(())
+    }
 }
 
 /// Packs an image, in the form in which it came under the digest `top` where there were several.
@@ -33,7 +53,7 @@ pub(crate) async fn pack(images: &Arc<Images>, id: Digest, top: Option<Digest>) 
         let (manifest, bytes) = choose(&images.content, &images.catalog(), &id, top)?;
         let kind = manifest.media_type.clone().unwrap_or_else(|| media_type::OCI_MANIFEST.to_owned());
         let descriptor = descriptor(&kind, &bytes);
-        Ok(Shipment { manifest, descriptor, bytes, _pinned: pinned })
+        Ok(Shipment { manifest, descriptor, bytes, own: Own::default(), _pinned: pinned })
     };
     spawn_blocking(work).await.map_err(|_| Error::Cancelled)?
 }
@@ -104,9 +124,13 @@ fn with_other_forms(
     }
     manifest.media_type = Some(media_type::OCI_MANIFEST.to_owned());
     manifest.config.media_type = media_type::OCI_CONFIG.to_owned();
-    let bytes = serde_json::to_vec(&manifest)
-        .map_err(|e| Error::Document { what: "manifest".to_owned(), cause: e.to_string() })?;
-    Ok((manifest, bytes.into()))
+    let bytes = written(&manifest)?;
+    Ok((manifest, bytes))
+}
+
+fn written(manifest: &Manifest) -> Result<Bytes> {
+    let bytes = serde_json::to_vec(manifest);
+    Ok(bytes.map_err(|e| Error::Document { what: "manifest".to_owned(), cause: e.to_string() })?.into())
 }
 
 fn other_form(content: &Content, catalog: &Catalog, chain: &Digest) -> Option<Descriptor> {

@@ -109,7 +109,7 @@ pub(crate) async fn load(room: &Room, bytes: Vec<u8>) -> Result<Vec<Loaded>> {
 
 async fn save(room: &Room, names: &[&str]) -> Vec<u8> {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let mut stream = room.images.save(&names, None).await.unwrap();
+    let mut stream = room.images.save(&names, None, None).await.unwrap();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.unwrap());
@@ -143,6 +143,31 @@ async fn what_was_pulled_is_saved_and_loaded_with_all_its_digests() {
     assert!(save(&second, &[&name.to_string()]).await == archive);
     // Nothing of the archive lies about beside what the image needs.
     assert_eq!(second.files().len(), first.files().len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_compressed_anew_in_an_archive_where_that_is_asked_for() {
+    let (fake, first, second) = (Fake::start().await, Room::open().await, Room::open().await);
+    let sample = sample();
+    sample.serve(&fake, "web", "v1");
+    let name = reference(&fake, "web:v1");
+    first.pull(&name).await.unwrap();
+    let kept = first.files();
+    let wanted = Some(tare_image::LayerCompression::Zstd);
+    let mut stream = first.images.save(&[name.to_string()], None, wanted).await.unwrap();
+    let mut archive = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        archive.extend_from_slice(&chunk.unwrap());
+    }
+    drop(stream);
+    let zstd = [0x28, 0xb5, 0x2f, 0xfd];
+    let blocks = archive.chunks(512).filter(|block| block.starts_with(&zstd)).count();
+    assert_eq!(blocks, sample.layers.len());
+    let loaded = load(&second, archive).await.unwrap();
+    assert_eq!(loaded[0].id, sample.id());
+    let image = second.images.resolve(&name.to_string()).unwrap();
+    assert_eq!(second.file(&image, "/srv/page").unwrap(), b"hello");
+    assert_eq!(first.files(), kept);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -472,7 +497,7 @@ fn clients_that_stall_keep_no_thread_that_others_need() {
             .map(|_| {
                 let (images, load, import) = (room.images.clone(), half(), half());
                 tokio::spawn(async move {
-                    let unread = images.save(&["a:v1".to_owned()], None).await.unwrap();
+                    let unread = images.save(&["a:v1".to_owned()], None, None).await.unwrap();
                     let import = images.import(import, ImportRequest::default());
                     let ended = tokio::select! {
                         loaded = images.load(load, None, |_| {}) => format!("{loaded:?}"),
@@ -497,10 +522,10 @@ fn clients_that_stall_keep_no_thread_that_others_need() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_here_cannot_be_saved() {
     let room = Room::open().await;
-    let error = room.images.save(&["no/such:thing".to_owned()], None).await.err().unwrap();
+    let error = room.images.save(&["no/such:thing".to_owned()], None, None).await.err().unwrap();
     assert_eq!(error.to_string(), "No such image: no/such:thing");
     load(&room, Archive::docker(&sample(), "a:v1").tar()).await.unwrap();
     let arm = "linux/arm64".parse().unwrap();
-    let error = room.images.save(&["a:v1".to_owned()], Some(&arm)).await.err().unwrap();
+    let error = room.images.save(&["a:v1".to_owned()], Some(&arm), None).await.err().unwrap();
     assert!(matches!(error, Error::Platform { .. }), "{error}");
 }

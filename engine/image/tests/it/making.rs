@@ -59,7 +59,7 @@ async fn what_was_written_becomes_an_image_that_travels() {
         assert_eq!(room.snapshots.upper(key).is_err(), take, "a layer that is taken over is no container's");
         assert_eq!(room.images.resolve(key).unwrap().id, image.id);
 
-        let archive = room.images.save(&[key.to_owned()], None).await.unwrap();
+        let archive = room.images.save(&[key.to_owned()], None, None).await.unwrap();
         let archive: Vec<_> = archive.collect().await;
         let other = Room::open().await;
         let archive = futures_util::stream::iter(archive).boxed();
@@ -186,7 +186,7 @@ async fn many_commits_while_garbage_is_collected_all_stand() {
     room.images.reconcile().await.unwrap();
     for (number, image) in (0..12_u8).zip(&images) {
         assert_eq!(room.file(image, "/n").unwrap(), [number / 2]);
-        assert!(room.images.save(&[format!("c{number}")], None).await.is_ok());
+        assert!(room.images.save(&[format!("c{number}")], None, None).await.is_ok());
     }
 }
 

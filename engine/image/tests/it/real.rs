@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tare_image::{Progress, PullRequest, PushRequest, Pushed, Result};
+use tare_image::{LayerCompression, Progress, PullRequest, PushRequest, Pushed, Result};
 use tare_model::{HasKind, Kind, Platform, Reference};
 use tare_registry::Credentials;
 use tempfile::TempDir;
@@ -174,7 +174,7 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pulled_from() 
 async fn push(room: &Room, name: &Reference, credentials: Option<Credentials>) -> Result<Vec<Pushed>> {
     let told = room.told.clone();
     told.lock().unwrap().clear();
-    let request = PushRequest { reference: name.clone(), platform: None, credentials };
+    let request = PushRequest { reference: name.clone(), platform: None, compression: None, credentials };
     room.images.push(request, move |progress| told.lock().unwrap().push(progress)).await
 }
 
@@ -242,6 +242,115 @@ async fn a_registry_with_password_and_a_certificate_of_its_own_is_pushed_to() {
     }
     let pushed = push(&room, &name, login("s3cret")).await.unwrap();
     assert_eq!(pushed[0].digest, digest);
+}
+
+/// The image stays the one that it is: only how its layers travel changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_are_compressed_anew_on_their_way_out_where_that_is_asked_for() {
+    let Some(registry) = Running::start("", "") else { return };
+    let room = Room::open().await;
+    let sample = Sample::new(&[
+        Layer::gzip(&[("etc/base", &noise(1, 300_000))]),
+        Layer::zstd(&[("usr/bin/tool", &noise(2, 5_000_000))]),
+        Layer::plain(&[("srv/page", b"hello")]),
+    ]);
+    registry.push(&sample, "web:v1", "", "oci");
+    room.pull(&registry.name("web:v1")).await.unwrap();
+    let kept = room.files();
+    // skopeo has compressed the third of them.
+    for (compression, ending, others) in
+        [(LayerCompression::Zstd, "tar+zstd", 2), (LayerCompression::Gzip, "tar+gzip", 1)]
+    {
+        let name = registry.name(&format!("again/{ending}:v1").replace('+', "-"));
+        room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
+        let wanted = || PushRequest {
+            reference: name.clone(),
+            platform: None,
+            compression: Some(compression),
+            credentials: None,
+        };
+        let pushed = room.images.push(wanted(), |_| {}).await.unwrap();
+        assert_ne!(pushed[0].digest, sample.digest());
+        let manifest: serde_json::Value = serde_json::from_slice(&raw(&name)).unwrap();
+        assert_eq!(manifest["config"]["digest"], sample.id().to_string());
+        let layers = manifest["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), sample.layers.len());
+        for layer in layers {
+            let kind = layer["mediaType"].as_str().unwrap();
+            assert_eq!(kind, format!("application/vnd.oci.image.layer.v1.{ending}"));
+        }
+        // The same layers come to the same bytes, so that they go once.
+        let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let again = {
+            let told = told.clone();
+            room.images.push(wanted(), move |progress| told.lock().unwrap().push(progress)).await.unwrap()
+        };
+        assert_eq!(again, pushed);
+        let told = told
+            .lock()
+            .unwrap()
+            .iter()
+            .filter_map(|progress| match progress {
+                Progress::Layer { state, .. } => Some(state.as_str()),
+                _ => None,
+            })
+            .collect::<Vec<_>>();
+        let count = |word: &str| told.iter().filter(|said| **said == word).count();
+        assert_eq!((count("Layer already exists"), count("Pushed")), (layers.len(), 0), "{told:?}");
+        assert_eq!(count("Compressed"), others, "{told:?}");
+        // Others make the same trees of it, and here it is found under the digest that it has there.
+        let fresh = Room::open().await;
+        assert_eq!(fresh.pull(&name).await.unwrap().id, sample.id());
+        let image = fresh.images.resolve(&name.to_string()).unwrap();
+        assert_eq!(fresh.file(&image, "/etc/base").unwrap(), noise(1, 300_000));
+        let found = room.images.resolve(&name.with_digest(pushed[0].digest).to_string()).unwrap();
+        assert_eq!(found.id, sample.id());
+        assert_eq!(room.files(), kept, "it left something behind");
+        // What is kept goes out as before.
+        assert_eq!(push(&room, &registry.name("web:v1"), None).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_longer_what_it_was_is_not_compressed_anew_and_sent() {
+    let Some(registry) = Running::start("", "") else { return };
+    let (room, sample) = (Room::open().await, sample());
+    registry.push(&sample, "web:v1", "", "oci");
+    room.pull(&registry.name("web:v1")).await.unwrap();
+    let name = registry.name("bad/web:v1");
+    room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
+    let kept = room.files();
+    for layer in &sample.layers {
+        let digest = crate::sample::sha256(&layer.blob);
+        let path = room.root.path().join("content/blobs/sha256").join(digest.hex());
+        let whole = std::fs::read(&path).unwrap();
+        let mut more = whole.clone();
+        more.extend(b"trailing");
+        for damaged in [more, whole[..whole.len() / 2].to_vec()] {
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, damaged).unwrap();
+            for compression in [LayerCompression::Zstd, LayerCompression::Gzip] {
+                let wanted = PushRequest {
+                    reference: name.clone(),
+                    platform: None,
+                    compression: Some(compression),
+                    credentials: None,
+                };
+                match room.images.push(wanted, |_| {}).await {
+                    Err(error) => assert_eq!(error.kind(), Kind::Corrupt, "{error}"),
+                    // In this compression it is already, and the registry has the true one.
+                    Ok(_) => assert_eq!(compression, LayerCompression::Gzip),
+                }
+                // What the other layers were in the midst of ends a moment later.
+                let deadline = Instant::now() + Duration::from_secs(20);
+                while room.files() != kept {
+                    assert!(Instant::now() < deadline, "{:?} is left of {kept:?}", room.files());
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+        std::fs::write(&path, whole).unwrap();
+    }
 }
 
 /// A layer that was unpacked already when an image came is sent in the form in which it came before.
@@ -314,12 +423,20 @@ async fn an_index_is_pushed_as_it_came_with_everything_that_it_names() {
     let name = other.name("one/web:v1");
     room.images.tag(&registry.name("web:v1").to_string(), &name).await.unwrap();
     let platform = Some(format!("linux/{}", OTHERS[0]).parse().unwrap());
-    let wanted = PushRequest { reference: name.clone(), platform, credentials: None };
+    let wanted = PushRequest { reference: name.clone(), platform, compression: None, credentials: None };
     let pushed = room.images.push(wanted, |_| {}).await.unwrap();
     assert_eq!(pushed[0].digest, several.images[0].digest());
     assert_eq!(raw(&name), several.images[0].manifest.to_string().into_bytes());
     let whole = push(&room, &name, None).await.unwrap();
     assert_eq!(whole[0].digest, several.digest(), "the name still stands for all of it");
+
+    // Its layers in another compression would make another index.
+    let compression = Some(LayerCompression::Zstd);
+    let wanted = |platform| PushRequest { reference: name.clone(), platform, compression, credentials: None };
+    let error = room.images.push(wanted(None), |_| {}).await.unwrap_err();
+    assert!(error.kind() == Kind::InvalidInput && error.to_string().contains("--platform"), "{error}");
+    let one = Some(format!("linux/{}", OTHERS[0]).parse().unwrap());
+    assert_ne!(room.images.push(wanted(one), |_| {}).await.unwrap()[0].digest, several.images[0].digest());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -221,7 +221,7 @@ async fn all_platforms_come_with_what_says_how_they_were_made() {
 
 async fn archive(room: &Room, name: &str, architecture: Option<&str>) -> Vec<u8> {
     let wanted = architecture.map(platform);
-    let mut stream = room.images.save(&[name.to_owned()], wanted.as_ref()).await.unwrap();
+    let mut stream = room.images.save(&[name.to_owned()], wanted.as_ref(), None).await.unwrap();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         bytes.extend_from_slice(&chunk.unwrap());

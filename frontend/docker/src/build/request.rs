@@ -10,17 +10,27 @@ use tare_docker_api::{BuildExport, BuildSsh};
 use tare_http::{Query, Request};
 use tare_model::{Platform, Reference};
 
+use super::output::output;
 use crate::{Error, Result, auth, parameter};
 
 pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
     let query = &request.query;
     refuse(query)?;
+    let outputs: Vec<BuildExport> = json(query, "outputs")?;
+    let outputs = outputs.iter().map(output).collect::<Result<Vec<_>>>()?;
+    let (exports, named): (Vec<_>, Vec<_>) = outputs.into_iter().unzip();
+    let platforms = platforms(query)?;
+    let is_anew = |export: &Export| matches!(export, Export::Push(Some(_)) | Export::Archive(Some(_)));
+    if platforms.len() > 1 && exports.iter().any(is_anew) {
+        return Err(Error::unsupported("a compression for several platforms at once; build one at a time"));
+    }
+    let names = query.all("t").filter(|name| !name.is_empty()).map(name);
     let mut wanted = BuildRequest {
         dockerfile: parameter::text(query, "dockerfile").unwrap_or_default().to_owned(),
         source: Source::Nothing,
-        names: query.all("t").filter(|name| !name.is_empty()).map(name).collect::<Result<_>>()?,
+        names: names.chain(named.into_iter().flatten().map(Ok)).collect::<Result<_>>()?,
         target: parameter::text(query, "target").map(str::to_owned),
-        platforms: platforms(query)?,
+        platforms,
         squash: parameter::flag(query, "squash"),
         args: args(query)?,
         labels: json(query, "labels")?,
@@ -32,7 +42,7 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         run: run(query)?,
         credentials: auth::of_build_header(request)?,
         contexts: contexts(query)?,
-        exports: exports(query)?,
+        exports,
     };
     match parameter::text(query, "remote").filter(|address| *address != "client-session") {
         Some(address) => {
@@ -109,23 +119,8 @@ fn platforms(query: &Query) -> Result<Vec<Platform>> {
     Ok(platforms)
 }
 
-fn exports(query: &Query) -> Result<Vec<Export>> {
-    let wanted: Vec<BuildExport> = json(query, "outputs")?;
-    let export = |wanted: BuildExport| {
-        let pushed = wanted.attrs.get("push").is_some_and(|push| push == "true" || push.is_empty());
-        match wanted.kind.as_str() {
-            "" | "moby" | "image" if pushed => Ok(Export::Push),
-            "" | "moby" | "image" => Ok(Export::Image),
-            "docker" | "oci" => Ok(Export::Archive),
-            "tar" | "local" => Ok(Export::Files),
-            "registry" => Ok(Export::Push),
-            other => Err(Error::unsupported(format!("--output type={other}"))),
-        }
-    };
-    wanted.into_iter().map(export).collect()
-}
-
-fn name(text: &str) -> Result<Reference> {
+/// A name for the image.
+pub(super) fn name(text: &str) -> Result<Reference> {
     let parsed: std::result::Result<Reference, _> = text.parse();
     let reference = parsed.map_err(|why| Error::invalid(format!("invalid tag \"{text}\": {why}")))?;
     if reference.digest().is_some() {
@@ -230,6 +225,10 @@ mod tests {
             ("buildargs=[", "invalid value for buildargs"),
             ("memory=x", "invalid value"),
             ("outputs=%5B%7B%22Type%22%3A%22cloud%22%7D%5D", "not supported yet: --output"),
+            (
+                "platform=linux/amd64,linux/arm64&outputs=%5B%7B%22Type%22%3A%22oci%22%2C%22Attrs%22%3A%7B%22compression%22%3A%22zstd%22%7D%7D%5D",
+                "not supported yet: a compression for several platforms",
+            ),
             ("allow=%5B%22device%22%5D", "unknown entitlement device"),
             (
                 "cacheto=%5B%7B%22Type%22%3A%22registry%22%7D%5D",

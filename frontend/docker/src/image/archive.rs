@@ -27,7 +27,7 @@ pub(crate) async fn save_one(rooms: Arc<Rooms>, request: Request) -> Result<Repl
 
 async fn saved(rooms: &Rooms, request: &Request, names: &[String]) -> Result<Reply> {
     let platform = parameter::platform(&request.query)?;
-    let archive = rooms.images.save(names, platform.as_ref()).await?;
+    let archive = rooms.images.save(names, platform.as_ref(), None).await?;
     for name in names {
         if let Ok(image) = rooms.images.resolve(name) {
             publish(rooms, "save", &image.id.to_string(), name);

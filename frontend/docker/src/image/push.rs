@@ -8,13 +8,14 @@ use super::publish;
 use super::work::Work;
 use crate::{Error, Result, Rooms, auth, parameter};
 
-/// `POST /images/{name}/push`.
+/// `POST /images/{name}/push`; `compression` (`gzip`, `zstd`) is a word of our own.
 pub(crate) async fn push(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let tag = parameter::text(&request.query, "tag");
     let reference = reference(request.parameter("name"), tag)?;
     let platform = parameter::platform(&request.query)?;
-    let wanted =
-        PushRequest { reference: reference.clone(), platform, credentials: auth::of_header(&request)? };
+    let compression = parameter::text(&request.query, "compression").map(str::parse).transpose()?;
+    let credentials = auth::of_header(&request)?;
+    let wanted = PushRequest { reference: reference.clone(), platform, compression, credentials };
     let images = Arc::clone(&rooms.images);
     let work = Work::begin(|listener| async move { images.push(wanted, listener).await });
     work.reply(move |pushed| {
