@@ -21,7 +21,7 @@ use crate::cache::key::Key;
 use crate::job::Job;
 use crate::room;
 use crate::scratch::Scrap;
-use crate::stage::state::State;
+use crate::stage::state::{State, pair};
 use crate::{Error, Progress, Result};
 use mounts::Mounted;
 
@@ -46,7 +46,7 @@ pub(crate) struct RunStep<'a> {
 impl RunStep<'_> {
     /// What it is in the history, in Docker's form.
     pub(crate) fn created_by(&self) -> String {
-        let args: Vec<String> = self.args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let args: Vec<String> = self.args.iter().map(|(name, value)| pair(name, value)).collect();
         let told =
             if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
         format!("RUN {told}{}", self.words().join(" "))

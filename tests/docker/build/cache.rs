@@ -45,6 +45,9 @@ fn steps_that_look_alike_are_other_steps() -> Result<()> {
     let site = Site::new()?;
     site.file("a/x", "1")?;
     site.file("b/x", "1")?;
+    for name in ["c/ab", "c/c", "d/a", "d/bc", "e/a b", "e/a", "e/b"] {
+        site.file(name, "")?;
+    }
     for (text, expected) in [
         ("FROM IMAGE\nENV V=1\nRUN echo $V > /v\n", "1"),
         ("FROM IMAGE\nENV V=2\nRUN echo $V > /v\n", "2"),
@@ -58,6 +61,25 @@ fn steps_that_look_alike_are_other_steps() -> Result<()> {
         ("FROM IMAGE\nSHELL [\"/bin/sh\", \"-xc\"]\nRUN echo 7 > /v\n", "7"),
         ("FROM scratch\nCOPY --from=IMAGE / /\nRUN echo 8 > /v\n", "8"),
         ("FROM IMAGE\nCOPY a/x /v\n", "1"),
+        ("FROM IMAGE\nENV A=\"1 B=2\"\nRUN echo $A,$B > /v\n", "1 B=2,"),
+        ("FROM IMAGE\nENV A=1 B=2\nRUN echo $A,$B > /v\n", "1,2"),
+        ("FROM IMAGE\nARG A=1\nARG B=2\nRUN echo $A,$B > /v\n", "1,2"),
+        ("FROM IMAGE\nARG A=\"1 B=2\"\nRUN echo $A,$B > /v\n", "1 B=2,"),
+        ("FROM IMAGE\nENV A=1\nARG B=2\nRUN echo $A,$B > /v && env | grep -c '^[AB]=' >> /v\n", "1,2\n2"),
+        ("FROM IMAGE\nRUN [\"/bin/sh\", \"-c\", \"echo 1 2 > /v\"]\n", "1 2"),
+        ("FROM IMAGE\nRUN [\"/bin/sh\", \"-c\", \"echo $0 $1 > /v\", \"1\", \"2\"]\n", "1 2"),
+        ("FROM IMAGE\nRUN [\"/bin/sh\", \"-c\", \"echo $0 $1 > /v\", \"1 2\"]\n", "1 2"),
+        ("FROM IMAGE\nCOPY c/ab c/c /w/\nRUN ls /w > /v\n", "ab\nc"),
+        ("FROM IMAGE\nCOPY d/a d/bc /w/\nRUN ls /w > /v\n", "a\nbc"),
+        ("FROM IMAGE\nCOPY c /w/\nRUN ls /w > /v\n", "ab\nc"),
+        ("FROM IMAGE\nCOPY --parents c/ab c/c /w/\nRUN ls /w > /v\n", "c"),
+        ("FROM IMAGE\nCOPY --exclude=c c /w/\nRUN ls /w > /v\n", "ab"),
+        ("FROM IMAGE\nCOPY [\"e/a b\", \"/w/\"]\nRUN ls /w > /v\n", "a b"),
+        ("FROM IMAGE\nCOPY e/a e/b /w/\nRUN ls /w > /v\n", "a\nb"),
+        ("FROM IMAGE\nCOPY <<a <<b /w/\n1\na\n2\nb\nRUN cat /w/a > /v\n", "1"),
+        ("FROM IMAGE\nCOPY <<a /w/\n1\nb\n2\na\nRUN cat /w/a > /v\n", "1\nb\n2"),
+        ("FROM IMAGE\nCOPY --chown=1:2 a/x /v\nRUN stat -c %u:%g /v > /w; cat /w > /v\n", "1:2"),
+        ("FROM IMAGE\nCOPY --chown=12 a/x /v\nRUN stat -c %u:%g /v > /w; cat /w > /v\n", "12:12"),
         ("FROM IMAGE\nCOPY --chmod=600 b/x /v\n", "1"),
     ] {
         site.dockerfile(text)?;
@@ -151,6 +173,30 @@ fn an_image_lends_its_steps_to_who_names_it() -> Result<()> {
     let warned = site.build(&["--cache-from", "127.0.0.1:5000/none:1"])?;
     assert!(warned.ok().contains("--cache-from 127.0.0.1:5000/none:1: "), "{warned:?}");
     assert_ne!(site.id()?, id);
+    Ok(())
+}
+
+/// What an image lends is found by what its history tells, where values could read as further variables.
+#[test]
+fn an_image_lends_no_step_that_only_reads_alike() -> Result<()> {
+    const NAME: &str = "127.0.0.1:5000/alike:1";
+    let mut site = Site::new()?;
+    let step = "RUN echo \"$A-$C\" > /v\n";
+    for (lent, wanted, expected) in [
+        ("ENV A=\"b C=d\"\n", "ENV A=b C=d\n", "b-d"),
+        ("ARG A=\"b /bin/sh -c true;\"\n", "ARG A=b\nARG C\n", "b-"),
+        ("ENV A=b C=d\n", "ENV A=\"b C=d\"\n", "b C=d-"),
+    ] {
+        site.built(&format!("FROM IMAGE\n{lent}{step}"))?;
+        site.world.docker(&["tag", "built", NAME])?.ok();
+        site.world.docker(&["push", "-q", NAME])?.ok();
+        site.world.stop_daemon();
+        std::fs::remove_dir_all(site.world.dir().join("data"))?;
+        site.world.start_daemon(&[])?;
+        site.dockerfile(&format!("FROM IMAGE\n{wanted}{step}"))?;
+        site.build(&["--cache-from", NAME])?.ok();
+        assert_eq!(site.shell("cat /v")?, expected, "{lent}{wanted}");
+    }
     Ok(())
 }
 

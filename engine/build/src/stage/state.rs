@@ -191,7 +191,7 @@ impl State {
     /// comes after it.
     pub(crate) fn told(&self, instruction: &Instruction<String>, text: &str) -> String {
         let pairs = |pairs: &[(String, String)]| {
-            pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect::<String>()
+            pairs.iter().map(|(name, value)| format!(" {}", pair(name, value))).collect::<String>()
         };
         match instruction {
             Instruction::Env(variables) => format!("ENV{}", pairs(variables)),
@@ -244,6 +244,13 @@ impl State {
     }
 }
 
+/// A variable as the history tells it. What stands there for a step that another has done must read in one way only: `A="b C=d"`
+/// is not `A=b C=d`.
+pub(crate) fn pair(name: &str, value: &str) -> String {
+    let plain = !value.contains(|c: char| c.is_whitespace() || c == '"');
+    if plain { format!("{name}={value}") } else { format!("{name}={value:?}") }
+}
+
 /// Takes out `.`, `..` and doubled slashes by their letters alone. What the path means in a tree is the kernel's to say.
 pub(crate) fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
@@ -285,6 +292,28 @@ mod tests {
         let shell = Instruction::Shell(vec!["/bin/bash".into(), "-ec".into()]);
         let state = applied(&[shell, Instruction::Cmd(Command::Shell("a b".into()))]);
         assert_eq!(state.config.cmd.unwrap(), ["/bin/bash", "-ec", "a b"]);
+    }
+
+    #[test]
+    fn no_two_lists_of_variables_are_told_alike() {
+        let told = |pairs: &[(&str, &str)]| {
+            let owned = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            State::scratch(Platform::host()).told(&Instruction::Env(owned), "")
+        };
+        let all = [
+            told(&[("A", "b"), ("C", "d")]),
+            told(&[("A", "b C=d")]),
+            told(&[("A", "\"b"), ("C", "d\"")]),
+            told(&[("A", "\"b C=d\"")]),
+            told(&[("A", "b\tC=d")]),
+            told(&[("A", "b\\tC=d")]),
+            told(&[("A", "")]),
+            told(&[("A", "\"\"")]),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all[..at].iter().all(|other| other != one), "{one}");
+        }
+        assert_eq!(all[0], "ENV A=b C=d");
     }
 
     #[test]
