@@ -24,11 +24,16 @@ impl Served {
 
     /// The repositories below a directory at `git://127.0.0.1/`, of which `name` is there already.
     pub fn git(world: &World, directory: &Path, name: &str) -> Result<Self> {
+        Self::git_at(world, directory, name, "127.0.0.1")
+    }
+
+    /// The same at an address that the world has.
+    pub fn git_at(world: &World, directory: &Path, name: &str, at: &str) -> Result<Self> {
         let program = capture(Command::new("git").arg("--exec-path"))?.ok().to_owned() + "/git-daemon";
         let mut server = world.command(&program);
         server.arg(format!("--base-path={}", directory.display()));
-        server.args(["--export-all", "--reuseaddr", "--listen=127.0.0.1", "--port=9418"]);
-        let address = format!("git://127.0.0.1/{name}");
+        server.args(["--export-all", "--reuseaddr", "--port=9418", &format!("--listen={at}")]);
+        let address = format!("git://{at}/{name}");
         Self::start(server, "the git daemon to answer", || {
             Ok(capture(world.command("git").args(["ls-remote", &address]))?.code == 0)
         })

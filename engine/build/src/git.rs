@@ -94,6 +94,7 @@ async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut L
         return Err(too_many());
     }
     for module in modules {
+        may_name(&fetch.address, &module.address).await?;
         left.modules = left.modules.checked_sub(1).ok_or_else(too_many)?;
         let below = Fetch { address: module.address.clone(), ..fetch.clone() };
         let fetched = Box::pin(repository(scratch, &below, depth - 1, left)).await?;
@@ -109,6 +110,17 @@ async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut L
     let (keep, shown, wanted) = (fetch.keep, fetch.address.shown(), tree.clone());
     let commit = blocking(move || settle(&wanted, keep, &shown)).await?;
     Ok(Fetched { scrap, tree, commit })
+}
+
+/// A repository elsewhere has us speak to no server that only this machine reaches. Who names one himself has it asked.
+async fn may_name(from: &Address, module: &Address) -> Result<()> {
+    if !tare_registry::is_near_by(module.host()).await || tare_registry::is_near_by(from.host()).await {
+        return Ok(());
+    }
+    let (shown, from) = (module.shown(), from.shown());
+    Err(Error::Request(format!(
+        "{from}: its submodule {shown} leads to this machine, which a repository elsewhere may not"
+    )))
 }
 
 /// Fetches what an address means, and checks it out where its files are within the limits.

@@ -9,7 +9,7 @@ use reqwest::header::{LAST_MODIFIED, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 use tare_model::Timestamp;
 
-use crate::client::endpoint::{is_near, leads_near};
+use crate::client::endpoint::{host_of, is_near, is_near_host, leads_near};
 use crate::client::{Rules, root_cause};
 use crate::{Error, Registry, Result};
 
@@ -62,6 +62,13 @@ impl Registry {
         }
         Err(failed(address, "it redirects without end"))
     }
+}
+
+/// Whether `host` or `host:port` leads to this machine or to its link, where clouds have what knows a machine's secrets: by itself, or by what its
+/// name stands for now. For programs that connect by themselves.
+pub async fn is_near_by(authority: &str) -> bool {
+    let found = async { tokio::net::lookup_host((host_of(authority), 0)).await.ok() };
+    is_near_host(authority) || found.await.is_some_and(|mut found| found.any(|found| is_near(found.ip())))
 }
 
 /// An address, and what its name stands for. The name is looked up once: who answers for it could say another thing when it is
@@ -212,6 +219,25 @@ mod tests {
         let unknown =
             Place { found: Some(Err(io::Error::other("no such name"))), ..place("http://x.example/", None) };
         assert_eq!(ask(unknown).await.unwrap_err(), "no such name");
+    }
+
+    #[tokio::test]
+    async fn hosts_are_near_however_they_are_written() {
+        for near in [
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1:9418",
+            "2130706433",
+            "127.1",
+            "0",
+            "[::1]:22",
+            "169.254.169.254",
+        ] {
+            assert!(is_near_by(near).await, "{near}");
+        }
+        for far in ["203.0.113.7", "[2001:db8::1]:80", "10.0.0.1", ""] {
+            assert!(!is_near_by(far).await, "{far}");
+        }
     }
 
     #[test]

@@ -263,6 +263,42 @@ fn submodules_lead_nowhere_but_to_servers() -> Result<()> {
     site.world.assert_clean(&[])
 }
 
+/// Whoever writes a repository elsewhere does not have the daemon speak to what only its machine reaches.
+#[test]
+fn a_repository_elsewhere_leads_to_no_server_of_this_machine() -> Result<()> {
+    const FAR: &str = "203.0.113.7";
+    let site = Site::new()?;
+    capture(site.world.command("ip").args(["addr", "add", FAR, "dev", "lo"]))?.ok();
+    let served = Served::start(&site)?;
+    let deep = served.more("deep.git", &[("deep", "deep")], &[])?;
+    let base = served.work.parent().unwrap_or(&served.work);
+    let _far = tare_tests::Served::git_at(&site.world, base, "app.git", FAR)?;
+    for (number, url) in [
+        "git://127.0.0.1/deep.git",
+        "git://localhost/deep.git",
+        "git://2130706433/deep.git",
+        "git@127.0.0.1:deep.git",
+        "http://169.254.169.254/latest",
+        "http://0.0.0.0:9418/deep.git",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("lead{number}.git");
+        served.more(&name, &[("Dockerfile", "FROM scratch\nCOPY lib /lib\n")], &[("lib", &deep, url)])?;
+        let said = site.post(&format!("remote=git://{FAR}/{name}"), b"")?;
+        assert!(said.contains("leads to this machine") && !said.contains("Successfully"), "{url}: {said}");
+    }
+    // Who names this machine himself gets it, and what is elsewhere may lead elsewhere.
+    for (from, url) in [("127.0.0.1", "git://127.0.0.1/deep.git"), (FAR, "git://203.0.113.7/deep.git")] {
+        let name = format!("from{from}.git");
+        served.more(&name, &[("Dockerfile", "FROM scratch\nCOPY lib /lib\n")], &[("lib", &deep, url)])?;
+        let said = site.post(&format!("remote=git://{from}/{name}"), b"")?;
+        assert!(said.contains("Successfully built"), "{from}: {said}");
+    }
+    site.world.assert_clean(&[])
+}
+
 #[test]
 fn submodules_in_each_other_have_an_end() -> Result<()> {
     let site = Site::new()?;

@@ -29,18 +29,16 @@ impl Address {
         if url.chars().any(|c| c.is_control() || c.is_whitespace()) || url.contains("::") {
             return Err(refused("it holds what no address holds"));
         }
-        let host = match url.split_once("://") {
-            Some(("https" | "http" | "git" | "ssh", rest)) => rest.split('/').next().unwrap_or_default(),
-            Some(_) => return Err(refused("only https, http, ssh and git are understood")),
-            // As scp(1) writes it: user@host:path.
-            None => url
-                .split_once(':')
-                .map(|(host, _)| host)
-                .filter(|host| host.contains('@'))
-                .unwrap_or_default(),
-        };
-        let host = host.rsplit('@').next().unwrap_or_default();
-        if host.is_empty() || host.starts_with('-') || url.starts_with('-') {
+        if url
+            .split_once("://")
+            .is_some_and(|(scheme, _)| !matches!(scheme, "https" | "http" | "git" | "ssh"))
+        {
+            return Err(refused("only https, http, ssh and git are understood"));
+        }
+        let host = authority(&url);
+        // Others read `%`, and letters that look like ASCII, as another host than we do.
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+        if host.is_empty() || !host.chars().all(known) || host.starts_with('-') || url.starts_with('-') {
             return Err(refused("it names no host"));
         }
         let plain =
@@ -52,6 +50,11 @@ impl Address {
         let reference = (!reference.is_empty()).then(|| reference.to_owned());
         let directory = crate::stage::state::clean(directory.as_ref());
         Ok(Self { url, reference, directory })
+    }
+
+    /// The host, with its port where the address has one.
+    pub(super) fn host(&self) -> &str {
+        authority(&self.url)
     }
 
     /// The address that `.gitmodules` tells for a commit: `./` and `../` begin at this one (gitmodules(5)), and stay on its
@@ -99,6 +102,17 @@ impl Address {
     }
 }
 
+/// `host` or `host:port` of `scheme://user@host:port/path`, and of `user@host:path` as scp(1) writes it; else nothing.
+fn authority(url: &str) -> &str {
+    let whole = match url.split_once("://") {
+        Some((_, rest)) => rest.split(['/', '?', '#']).next().unwrap_or_default(),
+        None => {
+            url.split_once(':').map(|(host, _)| host).filter(|host| host.contains('@')).unwrap_or_default()
+        }
+    };
+    whole.rsplit('@').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +131,12 @@ mod tests {
             assert!(is_git(text), "{text}");
             assert_eq!((parsed.url.as_str(), parsed.reference.as_deref()), (url, reference), "{text}");
             assert_eq!(parsed.directory, std::path::Path::new(directory), "{text}");
+            assert!(matches!(parsed.host(), "h" | "h:22" | "github.com"), "{text}: {}", parsed.host());
+        }
+        for (text, host) in
+            [("http://a@b@h:80/x.git", "h:80"), ("http://h?@far/x.git", "h"), ("http://h/@far/x.git", "h")]
+        {
+            assert_eq!(Address::parse(text).unwrap().host(), host, "{text}");
         }
         for plain in ["https://h/a.tar.gz", "http://h/Dockerfile", "file.txt"] {
             assert!(!is_git(plain), "{plain}");
@@ -177,6 +197,9 @@ mod tests {
             "fd::7/a.git",
             "https:///a.git",
             "https://h/a b.git",
+            "https://127%2e0.0.1/a.git",
+            "https://\u{ff11}27.0.0.1/a.git",
+            "https://far\\h/a.git",
             "https://h/a\n.git",
             "https://h/a.git#--upload-pack=id",
             "https://h/a.git#+refs/*",

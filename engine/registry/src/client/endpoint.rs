@@ -154,7 +154,8 @@ pub(crate) fn is_near_host(authority: &str) -> bool {
     is_loopback(host) || host.parse().is_ok_and(is_near)
 }
 
-fn host_of(authority: &str) -> &str {
+/// The host of `host` or `host:port`, without brackets.
+pub(crate) fn host_of(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }
