@@ -10,7 +10,9 @@ use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use crate::driver::fuse;
-use crate::files::{self, Name, failed, is_opaque, kind, open_directory, reopen_directory, there};
+use crate::files::{
+    self, Name, failed, follow, is_opaque, kind, open_directory, read_link, reopen_directory, there,
+};
 use crate::{Driver, Result};
 
 /// The layers below a writable one, and where something was mounted upon it.
@@ -24,11 +26,22 @@ pub(crate) struct Lower {
     marked: bool,
 }
 
+/// The name of the same place with no link in it; nothing where links lead nowhere.
+fn led(below: &OwnedFd, name: &Name) -> Option<Name> {
+    let link = |name: &Name| match there(below, name.as_path()).map_err(failed("look below", name))? {
+        Some(found) => read_link(&found).map_err(failed("look below", name)),
+        None => Ok(None),
+    };
+    follow(name, link).ok()
+}
+
 impl Lower {
-    /// `points` are paths inside the container; those that no tree can have are passed over.
+    /// `points` are paths inside the container; those that no tree can have are passed over. What is mounted through links of the
+    /// layers below stands where they lead.
     pub(crate) fn new(points: &[PathBuf], below: Option<OwnedFd>, driver: Driver) -> Self {
         let parsed = points.iter().filter_map(|path| Name::parse(path.as_os_str().as_bytes()).ok());
-        let points: BTreeSet<Name> = parsed.filter(|name| !name.is_root()).collect();
+        let both = parsed.flat_map(|name| [below.as_ref().and_then(|below| led(below, &name)), Some(name)]);
+        let points: BTreeSet<Name> = both.flatten().filter(|name| !name.is_root()).collect();
         let depth = |name: &Name| name.components().count();
         let above = points.iter().flat_map(|name| (1..depth(name)).map(|count| name.upto(count))).collect();
         let marked = driver == Driver::Fuse && below.is_some();

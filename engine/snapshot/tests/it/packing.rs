@@ -308,6 +308,28 @@ fn a_layer_that_is_taken_over_is_the_one_that_was_packed_by(driver: Driver) {
     world.assert_untouched();
 }
 
+/// `/var/run` is a link to `/run` nearly everywhere: what was made to mount upon stands there.
+#[test]
+fn what_was_mounted_through_a_link_is_no_part_of_the_layer() {
+    for driver in crate::drivers() {
+        let world = World::with(Some(driver));
+        let archive = crate::archive::tar().directory("run/").directory("var/").symlink("var/run", "../run");
+        let archive = archive.symlink("round", "round").symlink("etc", "/var/run/etc").finish();
+        let (chain, _) = world.layer(1, None, &archive);
+        world.snapshots.prepare("c", Some(&chain)).unwrap();
+        let tree = Mounted::new(&world.snapshots, "c");
+        std::fs::create_dir_all(tree.at("run/secrets")).unwrap();
+        std::fs::create_dir_all(tree.at("run/etc")).unwrap();
+        for file in ["run/secrets/key", "run/etc/hosts"] {
+            std::fs::write(tree.at(file), "").unwrap();
+        }
+        drop(tree);
+        let points = ["/var/run/secrets/key", "/etc/hosts", "/round/x"].map(PathBuf::from);
+        assert!(world.snapshots.changes("c", &points).unwrap().is_empty(), "{driver:?}");
+        assert!(!world.snapshots.changes("c", &points[..1]).unwrap().is_empty(), "{driver:?}");
+    }
+}
+
 #[test]
 fn a_sparse_file_stays_one() {
     crate::drivers().into_iter().for_each(a_sparse_file_stays_one_by);
