@@ -95,13 +95,21 @@ impl Site {
 
 /// A tar of entries written by hand, as `tar` itself refuses to write some.
 fn archive(entries: &[(&str, tar::EntryType, &str, &[u8])]) -> Result<Vec<u8>> {
+    let bytes = entries
+        .iter()
+        .map(|(name, kind, target, content)| (name.as_bytes(), *kind, target.as_bytes(), *content));
+    raw(&bytes.collect::<Vec<Raw<'_>>>())
+}
+
+/// Name, kind, where it leads, content; names need be no text.
+type Raw<'a> = (&'a [u8], tar::EntryType, &'a [u8], &'a [u8]);
+
+fn raw(entries: &[Raw<'_>]) -> Result<Vec<u8>> {
     let mut tar = tar::Builder::new(Vec::new());
     for (name, kind, target, content) in entries {
         let mut header = tar::Header::new_ustar();
-        let field = &mut header.as_old_mut().name;
-        field[..name.len()].copy_from_slice(name.as_bytes());
-        let field = &mut header.as_old_mut().linkname;
-        field[..target.len()].copy_from_slice(target.as_bytes());
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.as_old_mut().linkname[..target.len()].copy_from_slice(target);
         header.set_entry_type(*kind);
         header.set_size(content.len() as u64);
         header.set_mode(0o644);

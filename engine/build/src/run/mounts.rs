@@ -111,10 +111,14 @@ fn shown(
     writable: bool,
 ) -> Result<(MountSource, Option<Scrap>)> {
     match tree {
-        // Nobody else writes there: its own path, links resolved inside, is what is mounted.
+        // Nobody else writes there: its own path, links resolved inside, is what is mounted. One that is no text is copied, as
+        // a mount is told in text.
         Tree::Directory(directory) if !writable => {
-            let picked = tree.files(job, what)?.open(source)?;
-            return Ok((bound(within(directory, &picked.open)?), None));
+            let picked = tree.files(job, what.clone())?.open(source)?;
+            let path = within(directory, &picked.open)?;
+            if path.to_str().is_some() {
+                return Ok((bound(path), None));
+            }
         }
         Tree::Layers { top: Some(top), .. } => {
             let scrap = job.build.builder.on_disk.scrap()?;
