@@ -184,6 +184,35 @@ fn damaged_archives_are_corrupt_and_leave_nothing() {
     assert!(world.unpack(b"").is_ok());
 }
 
+/// Holes cost nothing in an archive: what a file would be with them is what counts.
+#[test]
+fn holes_count_as_what_they_are() {
+    let world = World::new();
+    let sparse = |size: u64| {
+        let size = size.to_string();
+        tar().pax(&[("GNU.sparse.realsize", size.as_bytes()), ("GNU.sparse.map", b"0,0")]).file("a", "")
+    };
+    for size in [1 << 40, i64::MAX as u64] {
+        let error = world.unpack(&sparse(size).finish()).err().unwrap();
+        assert_eq!(error.kind(), Kind::Exhausted, "{size}: {error}");
+    }
+    let error = world.unpack(&sparse(u64::MAX).finish()).err().unwrap();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let many = (0..300).fold(tar(), |archive, at| {
+        archive
+            .pax(&[("GNU.sparse.realsize", b"1073741824"), ("GNU.sparse.map", b"0,0")])
+            .file(&format!("{at}"), "")
+    });
+    assert_eq!(world.unpack(&many.finish()).err().unwrap().kind(), Kind::Exhausted);
+    // Pieces that overlap, lead beyond the end, or are not there.
+    for map in ["0,2,1,1", "5,1,0,1", "0,11", "18446744073709551615,1", "1", "0,1,0", "", "0,3"] {
+        let archive =
+            tar().pax(&[("GNU.sparse.realsize", b"10"), ("GNU.sparse.map", map.as_bytes())]).file("a", "xx");
+        assert_eq!(world.unpack(&archive.finish()).err().unwrap().kind(), Kind::Corrupt, "{map:?}");
+    }
+    world.assert_untouched();
+}
+
 /// Whoever inflates and hashes must see the whole stream, and its error must come back as it was.
 #[test]
 fn the_stream_is_read_to_its_end_and_its_errors_are_kept() {
