@@ -16,7 +16,6 @@ mod heredoc;
 mod ignore;
 mod instruction;
 mod line;
-mod nearest;
 mod parse;
 mod ports;
 mod read;

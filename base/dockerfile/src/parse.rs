@@ -10,9 +10,10 @@ mod run;
 
 use std::ops::Range;
 
+use tare_model::nearest;
+
 use crate::heredoc::{self, Opened};
 use crate::line::Line;
-use crate::nearest::nearest;
 use crate::read::{Reader, decode};
 use crate::statement::Statement;
 use crate::words;

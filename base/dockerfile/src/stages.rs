@@ -1,8 +1,7 @@
 use std::collections::BTreeSet;
 
-use tare_model::Reference;
+use tare_model::{Reference, nearest};
 
-use crate::nearest::nearest;
 use crate::{Dockerfile, Error, Globals, Instruction, Mount, Result, Span, Stage, Step, Word, parse_trigger};
 
 /// Where a stage begins, or files come from.

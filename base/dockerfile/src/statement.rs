@@ -1,8 +1,9 @@
 use std::ops::Range;
 
+use tare_model::nearest;
+
 use crate::heredoc::Opened;
 use crate::line::Line;
-use crate::nearest::nearest;
 use crate::words::{self, Flag, Json};
 use crate::{Command, Error, Result, Span, Warning, Word};
 

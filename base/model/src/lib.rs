@@ -1,7 +1,7 @@
 //! # model: the words everybody uses
 //!
 //! - **Owns**: identifiers, digests, image references, platforms, root mounts, signals, capabilities, names of limits, times, sizes,
-//!   error kinds.
+//!   error kinds; which word a misspelt one means.
 //! - **In**: text that a person, a client or a file gave.
 //! - **Out**: values that are valid by construction, and their canonical text.
 //! - **Leans on**: nothing but serde.
@@ -13,6 +13,7 @@ mod digest;
 mod duration;
 mod id;
 mod kind;
+mod nearest;
 mod platform;
 mod reference;
 mod rlimit;
@@ -26,6 +27,7 @@ pub use digest::{Digest, DigestError};
 pub use duration::{DurationError, format_duration, parse_duration};
 pub use id::{Id, IdError, Name};
 pub use kind::{HasKind, Kind};
+pub use nearest::nearest;
 pub use platform::{Platform, PlatformError};
 pub use reference::{Reference, ReferenceError};
 pub use rlimit::ULIMITS;

@@ -8,10 +8,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tare_model::{parse_bytes, parse_duration};
+use tare_model::{nearest, parse_bytes, parse_duration};
 
 use crate::failure::{Failure, Result};
-use crate::nearest::nearest;
 
 /// What a flag takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,6 @@ mod logs;
 mod manifest;
 mod manual;
 mod mount;
-mod nearest;
 mod output;
 mod port;
 mod progress;
@@ -44,11 +43,11 @@ mod volume;
 mod whole;
 
 use tare_client::{Client, Target};
+use tare_model::nearest;
 
 use crate::call::Call;
 use crate::failure::{Failure, Result, Then};
 use crate::flags::{Flag, Given, switch, text};
-use crate::nearest::nearest;
 use crate::verbs::{GROUPS, VERBS, Verb};
 
 /// Flags that stand before the command.

@@ -1,6 +1,5 @@
-use tare_model::parse_bytes;
+use tare_model::{nearest, parse_bytes};
 
-use crate::nearest::nearest;
 use crate::statement::truth;
 use crate::{BindMount, CacheMount, Error, Mount, Result, SecretMount, Sharing, SshMount, Word};
 

@@ -1,5 +1,6 @@
-/// The known word that a misspelt one most likely means: at most a third of its letters away.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The known word that a misspelt one most likely means, whatever the case: at most a third of its letters away, and sharing
+/// one at least. None for what is longer than any word.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 64;
     let wanted: Vec<char> = word.chars().flat_map(char::to_lowercase).take(LONGEST + 1).collect();
     if wanted.len() > LONGEST {
@@ -10,7 +11,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
         (distance(&wanted, &letters), other)
     });
     let (steps, other) = near.min_by_key(|(steps, _)| *steps)?;
-    (steps <= (wanted.len().max(3) / 3)).then_some(other)
+    (steps <= wanted.len().max(3) / 3 && steps < other.len()).then_some(other)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours that make one word of the other.
@@ -42,5 +43,11 @@ mod tests {
         assert_eq!(nearest("entrypiont", known), Some("ENTRYPOINT"));
         assert_eq!(nearest("PRINT", known), None);
         assert_eq!(nearest("x", []), None);
+        let known = ["run", "start", "stop", "images", "rename", "a"];
+        assert_eq!(nearest("rnu", known), Some("run"));
+        assert_eq!(nearest("strat", known), Some("start"));
+        assert_eq!(nearest("image", known), Some("images"));
+        assert_eq!(nearest("compose", known), None);
+        assert_eq!(nearest("", known), None);
     }
 }
