@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{self, Receiver};
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, Given, switch, text};
-use crate::progress::Progress;
-use crate::pull::{Shown, show};
+use crate::progress::{Progress, Shown};
+use crate::pull::show;
 use crate::whole::WholeFile;
 
 pub(crate) const SAVE: &[Flag] = &[

@@ -12,8 +12,8 @@ use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch_on, text};
 use crate::output::line;
-use crate::progress::Progress;
-use crate::pull::{Shown, show};
+use crate::progress::{Progress, Shown};
+use crate::pull::show;
 
 pub(crate) const COMMIT: &[Flag] = &[
     text("author", "string", "Author (e.g., \"John Hannibal Smith <hannibal@a-team.com>\")").short('a'),

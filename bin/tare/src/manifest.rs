@@ -6,7 +6,8 @@ use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch};
 use crate::output::line;
-use crate::pull::{Shown, Wanted, fetch};
+use crate::progress::Shown;
+use crate::pull::{Wanted, fetch};
 
 pub(crate) const CREATE: &[Flag] = &[switch("quiet", "Suppress verbose output").short('q')];
 

@@ -8,7 +8,14 @@ use tare_docker_api::ProgressMessage;
 
 use crate::failure::Result;
 use crate::output;
-use crate::pull::Shown;
+
+/// Where work shows how far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shown {
+    Nothing,
+    OnStdout,
+    OnStderr,
+}
 
 /// Shows messages as they come.
 pub(crate) enum Progress {

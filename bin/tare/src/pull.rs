@@ -9,7 +9,7 @@ use crate::credentials;
 use crate::failure::{Failure, Result, wants_login};
 use crate::flags::{Flag, switch, switch_on, text};
 use crate::output::{line, say};
-use crate::progress::Progress;
+use crate::progress::{Progress, Shown};
 
 pub(crate) const PULL: &[Flag] = &[
     switch("all-platforms", "Download the image for every platform that it is for"),
@@ -18,14 +18,6 @@ pub(crate) const PULL: &[Flag] = &[
     text("platform", "string", "Set platform if server is multi-platform capable"),
     switch("quiet", "Suppress verbose output").short('q'),
 ];
-
-/// Where work shows how far it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Nothing,
-    OnStdout,
-    OnStderr,
-}
 
 /// `tare pull`
 pub(crate) async fn pull(call: Call) -> Result<u8> {

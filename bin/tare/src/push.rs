@@ -7,8 +7,8 @@ use crate::credentials;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, switch, switch_on, text};
 use crate::output::line;
-use crate::progress::Progress;
-use crate::pull::{Shown, show};
+use crate::progress::{Progress, Shown};
+use crate::pull::show;
 
 pub(crate) const PUSH: &[Flag] = &[
     switch("all-tags", "Push all tags of an image to the repository").short('a'),

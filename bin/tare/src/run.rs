@@ -11,7 +11,8 @@ use crate::create::{self, Creation, Pull};
 use crate::failure::{Failure, Result};
 use crate::flags::Given;
 use crate::output::{line, say};
-use crate::pull::{self, Shown, Wanted};
+use crate::progress::Shown;
+use crate::pull::{self, Wanted};
 use crate::session::{self, DetachKeys, Ended, Forwarded, Process, Session, check_terminal, size};
 
 /// The daemon's refusals of `run` and `create` have an exit code that no program in a container has.
