@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tare_model::Capability;
+use tare_runtime::seccomp::ARCHITECTURES;
 
 /// The last version of the specification all of whose fields are known. What `spec` writes is of an earlier one, which
 /// every runtime takes.
@@ -42,38 +43,16 @@ pub(crate) fn features() -> Value {
 fn seccomp() -> Value {
     let flags = ["LOG", "SPEC_ALLOW", "TSYNC", "WAIT_KILLABLE_RECV"];
     let flags = flags.map(|name| format!("SECCOMP_FILTER_FLAG_{name}"));
-    let archs = [
-        "AARCH64",
-        "ARM",
-        "LOONGARCH64",
-        "M68K",
-        "MIPS",
-        "MIPS64",
-        "MIPS64N32",
-        "MIPSEL",
-        "MIPSEL64",
-        "MIPSEL64N32",
-        "PARISC",
-        "PARISC64",
-        "PPC",
-        "PPC64",
-        "PPC64LE",
-        "RISCV64",
-        "S390",
-        "S390X",
-        "SH",
-        "SHEB",
-        "X32",
-        "X86",
-        "X86_64",
-    ];
+    let named = ARCHITECTURES.into_iter().filter(|name| *name != "NATIVE");
+    let mut archs: Vec<_> = named.map(|name| format!("SCMP_ARCH_{name}")).collect();
+    archs.sort_unstable();
     let operators = ["EQ", "GE", "GT", "LE", "LT", "MASKED_EQ", "NE"];
     let actions = ["ALLOW", "ERRNO", "KILL", "KILL_PROCESS", "KILL_THREAD", "LOG", "NOTIFY", "TRACE", "TRAP"];
     json!({
         "enabled": true,
         "actions": actions.map(|name| format!("SCMP_ACT_{name}")),
         "operators": operators.map(|name| format!("SCMP_CMP_{name}")),
-        "archs": archs.map(|name| format!("SCMP_ARCH_{name}")),
+        "archs": archs,
         "knownFlags": flags,
         "supportedFlags": flags,
     })

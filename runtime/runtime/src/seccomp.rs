@@ -21,6 +21,7 @@ use tare_sys::seccomp::Instruction;
 use thiserror::Error;
 
 pub use cache::load_or_compile;
+pub use policy::ARCHITECTURES;
 
 /// A compiled profile, ready for the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]

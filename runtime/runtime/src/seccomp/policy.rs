@@ -108,7 +108,7 @@ impl Host {
 }
 
 /// `SCMP_ARCH_…` of the runtime specification. Those that do not run on this machine need no filter.
-const ARCHITECTURES: [&str; 24] = [
+pub const ARCHITECTURES: [&str; 24] = [
     "NATIVE",
     "X86",
     "X86_64",
