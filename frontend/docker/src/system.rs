@@ -92,6 +92,7 @@ fn with_counts(rooms: &Rooms, info: SystemInfo, images: usize) -> SystemInfo {
         containers_paused: counts.paused as u64,
         containers_stopped: counts.stopped as u64,
         images: images as u64,
+        n_events_listener: rooms.engine.event_listeners() as u64,
         driver: rooms.engine.snapshots().driver().name().to_owned(),
         warnings: (!warnings.is_empty()).then_some(warnings),
         ..info
