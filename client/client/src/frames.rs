@@ -71,11 +71,6 @@ impl Frames {
             return Some(Ok((stream, piece)));
         }
     }
-
-    /// Whether the stream may end here: not in the middle of a frame.
-    pub fn is_between_frames(&self) -> bool {
-        self.have == 0
-    }
 }
 
 #[cfg(test)]

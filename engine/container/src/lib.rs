@@ -19,6 +19,7 @@
 //! prepare, run, shim         one run: its files, its process, the talk with it
 //! attachment, logs, event, top   what can be seen of it
 //! step                       containers for steps of builds
+//! written                    what a thread writes, as a stream: exports, of builds too
 //! ```
 
 mod accounts;

@@ -151,7 +151,7 @@ impl Snapshots {
     }
 
     /// The trees of a chain of layers that are put together, topmost first, as `lowerdir` of an overlay lists them.
-    pub fn chain_trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
+    pub(crate) fn chain_trees(&self, chain: &Digest) -> Result<Vec<PathBuf>> {
         let index = self.index();
         let mut trees = Vec::new();
         let mut next = Some(*chain);

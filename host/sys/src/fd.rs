@@ -46,13 +46,6 @@ pub fn keep_on_exec(number: RawFd) -> io::Result<()> {
     check(unsafe { libc::fcntl(number, libc::F_SETFD, 0) }.into()).map(drop)
 }
 
-/// Whether a descriptor of that number is open.
-pub fn is_open(number: RawFd) -> bool {
-    // SAFETY: F_GETFD on any number is harmless.
-    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
-    flags != -1
-}
-
 /// Duplicates a descriptor known by its number only, such as one inherited from the parent process.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ pub const STRICT_ATIME: u64 = 0x20;
 /// `MOUNT_ATTR_NODIRATIME`.
 pub const NO_DIRATIME: u64 = 0x80;
 /// `MOUNT_ATTR_IDMAP`.
-pub const ID_MAP: u64 = 0x10_0000;
+const ID_MAP: u64 = 0x10_0000;
 /// `MOUNT_ATTR_NOSYMFOLLOW`.
 pub const NO_SYMFOLLOW: u64 = 0x20_0000;
 

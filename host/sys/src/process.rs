@@ -5,7 +5,7 @@ use std::io;
 use crate::check;
 
 /// Whether this process has had one thread only since it began.
-pub fn single_threaded() -> bool {
+pub(crate) fn single_threaded() -> bool {
     #[cfg(target_env = "gnu")]
     {
         unsafe extern "C" {

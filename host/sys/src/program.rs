@@ -17,7 +17,7 @@ use crate::{check, process};
 /// # Errors
 /// `EBUSY` when there are threads, `EINVAL` for another file, and the kernel's: it takes CAP_SYS_RESOURCE, or
 /// CAP_SYS_ADMIN and Linux 5.9 with checkpoints. The program goes on in any case, but maybe where it was.
-pub fn run_from(file: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn run_from(file: BorrowedFd<'_>) -> io::Result<()> {
     if !process::single_threaded() {
         return Err(io::Error::from_raw_os_error(libc::EBUSY));
     }
