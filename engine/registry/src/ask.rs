@@ -134,16 +134,8 @@ impl Ask {
         from: Option<Reference>,
         credentials: Option<&Credentials>,
     ) -> Self {
-        let domain = subject.reference().map(Reference::domain).unwrap_or_default();
-        Self {
-            endpoint: endpoint::own(registry, domain),
-            subject,
-            accept: None,
-            offset: 0,
-            credentials: credentials.filter(|c| !c.is_empty()).cloned(),
-            access: Access::Push { from },
-            errand: Errand::Get,
-        }
+        let domain = subject.reference().map(Reference::domain).unwrap_or_default().to_owned();
+        Self { access: Access::Push { from }, ..Self::of_host(registry, &domain, subject, credentials) }
     }
 
     /// The same question, asked in another way.

@@ -1,5 +1,4 @@
 //! Options of netlink sockets, which rustix does not have: netlink(7).
-#![allow(unsafe_code)]
 
 use std::io;
 use std::mem::size_of;

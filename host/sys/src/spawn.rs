@@ -1,6 +1,5 @@
 //! Starting another program with posix_spawn(3): no copy of this process's memory map is made, unlike fork(2), and the
 //! child inherits exactly the descriptors that are named.
-#![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char};
 use std::io;
