@@ -30,6 +30,29 @@ fn a_debian_image_is_pulled_run_and_described() -> Result<()> {
 }
 
 #[test]
+fn an_image_stays_without_the_names_that_are_taken_from_it() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    world.tare(&["pull", "-q", &image])?.ok();
+    let id = world.tare(&["inspect", "--format", "{{.Id}}", &image])?.ok().to_owned();
+    for name in ["mine/box:one", "mine/box:two", "mine/box"] {
+        world.tare(&["tag", &image, name])?.ok();
+    }
+    assert_eq!(world.tare(&["untag", &image, "mine/box:two", "mine/box"])?.ok(), "");
+    let names = ["images", "--format", "{{.Repository}}:{{.Tag}}"];
+    let mut left = world.docker(&names)?.ok().lines().map(str::to_owned).collect::<Vec<_>>();
+    left.sort();
+    assert_eq!(left, [image.as_str(), "mine/box:one"]);
+    let other = world.tare(&["image", "untag", "mine/box:one", "your/box"])?;
+    assert_eq!(other.fails(1), "tare: your/box:latest is no name of the image mine/box:one");
+    world.tare(&["untag", &id])?.ok();
+    assert_eq!(world.docker(&names)?.ok(), "<none>:<none>");
+    assert_eq!(world.docker(&["run", "--rm", &id, "echo", "still here"])?.ok(), "still here");
+    assert!(world.docker(&["image", "prune", "-f"])?.ok().contains(&id));
+    Ok(())
+}
+
+#[test]
 fn tags_name_and_unname_an_image_and_the_last_one_deletes_it() -> Result<()> {
     let world = World::new()?;
     let image = world.push_busybox()?;

@@ -6,11 +6,13 @@
 //! | `GET /tare/images/{name}/manifest` | what the name stands for in a registry, byte for byte |
 //! | `POST /tare/manifests/create?name=NAME&image=A&image=B` | makes an index of images that are here; an [`IndexMade`] |
 //! | `GET /tare/diff?from=A&to=B` | a list of [`TreeDifference`] between two images |
+//! | `POST /tare/images/{name}/untag?repo=REPOSITORY&tag=TAG` | takes the name from the image, all its names without `repo`; the image stays |
 //! | `POST /tare/images/{name}/hold?by=NAME` | keeps the image for who mounts it |
 //! | `DELETE /tare/hold?by=NAME` | ends that |
 //! | `POST /tare/verify?repair=1` | one [`Verdict`] a line |
 //!
 //! `POST /images/create` takes `allplatforms=1`: the images of all platforms that the name has in the registry.
+//! `POST /images/{name}/push` takes `compression=gzip|zstd`: how layers travel that are kept in another way.
 
 use crate::wire::is_empty;
 

@@ -259,6 +259,20 @@ pub(crate) async fn tag(call: Call) -> Result<u8> {
     Ok(0)
 }
 
+/// `tare untag`
+pub(crate) async fn untag(call: Call) -> Result<u8> {
+    let [image, names @ ..] = &call.given.operands[..] else { return Ok(1) };
+    if names.is_empty() {
+        call.client.untag_image(image, None).await?;
+    }
+    for name in names {
+        let name = name.parse::<Reference>().map_err(|error| Failure::new(error.to_string()))?.or_latest();
+        let (repository, tag) = (name.repository().familiar(), name.tag().unwrap_or("latest"));
+        call.client.untag_image(image, Some((&repository, tag))).await?;
+    }
+    Ok(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -92,6 +92,7 @@ pub(crate) static VERBS: &[Verb] = &[
     verb!("image" ["save"], "save", "Save one or more images to a tar archive (streamed to STDOUT by default)", [archive::SAVE], "IMAGE [IMAGE...]", (1, ANY), false, archive::save),
     verb!("image" ["load"], "load", "Load images from a tar archive or STDIN", [archive::LOAD], "", (0, 0), false, archive::load),
     verb!("image" ["tag"], "tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", [], "SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]", (2, 2), false, images::tag),
+    verb!("image" ["untag"], "untag", "Take names from an image, all of them where none is given; the image stays", [], "IMAGE [NAME[:TAG]...]", (1, ANY), false, images::untag),
     verb!("container" ["commit"], "commit", "Create a new image from a container's changes", [difference::COMMIT], "CONTAINER [REPOSITORY[:TAG]]", (1, 2), false, difference::commit),
     verb!("container" ["diff"], "diff", "Inspect changes to files or directories on a container's filesystem", [], "CONTAINER", (1, 1), false, difference::diff),
     verb!("container" ["export"], "export", "Export a container's filesystem as a tar archive", [difference::EXPORT], "CONTAINER", (1, 1), false, difference::export),

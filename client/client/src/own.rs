@@ -29,6 +29,13 @@ impl Client {
         self.get(&Address::new("tare").word("diff").query("from", from).query("to", to)).await
     }
 
+    /// Takes a name (repository and tag) from an image, all of its names where none is given; the image stays.
+    pub async fn untag_image(&self, image: &str, name: Option<(&str, &str)>) -> Result<()> {
+        let address = Address::new("tare").word("images").name(image).word("untag");
+        let address = address.query_some("repo", name.map(|(repository, _)| repository));
+        self.post(&address.query_some("tag", name.map(|(_, tag)| tag))).await
+    }
+
     /// Keeps an image for somebody until [`Client::release`].
     pub async fn hold_image(&self, name: &str, by: &str) -> Result<()> {
         let address = Address::new("tare").word("images").name(name).word("hold").query("by", by);

@@ -17,6 +17,14 @@ pub enum Error {
     /// Nothing here has this name, so nothing can be pushed.
     #[error("An image does not exist locally with the tag: {0}")]
     NotHere(String),
+    /// A name that another image has, or none.
+    #[error("{name} is no name of the image {image}")]
+    NotItsName {
+        /// As it was given.
+        image: String,
+        /// As people write it.
+        name: String,
+    },
     /// A repository of a registry that has nothing in it.
     #[error("{0} has no tags in the registry")]
     NoTags(String),
@@ -217,6 +225,7 @@ impl HasKind for Error {
         match self {
             Self::NotFound(_)
             | Self::NotHere(_)
+            | Self::NotItsName { .. }
             | Self::NoTags(_)
             | Self::NoMatch(_)
             | Self::Platform { .. } => Kind::NotFound,

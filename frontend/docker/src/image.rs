@@ -66,16 +66,21 @@ pub(crate) async fn history(rooms: Arc<Rooms>, request: Request) -> Result<Reply
 
 /// `POST /images/{name}/tag`.
 pub(crate) async fn tag(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
-    let repository = parameter::text(&request.query, "repo").unwrap_or_default();
-    let mut target: Reference =
-        repository.parse().map_err(|why: tare_model::ReferenceError| Error::invalid(why.to_string()))?;
-    if let Some(tag) = parameter::text(&request.query, "tag") {
-        target = target.with_tag(tag).map_err(|why| Error::invalid(why.to_string()))?;
-    }
-    let target = target.or_latest();
+    let target = target(&request)?;
     let image = rooms.images.tag(request.parameter("name"), &target).await?;
     publish(&rooms, "tag", &image.id.to_string(), &target.familiar());
     Ok(Reply::empty(StatusCode::CREATED))
+}
+
+/// The name that `repo` and `tag` are together.
+pub(crate) fn target(request: &Request) -> Result<Reference> {
+    let repository = parameter::text(&request.query, "repo").unwrap_or_default();
+    let target: Reference =
+        repository.parse().map_err(|why: tare_model::ReferenceError| Error::invalid(why.to_string()))?;
+    match parameter::text(&request.query, "tag") {
+        Some(tag) => target.with_tag(tag).map_err(|why| Error::invalid(why.to_string())),
+        None => Ok(target.or_latest()),
+    }
 }
 
 /// `DELETE /images/{name}`.

@@ -55,6 +55,18 @@ pub(crate) async fn index(rooms: Arc<Rooms>, request: Request) -> Result<Reply> 
     Ok(Reply::json(StatusCode::CREATED, &IndexMade { digest: made.digest.to_string(), size: made.size }))
 }
 
+/// `POST /tare/images/{name}/untag`: takes the name `repo` (with `tag`) from an image, or all its names where there is
+/// no `repo`. The image stays.
+pub(crate) async fn untag(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
+    let name = parameter::text(&request.query, "repo").map(|_| image::target(&request)).transpose()?;
+    let wanted = request.parameter("name");
+    let id = rooms.images.resolve(wanted)?.id.to_string();
+    for gone in rooms.images.untag(wanted, name.as_ref()).await? {
+        image::publish(&rooms, "untag", &id, &gone.familiar());
+    }
+    Ok(Reply::empty(StatusCode::OK))
+}
+
 /// `GET /tare/diff`.
 pub(crate) async fn difference(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let image = |name: &str| {

@@ -21,6 +21,7 @@ pub(crate) fn add(router: &mut Router, rooms: &Arc<Rooms>) {
     table.get("/system/df", usage::disk_usage);
     table.get("/tare/images/{name...}/layers", own::layers);
     table.get("/tare/images/{name...}/manifest", own::manifest);
+    table.post("/tare/images/{name...}/untag", own::untag);
     table.post("/tare/images/{name...}/hold", own::hold);
     table.delete("/tare/hold", own::release);
     table.post("/tare/manifests/create", own::index);

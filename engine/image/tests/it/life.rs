@@ -1,5 +1,5 @@
 use tare_image::{Error, Removed};
-use tare_model::{HasKind, Kind};
+use tare_model::{HasKind, Kind, Reference};
 use tare_store::Batch;
 
 use crate::fake::Fake;
@@ -115,6 +115,33 @@ async fn a_name_moves_and_leaves_a_dangling_image_behind() {
         room.images.remove("mine:1", false, true).await.unwrap(),
         [Removed::Untagged("mine:1".into())]
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_taken_away_and_the_image_stays() {
+    let (fake, room) = (Fake::start().await, Room::open().await);
+    let sample = pulled(&fake, &room, "web", &[Layer::gzip(&[("a", b"a")])]).await;
+    let name = reference(&fake, "web:v1");
+    let (one, two): (Reference, Reference) = ("mine:1".parse().unwrap(), "mine:2".parse().unwrap());
+    for target in [&one, &two] {
+        room.images.tag(&name.to_string(), target).await.unwrap();
+    }
+    let by = |text: &str| room.images.resolve(text);
+    assert_eq!(room.images.untag("mine:2", Some(&one)).await.unwrap(), std::slice::from_ref(&one));
+    assert!(by("mine:1").is_err() && by("mine:2").is_ok());
+    let wrong = room.images.untag("mine:2", Some(&one)).await.unwrap_err();
+    assert_eq!(wrong.to_string(), "mine:1 is no name of the image mine:2");
+    // With the last tag of a repository goes the digest that it is known by there.
+    let gone = room.images.untag(&sample.id().to_string(), Some(&name)).await.unwrap();
+    assert_eq!(gone, [name.clone(), name.repository().with_digest(sample.digest())]);
+    assert_eq!(room.images.untag(&sample.id().hex()[..12], None).await.unwrap(), [two]);
+    let image = by(&sample.id().to_string()).unwrap();
+    assert!(image.tags.is_empty() && image.digests.is_empty());
+    assert_eq!(room.file(&image, "/a").unwrap(), b"a");
+    assert!(room.images.untag(&sample.id().to_string(), None).await.unwrap().is_empty());
+    assert!(matches!(room.images.untag("nosuch", None).await, Err(Error::NotFound(_))));
+    // What has no name is pruned.
+    assert_eq!(room.images.prune(|image| image.tags.is_empty()).await.unwrap().removed.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
