@@ -2,4 +2,5 @@
 
 mod hostile_images;
 mod inside;
+mod nonsense;
 mod outside;
