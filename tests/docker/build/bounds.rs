@@ -155,3 +155,34 @@ fn a_cache_that_another_build_changes_leads_nowhere() -> Result<()> {
     assert_eq!(std::fs::read_to_string(precious.join("file"))?, "precious");
     site.world.assert_clean(&[])
 }
+
+/// Looks for the daemon: sockets in its tree, abstract ones, its port on loopback by the addresses that lead to the machine.
+const PROBE: &str = "import os, socket, stat\n\
+    for path in ['/run', '/var', '/tmp', '/dev', '/etc']:\n\
+    \x20 for top, dirs, files in os.walk(path):\n\
+    \x20   for name in files:\n\
+    \x20     if stat.S_ISSOCK(os.lstat(os.path.join(top, name)).st_mode): print('found', top, name)\n\
+    if 'tare' in open('/proc/net/unix').read(): print('found an abstract socket')\n\
+    routes = [line.split() for line in open('/proc/net/route')]\n\
+    gateway = [socket.inet_ntoa(bytes.fromhex(route[2])[::-1]) for route in routes if route[1] == '00000000']\n\
+    for host in ['127.0.0.1', 'localhost'] + gateway:\n\
+    \x20 try:\n\
+    \x20   socket.create_connection((host, 2375), 1).close()\n\
+    \x20   print('found a port at', host)\n\
+    \x20 except OSError: pass\n\
+    print('probed', len(gateway))\n";
+
+/// Whoever reaches the daemon is root: a step does not, wherever it looks.
+#[test]
+fn a_step_does_not_reach_its_daemon() -> Result<()> {
+    let world = tare_tests::World::with_daemon_arguments(&["-H", "tcp://127.0.0.1:2375"])?;
+    let image = world.push_debian()?;
+    world.docker(&["pull", "-q", &image])?.ok();
+    let site = Site { world, image };
+    let mut curl = site.world.command("curl");
+    assert_eq!(tare_tests::capture(curl.args(["-sf", "http://127.0.0.1:2375/_ping"]))?.ok(), "OK");
+    site.file("probe.py", PROBE)?;
+    let told = site.built("FROM IMAGE\nCOPY probe.py /\nRUN python3 /probe.py\n")?.out;
+    assert!(told.contains("\nprobed 1\n") && !told.contains("\nfound "), "{told}");
+    site.world.assert_clean(&[])
+}
