@@ -54,7 +54,7 @@ impl Transcript {
         let said = self.steps.entry(step).or_default();
         for message in said.hear(progress, self.remove) {
             said.bytes += message.stream.len();
-            if step == self.now || said.bytes < WAITING {
+            if step <= self.now || said.bytes < WAITING {
                 said.lines.push(message);
             }
         }
@@ -62,7 +62,9 @@ impl Transcript {
     }
 
     fn ready(&mut self) -> Vec<ProgressMessage> {
-        let mut ready = Vec::new();
+        // FROM is done before the triggers of its image have run.
+        let late = self.steps.range_mut(..self.now);
+        let mut ready: Vec<_> = late.flat_map(|(_, said)| std::mem::take(&mut said.lines)).collect();
         while let Some(said) = self.steps.get_mut(&self.now) {
             ready.append(&mut said.lines);
             if !said.done {
@@ -160,6 +162,16 @@ mod tests {
             " ---> Removed intermediate container cdcdcdcdcdcd\n ---> abababababab\nStep 2/3 : RUN 2\nlater"
         );
         assert_eq!(said(&mut transcript, output(2, b"\n")), "\n");
+    }
+
+    #[test]
+    fn triggers_speak_before_the_step_behind_them() {
+        let mut transcript = Transcript::new(true);
+        said(&mut transcript, started(1));
+        said(&mut transcript, Progress::Done(1, Digest::from_bytes([0xab; 32])));
+        assert_eq!(said(&mut transcript, Progress::Triggers(1, 1)), "# Executing 1 build trigger\n");
+        assert_eq!(said(&mut transcript, output(1, b"early")), "early");
+        assert_eq!(said(&mut transcript, started(2)), "Step 2/3 : RUN 2\n");
     }
 
     #[test]
