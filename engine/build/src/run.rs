@@ -209,6 +209,8 @@ impl RunStep<'_> {
             extra_hosts: self.job.build.run.extra_hosts.clone(),
             ..NetworkSpec::default()
         };
+        // Who shares another's network shares its name.
+        let own_name = !matches!(network.mode, NetworkMode::Container(_));
         ContainerSpec {
             image: self.job.build.name.clone(),
             command: CommandSpec {
@@ -216,7 +218,10 @@ impl RunStep<'_> {
                 environment: variables.chain(mounted.variables.iter().cloned()).collect(),
                 ..CommandSpec::default()
             },
-            identity: IdentitySpec { hostname: Some(HOSTNAME.to_owned()), ..IdentitySpec::default() },
+            identity: IdentitySpec {
+                hostname: own_name.then(|| HOSTNAME.to_owned()),
+                ..IdentitySpec::default()
+            },
             lifecycle: LifecycleSpec {
                 log: LogSpec { enabled: false, ..LogSpec::default() },
                 init: Some(false),

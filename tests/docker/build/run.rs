@@ -120,6 +120,21 @@ fn secrets_leave_no_trace() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn steps_share_the_network_of_a_container_that_runs() -> Result<()> {
+    let site = Site::new()?;
+    let words = ["run", "-d", "--name", "other", "--hostname", "shared", "--network", "none", &site.image];
+    site.world.docker(&[&words[..], &["sleep", "1000"]].concat())?.ok();
+    site.dockerfile("FROM IMAGE\nRUN readlink /proc/self/ns/net > /net; hostname > /name\n")?;
+    site.build(&["--network", "container:other"])?.ok();
+    let net = site.world.docker(&["exec", "other", "readlink", "/proc/self/ns/net"])?;
+    assert_eq!(site.shell("cat /net /name")?, format!("{}\nshared", net.ok()));
+    let missing = site.build(&["--network", "container:nobody", "--no-cache"])?;
+    assert!(missing.fails(1).contains("No such container: nobody"), "{missing:?}");
+    site.world.docker(&["rm", "-f", "other"])?.ok();
+    Ok(())
+}
+
 /// What takes a step out of its confinement has to be allowed by whoever runs the daemon and by whoever asks for the build.
 #[test]
 fn privileges_are_given_by_both_sides_or_not_at_all() -> Result<()> {
