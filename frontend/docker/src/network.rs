@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tare_docker_api::{Ipam, IpamConfig, Network as Wire, NetworkContainer};
+use tare_docker_api::{Ipam, IpamConfig, Network as Wire, NetworkContainer, NetworkPrune};
 use tare_http::{Reply, Request, StatusCode};
 use tare_network::Network;
 
@@ -35,6 +35,12 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
 pub(crate) async fn inspect(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
     let network = rooms.networks.get(request.parameter("id"))?;
     Ok(Reply::json(StatusCode::OK, &Wire { containers: containers(&rooms, &network), ..wire(&network) }))
+}
+
+/// `POST /networks/prune`. What there is are the daemon's own, which stay; `docker system prune` asks in between.
+pub(crate) async fn prune(_: Arc<Rooms>, request: Request) -> Result<Reply> {
+    Filters::of(&request.query, &["label", "label!", "until"])?.until()?;
+    Ok(Reply::json(StatusCode::OK, &NetworkPrune::default()))
 }
 
 fn wire(network: &Network) -> Wire {

@@ -84,6 +84,7 @@ fn execs(table: &mut Table) {
 fn networks_and_volumes(table: &mut Table) {
     table.get("/networks", network::list);
     table.get("/networks/{id}", network::inspect);
+    table.post("/networks/prune", network::prune);
     table.get("/volumes", volume::list);
     table.post("/volumes/create", volume::create);
     table.post("/volumes/prune", volume::prune);

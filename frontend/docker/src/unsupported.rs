@@ -6,7 +6,7 @@ use tare_http::{Method, Router};
 use crate::Error;
 
 /// Method, pattern, and what a person would call it.
-const NOT_YET: [(Method, &str, &str); 29] = [
+const NOT_YET: [(Method, &str, &str); 28] = [
     (Method::GET, "/containers/{id}/stats", "resource figures of a container (stats)"),
     (Method::POST, "/containers/{id}/update", "changing a container's limits (update)"),
     (Method::GET, "/containers/{id}/attach/ws", "attaching through a WebSocket"),
@@ -26,7 +26,6 @@ const NOT_YET: [(Method, &str, &str); 29] = [
         "/networks/{id}/disconnect",
         "disconnecting containers from networks (network disconnect)",
     ),
-    (Method::POST, "/networks/prune", "removing unused networks (network prune)"),
     (Method::GET, "/plugins", "plugins"),
     (Method::GET, "/plugins/privileges", "plugins"),
     (Method::POST, "/plugins/pull", "plugins"),
