@@ -1,5 +1,5 @@
 use anyhow::Result;
-use tare_tests::World;
+use tare_tests::{World, until};
 
 /// The main job: a real image of a real distribution from a real registry, by each client.
 #[test]
@@ -136,6 +136,43 @@ fn names_are_filtered_by_patterns_as_docker_reads_them() -> Result<()> {
         assert!(refused.fails(1).contains("syntax error in pattern"), "{client}: {refused:?}");
         let refused = run(&["tag", &image, "sha256"])?;
         assert!(refused.fails(1).contains("ambiguous tag"), "{client}: {refused:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_happens_to_images_is_told_with_their_labels() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    for (client, run) in world.clients() {
+        run(&["pull", "-q", &image])?.ok();
+        run(&["create", "--name", client, &image, "true"])?.ok();
+        let made = format!("made-{client}");
+        run(&["commit", "-c", &format!("LABEL by={client}"), client, &made])?.ok();
+        run(&["tag", &made, &format!("{made}:2")])?.ok();
+        run(&["image", "prune", "-f"])?.ok();
+        let events = [
+            "events",
+            "--since",
+            "10m",
+            "--until",
+            "0s",
+            "--format",
+            "{{.Action}} {{json .Actor.Attributes}}",
+        ];
+        let label = format!("label=by={client}");
+        let labelled = [&events[..], &["--filter", &label]].concat();
+        // Docker's client asks for what was before this second.
+        until("the events", || Ok(run(&labelled)?.ok().lines().count() == 3))?;
+        let told = run(&labelled)?;
+        let words: Vec<&str> = told.ok().lines().map(|line| line.split(' ').next().unwrap_or(line)).collect();
+        assert_eq!(words, ["create", "tag", "tag"], "{client}: {told:?}");
+        assert!(
+            told.out.contains(&format!("{{\"by\":\"{client}\",\"name\":\"{made}:2\"}}")),
+            "{client}: {told:?}"
+        );
+        let told = run(&[&events[..], &["--filter", "type=image", "--filter", "event=prune"]].concat())?;
+        assert!(told.ok().contains("{\"reclaimed\":\"0\"}"), "{client}: {told:?}");
     }
     Ok(())
 }

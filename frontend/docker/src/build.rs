@@ -245,6 +245,7 @@ impl Work {
                 self.lines.push_back(said(format!("Successfully tagged {name}\n")));
             }
         }
+        crate::image::publish(&self.rooms, "create", &id, &id);
         for name in &built.names {
             crate::image::publish(&self.rooms, "tag", &id, name);
         }

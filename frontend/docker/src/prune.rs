@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tare_container::{Event, EventKind};
 use tare_docker_api::{ContainerPrune, ImagePrune};
 use tare_http::{Reply, Request, StatusCode};
 use tare_image::Removed;
@@ -39,6 +40,8 @@ pub(crate) async fn images(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
             Removed::Deleted(id) => image::publish(&rooms, "delete", id, id),
         }
     }
+    let event = Event::now(EventKind::Image, "prune", "").with("reclaimed", pruned.bytes.to_string());
+    rooms.engine.publish(event);
     let images_deleted = Some(pruned.removed.into_iter().map(image::deleted).collect());
     Ok(Reply::json(StatusCode::OK, &ImagePrune { images_deleted, space_reclaimed: pruned.bytes }))
 }

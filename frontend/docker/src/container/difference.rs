@@ -29,15 +29,17 @@ pub(crate) async fn commit(rooms: Arc<Rooms>, mut request: Request) -> Result<Re
     };
     let comment = options.comment.clone();
     let image = rooms.engine.commit(container.id.as_str(), options).await?;
-    let reference = names.first().map(Reference::familiar).unwrap_or_default();
+    let (id, reference) = (image.id.to_string(), names.first().map(Reference::familiar).unwrap_or_default());
+    crate::image::publish(&rooms, "create", &id, &id);
+    names.iter().for_each(|name| crate::image::publish(&rooms, "tag", &id, &name.familiar()));
     let mut event = Event::now(EventKind::Container, "commit", container.id.as_str())
         .with("image", container.spec.image.clone())
         .with("name", container.name.as_str());
-    for (key, value) in [("comment", comment), ("imageID", image.id.to_string()), ("imageRef", reference)] {
+    for (key, value) in [("comment", comment), ("imageID", id.clone()), ("imageRef", reference)] {
         event = event.with(key, value);
     }
     rooms.engine.publish(event);
-    Ok(Reply::json(StatusCode::CREATED, &IdResponse { id: image.id.to_string() }))
+    Ok(Reply::json(StatusCode::CREATED, &IdResponse { id }))
 }
 
 /// The name that `repo` and `tag` make; none where there is no `repo`.

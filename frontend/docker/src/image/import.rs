@@ -39,7 +39,9 @@ pub(super) async fn import(rooms: Arc<Rooms>, mut request: Request) -> Result<Re
     });
     work.reply(move |image| {
         let id = image.id.to_string();
-        publish(&rooms, "import", &id, &name.map_or_else(|| id.clone(), |name| name.familiar()));
+        let name = name.map(|name| name.familiar());
+        name.iter().for_each(|name| publish(&rooms, "tag", &id, name));
+        publish(&rooms, "import", &id, name.as_ref().unwrap_or(&id));
         vec![ProgressMessage { status: id, ..ProgressMessage::default() }]
     })
     .await
