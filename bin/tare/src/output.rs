@@ -31,12 +31,28 @@ pub(crate) fn complain(failure: &Failure) {
     }
 }
 
-/// Messages may quote a registry or an image, which must not steer the terminal.
+/// Messages may quote a registry or an image, which must not steer the terminal. The numbers of the system's errors say
+/// nothing beside its words.
 fn harmless(text: &str) -> String {
-    text.trim_end()
+    without_numbers(text.trim_end())
         .chars()
         .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
         .collect()
+}
+
+/// `No such file or directory (os error 2)` without what is in the brackets.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|digit| digit.is_ascii_digit()) => {
+                plain.push_str(rest)
+            }
+            _ => plain.extend([" (os error ", part]),
+        }
+    }
+    plain
 }
 
 /// Does something to each operand as Docker does: the name of each that succeeds on standard output, the errors on
@@ -61,4 +77,16 @@ pub(crate) fn confirm(question: &str) -> Result<bool> {
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_neither_numbers_of_errors_nor_control_characters() {
+        let text = "a: No such file or directory (os error 2): b (os error x) c (os error 13)";
+        assert_eq!(harmless(text), "a: No such file or directory: b (os error x) c");
+        assert_eq!(harmless("\u{1b}[2J (os error \n"), "\u{fffd}[2J (os error");
+    }
 }
