@@ -37,6 +37,8 @@ fn what_cannot_be_pushed_is_said_in_a_line() -> Result<()> {
         assert!(missing.fails(1).contains("does not exist locally"), "{client}: {missing:?}");
         run(&["pull", "-q", &image])?.ok();
         run(&["tag", &image, "127.0.0.1:1/bb:v1"])?.ok();
+        let missing = run(&["push", "127.0.0.1:1/bb:v2"])?;
+        assert!(missing.fails(1).contains("tag does not exist: 127.0.0.1:1/bb:v2"), "{client}: {missing:?}");
         let nobody = run(&["push", "127.0.0.1:1/bb:v1"])?;
         assert!(nobody.fails(1).contains("refused"), "{client}: {nobody:?}");
     }

@@ -25,6 +25,9 @@ pub enum Error {
         /// As people write it.
         name: String,
     },
+    /// The repository has other tags here.
+    #[error("tag does not exist: {0}")]
+    TagNotHere(String),
     /// A repository of a registry that has nothing in it.
     #[error("{0} has no tags in the registry")]
     NoTags(String),
@@ -226,6 +229,7 @@ impl HasKind for Error {
             Self::NotFound(_)
             | Self::NotHere(_)
             | Self::NotItsName { .. }
+            | Self::TagNotHere(_)
             | Self::NoTags(_)
             | Self::NoMatch(_)
             | Self::Platform { .. } => Kind::NotFound,

@@ -57,6 +57,8 @@ impl Images {
 
 async fn push(images: &Arc<Images>, request: PushRequest, listener: Listener) -> Result<Vec<Pushed>> {
     let wanted = wanted(&images.catalog(), &request.reference)?;
+    let text = format!("The push refers to repository [{}]", full_name(&request.reference));
+    listener(Progress::Status { id: None, text });
     let mut pushed = Vec::new();
     for (reference, target) in wanted {
         let cargo = cargo(images, &request, (&reference, &target), &listener).await?;
@@ -117,7 +119,12 @@ fn wanted(catalog: &Catalog, reference: &Reference) -> Result<Vec<(Reference, Ta
     };
     let found: Vec<_> = catalog.references.iter().filter(|(known, _)| meant(known)).collect();
     if found.is_empty() {
-        return Err(Error::NotHere(reference.familiar()));
+        let repository = reference.repository();
+        let others = catalog.references.keys().any(|known| known.repository() == repository);
+        return Err(match others {
+            true => Error::TagNotHere(reference.familiar()),
+            false => Error::NotHere(repository.familiar()),
+        });
     }
     Ok(found.into_iter().map(|(reference, target)| (reference.clone(), *target)).collect())
 }
@@ -130,7 +137,6 @@ async fn push_one(
     listener: &Listener,
 ) -> Result<Pushed> {
     let status = |text: String| listener(Progress::Status { id: None, text });
-    status(format!("The push refers to repository [{}]", full_name(reference)));
     let work = Work {
         images: images.clone(),
         reference: reference.clone(),
