@@ -148,7 +148,7 @@ fn what_cannot_be_done_is_said_in_a_line() -> Result<()> {
             (&["export", "-o", "/dev/nosuch/file", "nosuch"], "such"),
             (&["commit", "nosuch"], "No such container: nosuch"),
             (&["commit", "-c", "RUN x", "box"], "RUN is not a valid change command"),
-            (&["commit", "-c", "EXPOSE http", "box"], "invalid containerPort: http"),
+            (&["commit", "-c", "EXPOSE http", "box"], "Invalid containerPort: http"),
             (&["import", garbage], "checksum"),
         ] {
             let ran = run(words)?;

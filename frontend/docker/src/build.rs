@@ -294,7 +294,7 @@ pub(crate) async fn prune(rooms: Arc<Rooms>, request: Request) -> Result<Reply> 
     };
     let pruned = rooms.builder.prune(request).await?;
     let reply = BuildPrune {
-        caches_deleted: Some(pruned.removed),
+        caches_deleted: crate::prune::some(pruned.removed),
         space_reclaimed: i64::try_from(pruned.bytes).unwrap_or(i64::MAX),
     };
     Ok(Reply::json(StatusCode::OK, &reply))

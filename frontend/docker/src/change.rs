@@ -140,7 +140,7 @@ fn set_env(config: &mut ExecutionConfig, key: &str, value: &str) {
 
 /// `80`, `80/udp`, `8000-8010/tcp`, each port by its own.
 fn exposed(text: &str) -> Result<impl Iterator<Item = String> + use<>> {
-    let refused = || Error::invalid(format!("invalid containerPort: {text}"));
+    let refused = || Error::invalid(format!("Invalid containerPort: {text}"));
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let protocol = protocol.to_ascii_lowercase();
     if !matches!(protocol.as_str(), "tcp" | "udp" | "sctp") {

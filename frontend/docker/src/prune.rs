@@ -19,7 +19,7 @@ pub(crate) async fn containers(rooms: Arc<Rooms>, request: Request) -> Result<Re
         until.is_none_or(|until| one.created < until) && filters.labels(&container::labels(one))
     };
     let pruned = rooms.engine.prune(doomed).await?;
-    let containers_deleted = Some(pruned.containers.iter().map(ToString::to_string).collect());
+    let containers_deleted = some(pruned.containers.iter().map(ToString::to_string).collect());
     Ok(Reply::json(StatusCode::OK, &ContainerPrune { containers_deleted, space_reclaimed: pruned.bytes }))
 }
 
@@ -42,6 +42,11 @@ pub(crate) async fn images(rooms: Arc<Rooms>, request: Request) -> Result<Reply>
     }
     let event = Event::now(EventKind::Image, "prune", "").with("reclaimed", pruned.bytes.to_string());
     rooms.engine.publish(event);
-    let images_deleted = Some(pruned.removed.into_iter().map(image::deleted).collect());
+    let images_deleted = some(pruned.removed.into_iter().map(image::deleted).collect());
     Ok(Reply::json(StatusCode::OK, &ImagePrune { images_deleted, space_reclaimed: pruned.bytes }))
+}
+
+/// What went, and `null` where nothing did: clients in other languages than Go see the difference.
+pub(crate) fn some<T>(gone: Vec<T>) -> Option<Vec<T>> {
+    Some(gone).filter(|gone| !gone.is_empty())
 }
