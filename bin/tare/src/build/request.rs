@@ -76,6 +76,12 @@ fn refuse(given: &Given) -> Result<()> {
             return Err(Failure::not_supported(&format!("--{flag}")));
         }
     }
+    // No image gets attestations; scripts that want none say so, as docker's build makes them.
+    for flag in ["provenance", "sbom"] {
+        if let Some(wanted) = given.text(flag).filter(|text| *text != "false") {
+            return Err(Failure::not_supported(&format!("--{flag} {wanted}")));
+        }
+    }
     match given.text("isolation") {
         None | Some("" | "default") => Ok(()),
         Some(other) => Err(Failure::not_supported(&format!("--isolation {other}"))),
