@@ -58,6 +58,7 @@ impl FromStr for Platform {
             return Err(bad());
         }
         match words[..] {
+            [word] => Self::of_word(word).ok_or_else(bad),
             [os, architecture] => Ok(Self::new(os, architecture, None)),
             [os, architecture, variant] => Ok(Self::new(os, architecture, Some(variant))),
             _ => Err(bad()),
@@ -65,7 +66,23 @@ impl FromStr for Platform {
     }
 }
 
+/// What a platform may be named by alone, as containerd's `platforms.Parse` knows them.
+const SYSTEMS: [&str; 4] = ["darwin", "freebsd", "linux", "windows"];
+const ARCHITECTURES: [&str; 14] = [
+    "386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le",
+    "riscv64", "s390x", "wasm",
+];
+
 impl Platform {
+    /// An operating system stands for this machine's architecture, an architecture for Linux.
+    fn of_word(word: &str) -> Option<Self> {
+        if SYSTEMS.contains(&word) {
+            return Some(Self { os: word.to_owned(), ..Self::host() });
+        }
+        let found = Self::new("linux", word, None);
+        ARCHITECTURES.contains(&found.architecture.as_str()).then_some(found)
+    }
+
     fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let architecture = match architecture {
             "x86_64" | "x86-64" => "amd64",
@@ -94,7 +111,15 @@ mod tests {
         assert!(arm.satisfies(&"linux/arm64/v8".parse().unwrap()));
         assert!(!arm.satisfies(&"linux/amd64".parse().unwrap()));
         assert_eq!("linux/x86_64".parse::<Platform>().unwrap().to_string(), "linux/amd64");
-        assert!("linux".parse::<Platform>().is_err());
         assert!("linux//x".parse::<Platform>().is_err());
+    }
+
+    #[test]
+    fn one_word_is_a_system_or_an_architecture() {
+        let read = |text: &str| text.parse::<Platform>().map(|platform| platform.to_string());
+        assert_eq!(read("arm64"), Ok("linux/arm64".to_owned()));
+        assert_eq!(read("x86_64"), Ok("linux/amd64".to_owned()));
+        assert_eq!("linux".parse(), Ok(Platform::host()));
+        assert!(read("bogus").is_err() && read("").is_err());
     }
 }
