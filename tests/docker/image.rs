@@ -118,6 +118,11 @@ fn documents_of_images_are_those_of_the_version_that_was_asked_for() -> Result<(
         let listed = get(format!("/v1.{minor}/images/json"))?;
         assert_eq!(listed[0]["Containers"], containers, "1.{minor}: {listed}");
     }
+    world.docker(&["commit", "box"])?.ok();
+    for (minor, names) in [(42, serde_json::json!(["<none>:<none>"])), (43, serde_json::json!([]))] {
+        let listed = get(format!("/v1.{minor}/images/json?filters=%7B%22dangling%22:%5B%22true%22%5D%7D"))?;
+        assert_eq!(listed[0]["RepoTags"], names, "1.{minor}: {listed}");
+    }
     Ok(())
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Change {
     MultiplexedType,
     /// `VirtualSize` is gone from images.
     NoVirtualSize,
+    /// What has no name has an empty list of names, and none of the word `<none>`.
+    NoWordForNone,
     /// A list of images says how many containers each has.
     ContainersOfImages,
     /// Images have descriptors.
@@ -34,6 +36,7 @@ impl Change {
     const fn since(self) -> u32 {
         match self {
             Self::MultiplexedType | Self::PruneKeepsNamedVolumes => 42,
+            Self::NoWordForNone => 43,
             Self::NoVirtualSize => 44,
             Self::Descriptors => 48,
             Self::NoContainerFields => 50,

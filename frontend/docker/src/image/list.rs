@@ -48,6 +48,14 @@ pub(crate) async fn list(rooms: Arc<Rooms>, request: Request) -> Result<Reply> {
                 names.retain(|name| patterns.iter().any(|pattern| fits_name(pattern, name)));
             }
         }
+        if !version.has(Change::NoWordForNone)
+            && summary.repo_tags.is_empty()
+            && summary.repo_digests.is_empty()
+        {
+            // Older clients show no line for what has no name.
+            summary.repo_tags.push("<none>:<none>".to_owned());
+            summary.repo_digests.push("<none>@<none>".to_owned());
+        }
         if let Some(users) = &users {
             summary.containers = users.get(&image.id).copied().unwrap_or(0);
         }
