@@ -57,7 +57,7 @@ fn a_program_is_compiled_pushed_with_a_password_and_runs_on_an_empty_machine() -
         world.tare(&["build", "--push", "-t", names[0], "-t", names[1], "--build-arg", &argument, context])
     };
     let refused = build("servus")?;
-    assert!(refused.code != 0 && refused.err.contains("unauthorized"), "{refused:?}");
+    assert!(refused.code != 0 && refused.err.contains("no basic auth credentials"), "{refused:?}");
     for host in ["127.0.0.1:5006", "127.0.0.1:5007"] {
         world.tare(&["login", "-u", "ann", "-p", "secret", host])?.ok();
     }
