@@ -113,6 +113,10 @@ pub(crate) struct GivenRegistries {
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_concurrent_uploads: Option<usize>,
+    /// How many bytes a layer of more than a gigabyte may have for each compressed one [default: 200; 0: any number]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_unpack_ratio: Option<u64>,
     /// How often a download is tried [default: 4]
     #[arg(long, value_name = "NUMBER")]
     #[serde(skip_serializing_if = "Option::is_none")]

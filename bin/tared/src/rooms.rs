@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tare_build::Builder;
 use tare_cgroup::{Hierarchies, Version};
 use tare_container::{Config, Engine, Event, EventKind};
-use tare_image::{Images, Settings as ImageSettings};
+use tare_image::Images;
 use tare_network::Networks;
 use tare_registry::Registry;
 use tare_snapshot::Snapshots;
@@ -30,11 +30,9 @@ pub(crate) async fn open(settings: &Settings) -> Result<Rooms> {
     let registry = Registry::new(settings.registry.clone())?;
     let snapshots = Snapshots::open_with(&data.join("snapshots"), store.clone(), settings.storage_driver);
     let snapshots = snapshots.context("cannot open the snapshots")?;
-    let mut image_settings = ImageSettings::default();
-    (image_settings.downloads, image_settings.uploads) = (settings.lanes.downloads, settings.lanes.uploads);
     let content = data.join("content");
     let images =
-        Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), image_settings);
+        Images::open_with(&content, store.clone(), snapshots.clone(), registry.clone(), settings.images);
     let networks = Networks::open(settings.network.clone(), store.clone(), &settings.exec_root);
     let (images, networks) = tokio::join!(images, networks);
     let volumes = Volumes::open(&data.join("volumes"), store.clone()).context("cannot open the volumes")?;
@@ -93,7 +91,7 @@ pub(crate) fn reload(rooms: &Rooms) {
     let applied = Settings::read(std::env::args_os()).and_then(|settings| {
         rooms.registry.reload(settings.registry)?;
         rooms.engine.images().set_policy(settings.policy);
-        rooms.engine.images().set_lanes(settings.lanes.downloads, settings.lanes.uploads);
+        rooms.engine.images().set_lanes(settings.images.downloads, settings.images.uploads);
         Ok(())
     });
     match applied {

@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub group: Option<String>,
     pub network: tare_network::Config,
     pub registry: tare_registry::Config,
-    pub lanes: Lanes,
+    pub images: tare_image::Settings,
     /// What is wanted of images.
     pub policy: tare_image::Policy,
     /// Absent: the best that works.
@@ -33,13 +33,6 @@ pub(crate) struct Settings {
     pub entitlements: tare_build::Entitlements,
     pub log_level: LevelFilter,
     pub validate_only: bool,
-}
-
-/// Layers that are under way at a time, of one pull and of one push.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lanes {
-    pub downloads: usize,
-    pub uploads: usize,
 }
 
 /// Where Docker looks for registries' certificates; second to the directory `certs.d` beside the configuration file.
@@ -127,7 +120,7 @@ fn check(given: Given, places: &Places) -> Result<Settings> {
         group: given.group,
         network,
         registry: registry(&given.registries)?,
-        lanes: lanes(&given.registries)?,
+        images: images(&given.registries)?,
         policy: tare_image::Policy::default(),
         storage_driver: storage_driver(given.storage_driver.as_deref())?,
         entitlements: entitlements(given.builder.as_ref()),
@@ -182,12 +175,18 @@ fn storage_driver(given: Option<&str>) -> Result<Option<tare_snapshot::Driver>> 
     }
 }
 
-fn lanes(given: &GivenRegistries) -> Result<Lanes> {
-    let usual = tare_image::Settings::default();
-    let downloads = given.max_concurrent_downloads.unwrap_or(usual.downloads);
-    let uploads = given.max_concurrent_uploads.unwrap_or(usual.uploads);
-    ensure!(downloads > 0 && uploads > 0, "max-concurrent-downloads and max-concurrent-uploads: 1 at least");
-    Ok(Lanes { downloads, uploads })
+fn images(given: &GivenRegistries) -> Result<tare_image::Settings> {
+    let mut settings = tare_image::Settings::default();
+    settings.downloads = given.max_concurrent_downloads.unwrap_or(settings.downloads);
+    settings.uploads = given.max_concurrent_uploads.unwrap_or(settings.uploads);
+    let is_some = settings.downloads > 0 && settings.uploads > 0;
+    ensure!(is_some, "max-concurrent-downloads and max-concurrent-uploads: 1 at least");
+    match given.max_unpack_ratio {
+        Some(0) => settings.limits.ratio = u64::MAX,
+        Some(ratio) => settings.limits.ratio = ratio,
+        None => {}
+    }
+    Ok(settings)
 }
 
 fn absolute(path: impl AsRef<Path>) -> Result<PathBuf> {
@@ -351,10 +350,15 @@ mod tests {
         };
         let config = registry(&given).unwrap();
         assert_eq!((config.retries, config.proxies.unwrap().http.as_str()), (0, "http://p:1"));
-        assert_eq!(lanes(&given).unwrap(), Lanes { downloads: 3, uploads: 2 });
+        let settings = images(&given).unwrap();
+        assert_eq!((settings.downloads, settings.uploads, settings.limits.ratio), (3, 2, 200));
+        for (ratio, limit) in [(0, u64::MAX), (5000, 5000)] {
+            let given = GivenRegistries { max_unpack_ratio: Some(ratio), ..GivenRegistries::default() };
+            assert_eq!(images(&given).unwrap().limits.ratio, limit);
+        }
         assert_eq!(registry(&GivenRegistries::default()).unwrap().proxies, None);
         let none = GivenRegistries { max_concurrent_downloads: Some(0), ..GivenRegistries::default() };
-        assert!(lanes(&none).is_err());
+        assert!(images(&none).is_err());
         let never = GivenRegistries { max_download_attempts: Some(0), ..GivenRegistries::default() };
         assert!(registry(&never).is_err());
     }

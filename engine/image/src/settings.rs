@@ -52,8 +52,8 @@ pub struct Limits {
     pub image_bytes: u64,
     /// Files, directories and other entries of one layer.
     pub layer_entries: u64,
-    /// Unpacked bytes for each compressed one, once [`Limits::ratio_from`] is passed. Real layers stay below 100; what
-    /// deflate can do at most is 1032.
+    /// Unpacked bytes for each compressed one, once [`Limits::ratio_from`] is passed. Real layers stay below 100, but for files
+    /// of zeros; what deflate can do at most is 1032.
     pub ratio: u64,
     /// Unpacked bytes below which the ratio does not matter.
     pub ratio_from: u64,
@@ -67,10 +67,20 @@ impl Default for Limits {
             image_bytes: 512 << 30,
             layer_entries: 8_000_000,
             ratio: 200,
-            ratio_from: 256 << 20,
+            ratio_from: 1 << 30,
         }
     }
 }
+
+impl Limits {
+    /// For what is kept here already: it was let in, or made here out of as much.
+    pub(crate) fn of_kept(self) -> Self {
+        Self { ratio: u64::MAX, ..self }
+    }
+}
+
+/// What a person can do who wants it all the same.
+pub(crate) const MORE: &str = "; if it is to be trusted, set the daemon's max-unpack-ratio";
 
 /// The largest image configuration that is read, in bytes.
 pub(crate) const CONFIG_LIMIT: u64 = 2 * MANIFEST_LIMIT;

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::settings::Limits;
+use crate::settings::{Limits, MORE};
 
 /// How often [`Limits::ratio_from`] goes into what all layers may unpack to before their ratio matters: as many as are under way
 /// at a time may just be beginning with their zeros.
@@ -39,7 +39,9 @@ impl Budget {
         let taken = self.taken.load(Ordering::Relaxed).max(1);
         let blown = unpacked > ratio_from.saturating_mul(AT_A_TIME) && unpacked / taken > ratio;
         blown.then(|| {
-            format!("the {taken} bytes of all layers unpack to {unpacked}, more than {ratio} times as many")
+            format!(
+                "the {taken} bytes of all layers unpack to {unpacked}, more than {ratio} times as many{MORE}"
+            )
         })
     }
 }

@@ -8,7 +8,7 @@ use flate2::bufread::MultiGzDecoder;
 use tare_oci::image::media_type;
 
 use super::Budget;
-use crate::settings::Limits;
+use crate::settings::{Limits, MORE};
 use crate::{Error, Result};
 
 /// How a layer is compressed.
@@ -105,7 +105,10 @@ impl<'a> Inflated<'a> {
         }
         let blown = self.bytes > ratio_from && self.bytes / taken > ratio;
         blown.then(|| {
-            format!("{taken} compressed bytes unpack to {}, more than {ratio} times as many", self.bytes)
+            format!(
+                "{taken} compressed bytes unpack to {}, more than {ratio} times as many{MORE}",
+                self.bytes
+            )
         })
     }
 }

@@ -221,7 +221,7 @@ fn compare(images: &Images, chain: &Digest, packed: &Descriptor, repair: bool) -
     let file = images.content.blob(&packed.digest)?;
     let taken = Arc::new(AtomicU64::new(packed.size));
     let source = BufReader::with_capacity(BUFFER, file);
-    let limits = images.settings.limits;
+    let limits = images.settings.limits.of_kept();
     let inflated = Inflated::new(&name, Compression::of(&magic[..length]), source, taken, limits)?;
     let tar = BufReader::with_capacity(BUFFER, inflated);
     let fresh = images.snapshots.unpack(tar, &bounds(limits))?;

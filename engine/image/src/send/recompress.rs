@@ -163,7 +163,8 @@ impl Remaking<'_> {
         let checked = Checked { file, hash: Context::new(&SHA256), taken: taken.clone() };
         let mut source = BufReader::with_capacity(BUFFER, checked);
         let kept = Compression::of(source.fill_buf().map_err(Error::io("read", &path))?);
-        let mut tar = Inflated::new(&name, kept, &mut source, taken.clone(), images.settings.limits)?;
+        let limits = images.settings.limits.of_kept();
+        let mut tar = Inflated::new(&name, kept, &mut source, taken.clone(), limits)?;
         let mut buffer = vec![0; BUFFER];
         loop {
             let read = tar.read(&mut buffer);

@@ -1,7 +1,10 @@
 //! Images that are made here: layers out of what was written, images out of layers.
 
+use bytes::Bytes;
 use futures_util::StreamExt;
-use tare_image::{CommitRequest, Image, ImportRequest, LayerRequest, LayerUse, Limits, Removed};
+use tare_image::{
+    CommitRequest, Image, ImportRequest, LayerCompression, LayerRequest, LayerUse, Limits, Removed, Verified,
+};
 use tare_model::{Digest, HasKind, Kind};
 use tare_oci::image::{History, ImageConfig};
 use tare_snapshot::PackOptions;
@@ -233,5 +236,41 @@ async fn a_tree_that_nobody_should_import_is_refused() {
         );
         assert!(room.files().is_empty(), "{what}: {:?}", room.files());
         assert!(room.images.list().unwrap().is_empty(), "{what}");
+    }
+}
+
+/// Zeros are a bomb where they come from somebody else; what is kept here is no attack of anybody's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_made_here_of_zeros_is_sound_and_goes_out_and_comes_in_where_it_is_trusted() {
+    let tight = Limits { ratio_from: 1 << 20, ..Limits::default() };
+    let room = Room::with_limits(tight).await;
+    let tar = archive(&[("zeros", &[0; 12 << 20])]);
+    let stream = futures_util::stream::iter([Ok(tar.into())]).boxed();
+    let request = ImportRequest { names: vec!["a:v1".parse().unwrap()], ..ImportRequest::default() };
+    room.images.import(stream, request).await.unwrap();
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let verdicts = told.clone();
+    room.images.verify(false, move |verdict| verdicts.lock().unwrap().push(verdict)).await.unwrap();
+    assert!(told.lock().unwrap().iter().all(|one| matches!(one, Verified::Sound(_))), "{told:?}");
+    // By deflate's fast end even zeros have no ratio that anybody minds; by zstd they have.
+    for (compression, minds) in [(None, false), (Some(LayerCompression::Zstd), true)] {
+        let stream = room.images.save(&["a:v1".to_owned()], None, compression).await.unwrap();
+        let saved: Vec<Bytes> = stream.map(|piece| piece.unwrap()).collect().await;
+        let load = |saved: Vec<Bytes>| futures_util::stream::iter(saved.into_iter().map(Ok)).boxed();
+        let careful = Room::with_limits(tight).await;
+        match careful.images.load(load(saved.clone()), None, |_| {}).await {
+            Ok(_) => assert!(!minds),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(minds && text.ends_with("set the daemon's max-unpack-ratio"), "{text}");
+            }
+        }
+        let trusting = Room::with_limits(Limits { ratio: u64::MAX, ..tight }).await;
+        trusting.images.load(load(saved), None, |_| {}).await.unwrap();
+        trusting
+            .images
+            .verify(false, |verdict| assert!(matches!(verdict, Verified::Sound(_))))
+            .await
+            .unwrap();
     }
 }
