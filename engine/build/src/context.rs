@@ -14,13 +14,13 @@ use tare_dockerfile::{Ignore, Verdict, ignore_files};
 use tare_image::Arriving;
 use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::error::io as failed;
 use crate::files::walk::walk;
 use crate::git::Checkout;
 use crate::request::Source;
-use crate::{Error, Result};
+use crate::{Error, Result, in_a_thread};
 
 /// Top names in the archive that are no part of the context.
 const SECRETS: &str = ".tare-secrets";
@@ -94,17 +94,14 @@ impl Context {
         };
         let (to, from) = mpsc::channel(AHEAD);
         let snapshots = snapshots.clone();
-        // Not in the pool of the threads that may block: they are few, and this one waits for a client.
-        let (done, taken) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("context".to_owned());
-        thread.spawn(move || drop(done.send(unpack(&snapshots, from)))).map_err(failed("start a thread"))?;
+        let taken = in_a_thread("context", move || unpack(&snapshots, from))?;
         while let Some(chunk) = archive.next().await {
             if to.send(chunk).await.is_err() {
                 break;
             }
         }
         drop(to);
-        taken.await.map_err(|_| Error::Cancelled)?
+        taken.await.unwrap_or(Err(Error::Cancelled))
     }
 
     /// The files of a commit.

@@ -43,7 +43,7 @@ pub use progress::{Built, Exported, Listener, Made, Progress};
 pub use prune::{Cached, PruneRequest, Pruned};
 pub use request::{BuildRequest, Entitlements, Export, NamedContext, Reuse, RunSettings, Source};
 
-pub(crate) use waiting::{blocking, wanted};
+pub(crate) use waiting::{blocking, in_a_thread, wanted};
 
 /// This moment.
 pub(crate) fn now() -> tare_model::Timestamp {

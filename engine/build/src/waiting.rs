@@ -3,6 +3,9 @@
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 
+use tokio::sync::oneshot;
+
+use crate::error::io;
 use crate::{Error, Result};
 
 thread_local! {
@@ -21,6 +24,19 @@ pub(crate) async fn blocking<T: Send + 'static>(
         work()
     });
     done.await.unwrap_or(Err(Error::Cancelled))
+}
+
+/// Runs on a thread of its own what waits for a client or a server: those that may block are few, and either may take all the
+/// time it wants.
+pub(crate) fn in_a_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<oneshot::Receiver<Result<T>>> {
+    let (done, result) = oneshot::channel();
+    // Whoever waited may have gone; then the result goes too.
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || drop(done.send(work())));
+    thread.map_err(io("start a thread"))?;
+    Ok(result)
 }
 
 /// An error where nobody waits any more for the work of this thread: its client has gone. For what can take minutes.

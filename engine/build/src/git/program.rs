@@ -15,7 +15,7 @@ use rustix::process::{
 use super::Fetch;
 use crate::context::LIMITS;
 use crate::error::io;
-use crate::{Error, Result, blocking, room};
+use crate::{Error, Result, in_a_thread, room};
 
 /// Where programs are when nobody says.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -134,7 +134,7 @@ impl Program {
             let ended = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
             Ok(ended.map_err(io("wait for git"))?.and_then(|ended| ended.exit_status()))
         };
-        let code = blocking(wait).await?;
+        let code = in_a_thread("git", wait)?.await.unwrap_or(Err(Error::Cancelled))?;
         drop(child);
         match code {
             Some(0) => return Ok(()),
@@ -229,6 +229,8 @@ impl Drop for Child {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -240,5 +242,29 @@ mod tests {
             let said = refused.map(drop).unwrap_err().to_string();
             assert!(said.contains("the program git is needed on the daemon's machine"), "{said}");
         }
+    }
+
+    /// A container's start needs such a thread, and a git server may take all the time it wants.
+    #[test]
+    fn a_git_that_stalls_keeps_no_thread_that_others_need() {
+        let place = tempfile::tempdir().unwrap();
+        let script = place.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        // By another process: a program is busy for as long as anybody has it open for writing, a child of another test too.
+        let mut install = std::process::Command::new("install");
+        let git = place.path().join("git");
+        assert!(install.arg("-m755").args([&script, &git]).status().unwrap().success());
+        let path = std::env::join_paths([place.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+        let git = Program::find_in(&path, &Fetch::default(), place.path()).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let other = async { tokio::task::spawn_blocking(|| ()).await.unwrap() };
+            tokio::select! {
+                biased;
+                ended = git.run(&["fetch"]) => panic!("{ended:?}"),
+                in_time = tokio::time::timeout(Duration::from_secs(20), other) => in_time.unwrap(),
+            }
+        });
     }
 }
