@@ -101,7 +101,7 @@ fn pruning_gives_the_disk_back_and_the_next_build_begins_anew() -> Result<()> {
         || Ok::<_, anyhow::Error>(site.world.dir().join("data/snapshots/layers").read_dir()?.count());
     assert_eq!(layers()?, 3, "the cache keeps its layers");
     let (status, kept) = site.world.api("POST", "/build/prune?keep-storage=1000000000", None)?;
-    assert_eq!((status, kept.contains("\"CachesDeleted\":[]")), (200, true), "{kept}");
+    assert_eq!((status, kept.contains("\"CachesDeleted\":null")), (200, true), "{kept}");
     let (status, pruned) = site.world.api("POST", "/build/prune", None)?;
     let pruned: serde_json::Value = serde_json::from_str(&pruned)?;
     assert_eq!((status, pruned["CachesDeleted"].as_array().map(Vec::len)), (200, Some(3)));
