@@ -76,7 +76,7 @@ pub(crate) async fn prune(rooms: Arc<Rooms>, request: Request) -> Result<Reply> 
     volumes.iter().for_each(|name| publish(&rooms, "destroy", name));
     Ok(Reply::json(
         StatusCode::OK,
-        &VolumePrune { volumes_deleted: crate::prune::some(volumes), space_reclaimed: pruned.bytes },
+        &VolumePrune { volumes_deleted: Some(volumes), space_reclaimed: pruned.bytes },
     ))
 }
 
