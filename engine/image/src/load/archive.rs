@@ -34,6 +34,8 @@ const SHOWN: u64 = 64 << 10;
 /// The files of an archive. They go with it, unless they were adopted.
 pub(crate) struct Archive {
     items: BTreeMap<String, Item>,
+    /// The name of a file with this content: documents of an archive may ask for as many as it has entries.
+    names: BTreeMap<Digest, String>,
     /// Trees of files that look like layers, by the files' digests.
     opening: Mutex<BTreeMap<Digest, oneshot::Receiver<Result<Opened>>>>,
     ahead: Ahead,
@@ -95,8 +97,13 @@ impl Archive {
         bytes: Receiver<io::Result<Bytes>>,
     ) -> Result<Self> {
         let limits = &around.images.settings.limits;
-        let mut archive =
-            Self { items: BTreeMap::new(), opening: Mutex::default(), ahead, pinned: Vec::new() };
+        let mut archive = Self {
+            items: BTreeMap::new(),
+            names: BTreeMap::new(),
+            opening: Mutex::default(),
+            ahead,
+            pinned: Vec::new(),
+        };
         let mut listing = Listing::new(decoded(bytes, limits)?);
         let mut entries = 0;
         while let Some(entry) = listing.next().map_err(unreadable)? {
@@ -168,6 +175,9 @@ impl Archive {
         };
         let differs = self.items.get(&name).is_some_and(|old| !same(old));
         let complaint = differs.then(|| Error::Archive(format!("{name:?} is in it twice")));
+        if let Item::File(file) = &item {
+            self.names.insert(file.digest, name.clone());
+        }
         if let Some(Item::File(old)) = self.items.insert(name, item) {
             old.discard();
         }
@@ -189,10 +199,10 @@ impl Archive {
 
     /// A file with this content, under whatever name.
     pub(crate) fn with_digest(&self, digest: &Digest) -> Option<&ArchiveFile> {
-        self.items.values().find_map(|item| match item {
-            Item::File(file) if file.digest == *digest => Some(file),
-            _ => None,
-        })
+        match self.items.get(self.names.get(digest)?)? {
+            Item::File(file) => Some(file),
+            Item::Link(_) => None,
+        }
     }
 
     /// The bytes of a small file.

@@ -462,6 +462,34 @@ async fn bombs_of_many_layers_are_refused() {
     }
 }
 
+/// Documents may name as many blobs as four megabytes hold, and an archive may have a hundred thousand files: finding each of the
+/// former among the latter one by one would take hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_names_and_files_takes_no_time() {
+    let (sample, statement) = (sample(), br#"{"predicateType":"x"}"#);
+    let named = descriptor("application/vnd.in-toto+json", statement);
+    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+        "config": descriptor(media_type::OCI_CONFIG, statement), "layers": vec![named; 20_000]})
+    .to_string();
+    let mut ours = descriptor(media_type::OCI_MANIFEST, sample.manifest.to_string().as_bytes());
+    ours["platform"] = json!({"os": "linux", "architecture": "amd64"});
+    let mut about = descriptor(media_type::OCI_MANIFEST, manifest.as_bytes());
+    about["platform"] = json!({"os": "unknown", "architecture": "unknown"});
+    let index = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [ours, about]});
+    let index = index.to_string();
+    let place = |bytes: &[u8]| format!("blobs/sha256/{}", sha256(bytes).hex());
+    let top = descriptor(media_type::OCI_INDEX, index.as_bytes());
+    let archive = Archive::layout(&[&sample], &[top]).with(&place(index.as_bytes()), index);
+    let archive = archive.with(&place(manifest.as_bytes()), manifest).with("z", *statement);
+    let archive =
+        (0..60_000).fold(archive, |all, n| all.link(&format!("a/{n}"), "../z", tar::EntryType::Symlink));
+    let tar = archive.tar();
+    let room = Room::open().await;
+    let began = std::time::Instant::now();
+    assert_eq!(load(&room, tar).await.unwrap()[0].id, sample.id());
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_is_given_up_leaves_nothing() {
     let room = Room::open().await;
