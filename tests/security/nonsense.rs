@@ -62,6 +62,7 @@ fn a_configuration_that_makes_no_sense_is_refused_or_harmless() -> Result<()> {
     let odd = Odd::new()?;
     let out = odd.outside.display();
     let long = "a/".repeat(3000);
+    let volumes: serde_json::Map<_, _> = (0..1001).map(|number| (format!("/v{number}"), json!({}))).collect();
     for config in [
         json!({"User": "4294967296"}),
         json!({"User": "-1"}),
@@ -83,6 +84,7 @@ fn a_configuration_that_makes_no_sense_is_refused_or_harmless() -> Result<()> {
         json!({"Volumes": {"..": {}}}),
         json!({"Volumes": {"/": {}}}),
         json!({"Volumes": {"/proc": {}}}),
+        json!({ "Volumes": volumes }),
         json!({"Env": "PATH=/bin"}),
         json!({"Volumes": ["/x"]}),
     ] {

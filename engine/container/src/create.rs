@@ -22,6 +22,9 @@ use crate::{Error, Result, name};
 /// How often a random name is tried before one with a number is enough.
 const ATTEMPTS: u32 = 6;
 
+/// More volumes than any image means to have; each is two directories and a record.
+const MOST_VOLUMES: usize = 1000;
+
 /// What a creation has made that its failure must take away.
 struct Undo {
     id: Id,
@@ -229,6 +232,11 @@ pub(crate) fn make_data_dir(dir: &Path) -> Result<()> {
 /// What the user asked for, and an anonymous volume for every place that the image declares one for and nothing else is
 /// mounted at. The image's paths are nobody's to trust (CVE-2022-23648): they are cleaned like the user's.
 fn all_mounts(spec: &ContainerSpec, image: &Image) -> Result<Vec<MountSpec>> {
+    let declared = image.config.config.volumes.iter().flatten().count();
+    if declared > MOST_VOLUMES {
+        let why = format!("the image {} declares {declared} volumes, more than {MOST_VOLUMES}", spec.image);
+        return Err(Error::InvalidSpec(why));
+    }
     let mut mounts: BTreeMap<PathBuf, MountSpec> = BTreeMap::new();
     for target in image.config.config.volumes.iter().flatten().map(|(target, _)| target) {
         let target = check_target(target)?;

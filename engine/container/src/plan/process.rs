@@ -1,3 +1,4 @@
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use tare_model::{Capability, DEFAULT_CAPABILITIES};
@@ -48,16 +49,19 @@ pub(crate) fn exec_process(
         return Err(Error::InvalidSpec("No exec command specified".to_owned()));
     }
     let mut process = Process { args: spec.command.clone(), ..container.clone() };
+    let mut env = Environment::default();
+    process.env.iter().for_each(|variable| env.set(variable, true));
     process.terminal = spec.tty;
     process.console_size = console_size(spec.console_size);
     if spec.tty {
-        set(&mut process.env, "TERM=xterm", false);
+        env.set("TERM=xterm", false);
     }
     if let Some(user) = user {
         process.user = self::user(user);
-        set(&mut process.env, &format!("HOME={}", user.home), true);
+        env.set(&format!("HOME={}", user.home), true);
     }
-    spec.environment.iter().for_each(|variable| set(&mut process.env, variable, true));
+    spec.environment.iter().for_each(|variable| env.set(variable, true));
+    process.env = env.list();
     if let Some(directory) = spec.working_directory.as_deref().filter(|directory| !directory.is_empty()) {
         process.cwd = working_directory(directory);
     }
@@ -119,28 +123,48 @@ fn working_directory(directory: &str) -> PathBuf {
 
 /// The daemon's variables first, then the image's, then the user's; a later one wins in the place of the earlier.
 fn environment(input: &Input) -> Vec<String> {
-    let mut env = vec![format!("PATH={DEFAULT_PATH}"), format!("HOSTNAME={}", super::hostname(input))];
+    let mut env = Environment::default();
+    env.set(&format!("PATH={DEFAULT_PATH}"), true);
+    env.set(&format!("HOSTNAME={}", super::hostname(input)), true);
     if input.spec.streams.tty {
-        env.push("TERM=xterm".to_owned());
+        env.set("TERM=xterm", true);
     }
     // An entry without "=" in an image would otherwise take the daemon's own variable of that name.
     let of_image = input.image.config.env.iter().flatten().filter(|variable| variable.contains('='));
-    of_image.for_each(|variable| set(&mut env, variable, true));
-    input.spec.command.environment.iter().for_each(|variable| set(&mut env, variable, true));
-    set(&mut env, &format!("HOME={}", input.user.home), false);
-    env
+    of_image.for_each(|variable| env.set(variable, true));
+    input.spec.command.environment.iter().for_each(|variable| env.set(variable, true));
+    env.set(&format!("HOME={}", input.user.home), false);
+    env.list()
 }
 
-/// Sets `NAME=value`; `NAME` alone takes the variable away.
-fn set(env: &mut Vec<String>, variable: &str, replace: bool) {
-    let name_of = |entry: &str| entry.split_once('=').map_or(entry, |(name, _)| name).to_owned();
-    let name = name_of(variable);
-    let at = env.iter().position(|entry| name_of(entry) == name);
-    match (at, variable.contains('=')) {
-        (Some(at), true) if replace => env[at] = variable.to_owned(),
-        (Some(at), false) => drop(env.remove(at)),
-        (None, true) => env.push(variable.to_owned()),
-        (Some(_), true) | (None, false) => {}
+/// Variables in their order, found by name: an image may have a million of them.
+#[derive(Default)]
+struct Environment {
+    entries: Vec<Option<String>>,
+    places: HashMap<String, usize>,
+}
+
+impl Environment {
+    fn list(self) -> Vec<String> {
+        self.entries.into_iter().flatten().collect()
+    }
+
+    /// Sets `NAME=value`; `NAME` alone takes the variable away.
+    fn set(&mut self, variable: &str, replace: bool) {
+        let Some((name, _)) = variable.split_once('=') else {
+            if let Some(place) = self.places.remove(variable) {
+                self.entries[place] = None;
+            }
+            return;
+        };
+        match self.places.get(name) {
+            Some(place) if replace => self.entries[*place] = Some(variable.to_owned()),
+            Some(_) => {}
+            None => {
+                self.places.insert(name.to_owned(), self.entries.len());
+                self.entries.push(Some(variable.to_owned()));
+            }
+        }
     }
 }
 

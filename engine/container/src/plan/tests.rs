@@ -167,6 +167,18 @@ fn later_variables_win_and_bare_names_take_away() {
     assert_eq!(env, ["PATH=/bin", "TERM=xterm", "COLOUR=blue", "EMPTY=", "A=b=c", "HOME=/root"]);
 }
 
+/// What an image of eight megabytes can have takes no longer than it takes to read it.
+#[test]
+fn a_million_variables_are_no_work() {
+    let mut case = Case::new();
+    let variables = (0..1_000_000).map(|number| format!("v{number}=x"));
+    case.image.config.env = Some(variables.collect());
+    let started = std::time::Instant::now();
+    assert_eq!(case.plan().process.unwrap().env.len(), 1_000_003);
+    let took = started.elapsed();
+    assert!(took < std::time::Duration::from_secs(60), "{took:?}");
+}
+
 #[test]
 fn limits_become_resources() {
     let mut case = Case::new();
