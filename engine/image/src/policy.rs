@@ -127,9 +127,10 @@ impl Policy {
 
     /// What holds for a repository.
     pub(crate) fn of(&self, reference: &Reference) -> &Verdict {
-        let name = format!("{}/{}", reference.domain(), reference.path());
-        let rule = self.rules.iter().find(|rule| fits(rule.pattern.as_bytes(), name.as_bytes()));
-        rule.map_or(&self.otherwise, |rule| &rule.verdict)
+        let names = [reference.domain(), &canonical(reference.domain())]
+            .map(|domain| format!("{domain}/{}", reference.path()));
+        let means = |rule: &&Rule| names.iter().any(|name| fits(rule.pattern.as_bytes(), name.as_bytes()));
+        self.rules.iter().find(means).map_or(&self.otherwise, |rule| &rule.verdict)
     }
 
     /// What holds for an image without any name.
@@ -160,6 +161,19 @@ fn verdict(given: GivenVerdict, directory: &Path) -> std::result::Result<Verdict
     let any_name = matches!(keys.identity, Identity::Any);
     let keys = keys.keys.iter().map(read).collect::<std::result::Result<_, _>>()?;
     Ok(Verdict::Signed(Signed { keys, any_name }))
+}
+
+/// The name that rules know a registry by: others lead to the same one, and whoever writes a Dockerfile chooses.
+fn canonical(domain: &str) -> String {
+    let domain = domain.to_ascii_lowercase();
+    let host = match domain.rsplit_once(':') {
+        Some((host, port)) if port.parse() == Ok(443_u16) => host,
+        _ => &domain,
+    };
+    match host {
+        "registry-1.docker.io" | "index.docker.io" | "registry.hub.docker.com" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
 }
 
 /// Whether a pattern fits a whole name; `*` is any number of any letters.
@@ -206,6 +220,32 @@ mod tests {
         assert!(matches!(of("reg.example:5000/prod/web:1"), Verdict::Reject));
         assert!(matches!(of("debian"), Verdict::Reject));
         assert!(matches!(Policy::default().of(&"debian".parse().unwrap()), Verdict::Accept));
+    }
+
+    #[test]
+    fn a_registry_is_meant_by_each_of_its_names() {
+        let policy = parse(
+            r#"{"rules":[{"pattern":"reg.example/*","policy":"reject"},
+                {"pattern":"docker.io/*","policy":"reject"},
+                {"pattern":"other.example:443/*","policy":"reject"}]}"#,
+        );
+        let policy = policy.unwrap();
+        let is_refused = |name: &str| matches!(policy.of(&name.parse().unwrap()), Verdict::Reject);
+        for name in [
+            "reg.example/a",
+            "REG.example/a",
+            "reg.example:443/a",
+            "reg.example:0443/a",
+            "debian",
+            "registry-1.docker.io/library/debian",
+            "Index.Docker.io:443/library/debian",
+            "other.example:443/a",
+        ] {
+            assert!(is_refused(name), "{name}");
+        }
+        for name in ["reg.example:5000/a", "reg.example.org/a", "other.example/a"] {
+            assert!(!is_refused(name), "{name}");
+        }
     }
 
     #[test]
