@@ -11,7 +11,7 @@ use crate::archive::{at, output, pieces, to_file_or_stdout};
 use crate::call::Call;
 use crate::failure::{Failure, Result};
 use crate::flags::{Flag, list, switch_on, text};
-use crate::output::line;
+use crate::output::{line, quote};
 use crate::progress::{Progress, Shown};
 use crate::pull::show;
 
@@ -66,7 +66,7 @@ pub(crate) async fn diff(call: Call) -> Result<u8> {
             1 => 'A',
             _ => 'D',
         };
-        line(format!("{letter} {}", change.path))?;
+        quote(format!("{letter} {}", change.path))?;
     }
     Ok(0)
 }

@@ -7,7 +7,7 @@ use crate::call::Call;
 use crate::failure::Result;
 use crate::flags::{Flag, switch};
 use crate::listing::{JSON, shortened, size_of};
-use crate::output::line;
+use crate::output::{line, quote};
 use crate::ps::id;
 
 pub(crate) const DIFF: &[Flag] = &[JSON];
@@ -26,7 +26,7 @@ pub(crate) async fn diff(call: Call) -> Result<u8> {
         found.iter().try_for_each(|one| line(wire(one).to_string()))?;
         return Ok(0);
     }
-    found.iter().try_for_each(|one| line(shown(one)))?;
+    found.iter().try_for_each(|one| quote(shown(one)))?;
     line(summary(&found))?;
     Ok(0)
 }
@@ -55,7 +55,7 @@ pub(crate) async fn log(call: Call) -> Result<u8> {
     let name = &call.given.operands[0];
     let layers = call.client.image_layers(name).await?;
     let steps = call.client.image_history(name, None).await?;
-    tree(name, &steps, &layers, call.given.on("no-trunc")).iter().try_for_each(line)?;
+    tree(name, &steps, &layers, call.given.on("no-trunc")).iter().try_for_each(quote)?;
     Ok(0)
 }
 

@@ -154,7 +154,7 @@ impl Listing {
         let mut lines = vec![self.columns.iter().map(title).collect::<Vec<_>>().join("\t")];
         for row in &self.rows {
             let cell = |column: &&str| {
-                row.fields.get(*column).and_then(Value::as_str).unwrap_or_default().replace('\t', " ")
+                output::harmless(row.fields.get(*column).and_then(Value::as_str).unwrap_or_default())
             };
             lines.push(self.columns.iter().map(cell).collect::<Vec<_>>().join("\t"));
         }
@@ -222,6 +222,16 @@ mod tests {
         );
         assert!(shown("{{.Nmaes}}").unwrap_err().message.contains("Nmaes"));
         assert!(shown("{{.ID").unwrap_err().message.starts_with("template parsing error: "));
+    }
+
+    /// Labels, commands and comments are whoever's made the image.
+    #[test]
+    fn what_an_image_says_does_not_steer_the_terminal() {
+        let mut listing = listing();
+        listing.rows[0].fields.insert("Names".into(), "a\u{1b}]0;owned\u{7}\nb\tc\u{9b}2J".into());
+        let table = listing.render(&Format::Usual).unwrap();
+        assert_eq!(table.lines().count(), listing.rows.len() + 1, "{table}");
+        assert!(table.contains("a\u{fffd}]0;owned\u{fffd} b c\u{fffd}2J"), "{table}");
     }
 
     #[test]

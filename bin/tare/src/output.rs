@@ -1,6 +1,6 @@
 //! Standard output and error, where a reader that has gone away is no disaster.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use crate::failure::{Failure, Result};
 
@@ -16,6 +16,13 @@ pub(crate) fn line(text: impl AsRef<str>) -> Result<()> {
     print(format!("{}\n", text.as_ref()))
 }
 
+/// Writes a line that quotes what others have written, such as names of files in an image: as it is, but on a terminal, which
+/// it must not steer.
+pub(crate) fn quote(text: impl AsRef<str>) -> Result<()> {
+    let text = text.as_ref();
+    if io::stdout().is_terminal() { line(harmless(text)) } else { line(text) }
+}
+
 /// Writes a line to standard error. Nobody can be told when that fails.
 pub(crate) fn say(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
@@ -24,20 +31,27 @@ pub(crate) fn say(text: impl AsRef<str>) {
 /// Tells a person what failed and what to do.
 pub(crate) fn complain(failure: &Failure) {
     if !failure.message.is_empty() {
-        say(format!("tare: {}", harmless(&failure.message)));
+        say(format!("tare: {}", told(&failure.message)));
     }
     if let Some(hint) = &failure.hint {
-        say(format!("hint: {}", harmless(hint)));
+        say(format!("hint: {}", told(hint)));
     }
 }
 
 /// Messages may quote a registry or an image, which must not steer the terminal. The numbers of the system's errors say
 /// nothing beside its words.
-fn harmless(text: &str) -> String {
-    without_numbers(text.trim_end())
-        .chars()
-        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
-        .collect()
+fn told(text: &str) -> String {
+    without_numbers(text.trim_end()).lines().map(harmless).collect::<Vec<_>>().join("\n")
+}
+
+/// A line of text without what would steer a terminal.
+pub(crate) fn harmless(text: &str) -> String {
+    let letter = |letter: char| match letter {
+        '\t' | '\n' | '\r' => ' ',
+        letter if letter.is_control() => '\u{fffd}',
+        letter => letter,
+    };
+    text.chars().map(letter).collect()
 }
 
 /// `No such file or directory (os error 2)` without what is in the brackets.
@@ -86,7 +100,7 @@ mod tests {
     #[test]
     fn messages_have_neither_numbers_of_errors_nor_control_characters() {
         let text = "a: No such file or directory (os error 2): b (os error x) c (os error 13)";
-        assert_eq!(harmless(text), "a: No such file or directory: b (os error x) c");
-        assert_eq!(harmless("\u{1b}[2J (os error \n"), "\u{fffd}[2J (os error");
+        assert_eq!(told(text), "a: No such file or directory: b (os error x) c");
+        assert_eq!(told("\u{1b}[2J (os error \n"), "\u{fffd}[2J (os error");
     }
 }
