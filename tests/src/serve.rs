@@ -39,6 +39,16 @@ impl Served {
         })
     }
 
+    /// What a python program serves of a directory at port 80 of an address of the world, which it is told.
+    pub fn python(world: &World, directory: &Path, program: &str, at: &str) -> Result<Self> {
+        let mut python = world.command("python3");
+        python.args(["-c", program, at]).current_dir(directory);
+        let (address, what) = (format!("http://{at}/"), "the web server to answer");
+        Self::start(python, what, || {
+            Ok(capture(world.command("curl").args(["-sf", "-o", "/dev/null", &address]))?.code == 0)
+        })
+    }
+
     fn start(mut server: Command, what: &str, answers: impl FnMut() -> Result<bool>) -> Result<Self> {
         let served = Self(server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?);
         until(what, answers)?;

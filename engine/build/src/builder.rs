@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use tare_container::Engine;
-use tare_registry::Registry;
+use tare_registry::{Named, Registry};
 use tare_store::Store;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -108,14 +108,15 @@ impl Builder {
         };
         let beside = Context::take(snapshots, beside.map_or(Source::Nothing, Source::Archive)).await?;
         if !git::is_git(&address) {
-            let source = fetch::source(&self.registry, &address).await?;
-            return Context::take(snapshots, source).await?.beside(beside);
+            let (source, names) = fetch::source(&self.registry, &address).await?;
+            return Context::take(snapshots, source).await?.beside(beside, names);
         }
         let keep = request.args.get(KEEP_GIT).is_some_and(|value| matches!(value.as_str(), "1" | "true"));
         let agent = request.run.ssh.get("default").cloned();
-        let fetch = git::Fetch { address: git::Address::parse(&address)?, keep, agent };
-        let checkout = git::checkout(&self.on_disk, fetch).await?;
-        Context::of_repository(checkout).beside(beside)
+        let fetch = git::Fetch { address: git::Address::parse(&address)?, named: Named::Here, keep, agent };
+        let checkout = git::checkout(self, fetch).await?;
+        let names = checkout.names;
+        Context::of_repository(checkout).beside(beside, names)
     }
 }
 

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use tare_dockerfile::{Ignore, Verdict, ignore_files};
 use tare_image::Arriving;
+use tare_registry::Named;
 use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
 use tokio::sync::mpsc;
@@ -41,6 +42,8 @@ pub(crate) struct Context {
     contexts: Option<PathBuf>,
     secrets: InMemory,
     dockerfile: Option<Vec<u8>>,
+    /// Who names what the Dockerfile names.
+    pub names: Named,
     /// Holds `contexts` where `held` came from elsewhere.
     beside: Option<Held>,
 }
@@ -111,10 +114,13 @@ impl Context {
         context
     }
 
-    /// Takes over what came beside an address: secrets, further contexts, a Dockerfile.
-    pub(crate) fn beside(mut self, mut other: Self) -> Result<Self> {
-        self.dockerfile =
-            other.read(Path::new(DOCKERFILE), tare_dockerfile::LARGEST as u64)?.or(self.dockerfile.take());
+    /// Takes over what came beside the address that this came from: secrets, further contexts, a Dockerfile. `names` tells who
+    /// wrote the one that lies in the context.
+    pub(crate) fn beside(mut self, mut other: Self, names: Named) -> Result<Self> {
+        match other.read(Path::new(DOCKERFILE), tare_dockerfile::LARGEST as u64)? {
+            Some(text) => self.dockerfile = Some(text),
+            None => self.names = names,
+        }
         (self.secrets, self.contexts) = (std::mem::take(&mut other.secrets), other.contexts.take());
         self.beside = other.held.take();
         Ok(self)
@@ -241,7 +247,7 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
     let contexts = unpacked.split_off(CONTEXTS).map_err(refused)?;
     let held = Some(Held::Archive(Box::new(unpacked)));
-    Ok(Context { held, contexts, secrets, dockerfile: None, beside: None })
+    Ok(Context { held, contexts, secrets, dockerfile: None, names: Named::Here, beside: None })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]

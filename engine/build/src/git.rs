@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::OFlags;
+use tare_registry::Named;
 use tare_sys::path::open_in_root;
 
 use crate::error::io;
 use crate::files::within;
-use crate::scratch::{Scrap, Scratch};
-use crate::{Error, Result, blocking};
+use crate::scratch::Scrap;
+use crate::{Builder, Error, Result, blocking};
 
 pub(crate) use address::{Address, is_git};
 use left::{LIST, Left};
@@ -29,6 +30,7 @@ const DEPTH: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Fetch {
     pub address: Address,
+    pub named: Named,
     /// Whether `.git` stays.
     pub keep: bool,
     /// The agent for ssh.
@@ -43,6 +45,8 @@ pub(crate) struct Checkout {
     pub path: PathBuf,
     /// Its name in hexadecimal digits.
     pub commit: String,
+    /// Who names what its files name.
+    pub names: Named,
     _scrap: Arc<Scrap>,
 }
 
@@ -58,9 +62,9 @@ impl Checkout {
 
 /// Fetches one commit with its submodules and with nothing of what came before it, where the server can do that. Dropping the
 /// future ends git.
-pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout> {
+pub(crate) async fn checkout(builder: &Builder, fetch: Fetch) -> Result<Checkout> {
     let mut left = Left::default();
-    let Fetched { scrap, tree, commit } = repository(scratch, &fetch, DEPTH, &mut left).await?;
+    let Fetched { scrap, tree, commit, names } = repository(builder, &fetch, DEPTH, &mut left).await?;
     blocking(move || {
         let top = crate::job::open_directory(&tree)?;
         let directory = &fetch.address.directory;
@@ -70,7 +74,7 @@ pub(crate) async fn checkout(scratch: &Scratch, fetch: Fetch) -> Result<Checkout
                 Error::Request(format!("{shown}: {} in the repository: {why}", directory.display()))
             })?;
         let path = within(&tree, &root)?;
-        Ok(Checkout { root, path, commit, _scrap: Arc::new(scrap) })
+        Ok(Checkout { root, path, commit, names, _scrap: Arc::new(scrap) })
     })
     .await
 }
@@ -80,24 +84,30 @@ struct Fetched {
     scrap: Scrap,
     tree: PathBuf,
     commit: String,
+    names: Named,
 }
 
-async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut Left) -> Result<Fetched> {
-    let scrap = scratch.scrap()?;
+async fn repository(builder: &Builder, fetch: &Fetch, depth: usize, left: &mut Left) -> Result<Fetched> {
+    let (url, host) = (&fetch.address.url, fetch.address.host());
+    let found = builder.registry.repository(url, host, fetch.named).await?;
+    // Submodules stand beside the address that was named, and are led on like it.
+    let address = Address { url: found.address, ..fetch.address.clone() };
+    let moved = Fetch { address, ..fetch.clone() };
+    let scrap = builder.on_disk.scrap()?;
     let tree = scrap.path().join("tree");
     std::fs::create_dir(&tree).map_err(io("make a directory"))?;
-    let program = Program::find(fetch, scrap.path())?;
-    one_commit(&program, &fetch.address, left).await?;
+    let program = Program::find(&moved, scrap.path())?.at(found.found);
+    one_commit(&program, &moved.address, left).await?;
+    let names = if fetch.named == Named::Elsewhere { Named::Elsewhere } else { found.names };
     let modules = modules::named(&program, fetch).await?;
     let too_many = || Error::Limit(format!("{}: too many submodules in each other", fetch.address.shown()));
     if !modules.is_empty() && depth == 0 {
         return Err(too_many());
     }
     for module in modules {
-        may_name(&fetch.address, &module.address).await?;
         left.modules = left.modules.checked_sub(1).ok_or_else(too_many)?;
-        let below = Fetch { address: module.address.clone(), ..fetch.clone() };
-        let fetched = Box::pin(repository(scratch, &below, depth - 1, left)).await?;
+        let below = Fetch { address: module.address.clone(), named: names, ..fetch.clone() };
+        let fetched = Box::pin(repository(builder, &below, depth - 1, left)).await?;
         if Some(&fetched.commit) != below.address.reference.as_ref() {
             let shown = below.address.shown();
             return Err(Error::Request(format!(
@@ -109,18 +119,7 @@ async fn repository(scratch: &Scratch, fetch: &Fetch, depth: usize, left: &mut L
     }
     let (keep, shown, wanted) = (fetch.keep, fetch.address.shown(), tree.clone());
     let commit = blocking(move || settle(&wanted, keep, &shown)).await?;
-    Ok(Fetched { scrap, tree, commit })
-}
-
-/// A repository elsewhere has us speak to no server that only this machine reaches. Who names one himself has it asked.
-async fn may_name(from: &Address, module: &Address) -> Result<()> {
-    if !tare_registry::is_near_by(module.host()).await || tare_registry::is_near_by(from.host()).await {
-        return Ok(());
-    }
-    let (shown, from) = (module.shown(), from.shown());
-    Err(Error::Request(format!(
-        "{from}: its submodule {shown} leads to this machine, which a repository elsewhere may not"
-    )))
+    Ok(Fetched { scrap, tree, commit, names })
 }
 
 /// Fetches what an address means, and checks it out where its files are within the limits.

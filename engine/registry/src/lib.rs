@@ -33,7 +33,7 @@ use tare_oci::image::Descriptor;
 pub use ask::parcel::BlobSource;
 pub use client::{Config, HostConfig, Proxies, Registry};
 pub use credentials::Credentials;
-pub use download::{Download, is_near_by, shown};
+pub use download::{Download, Named, Repository, shown};
 pub use error::{Error, Result};
 pub use listing::Referrer;
 pub use login::LoginResult;

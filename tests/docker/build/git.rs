@@ -299,6 +299,75 @@ fn a_repository_elsewhere_leads_to_no_server_of_this_machine() -> Result<()> {
     site.world.assert_clean(&[])
 }
 
+/// Serves its directory at `ADDRESS:80`, and sends `/to/URL` on to there; `/sly/URL` too, where not we but git asks.
+const WEB: &str = "import http.server, sys, urllib.parse\n\
+    class Handler(http.server.SimpleHTTPRequestHandler):\n\
+    \x20   def do_GET(self):\n\
+    \x20       if not self.path.startswith(('/to/', '/sly/')): return super().do_GET()\n\
+    \x20       sly = self.path.startswith('/sly/') and 'tare' in self.headers['User-Agent']\n\
+    \x20       self.send_response(404 if sly else 301)\n\
+    \x20       self.send_header('Location', urllib.parse.unquote(self.path.split('/', 2)[2]))\n\
+    \x20       self.end_headers()\n\
+    http.server.ThreadingHTTPServer((sys.argv[1], 80), Handler).serve_forever()\n";
+
+/// Neither redirects nor the Dockerfile of a context elsewhere have the daemon ask what only its machine reaches.
+#[test]
+fn what_comes_from_elsewhere_leads_to_no_web_server_of_this_machine() -> Result<()> {
+    const FAR: &str = "203.0.113.7";
+    let site = Site::new()?;
+    capture(site.world.command("ip").args(["addr", "add", FAR, "dev", "lo"]))?.ok();
+    let served = Served::start(&site)?;
+    let base = served.work.parent().unwrap_or(&served.work);
+    let _servers = ["127.0.0.1", FAR].map(|at| tare_tests::Served::python(&site.world, base, WEB, at));
+    std::fs::write(base.join("secret"), "secret")?;
+    served.more("lib.git", &[("Dockerfile", "FROM scratch\nCOPY . /\n")], &[])?;
+    let to = |from: &str, to: &str| format!("http://{from}/to/http%253A//{to}/lib.git/.git");
+    git(&base.join("lib.git"), &["update-server-info"])?;
+    // A server that has moved is followed, but not to here.
+    for (remote, words) in [
+        (to(FAR, FAR), "Successfully built"),
+        (to("127.0.0.1", "127.0.0.1"), "Successfully built"),
+        (to(FAR, "127.0.0.1"), "redirects from elsewhere to this machine"),
+        (to(FAR, "localhost"), "redirects from elsewhere to this machine"),
+        (to(FAR, "127.0.0.1").replace("/to/", "/sly/"), "returned error: 301"),
+    ] {
+        let said = site.post(&format!("remote={remote}"), b"")?;
+        assert!(said.contains(words), "{remote}: {said}");
+    }
+    for (number, near) in [
+        "http://127.0.0.1/secret",
+        "http://localhost/secret",
+        "http://127.0.0.1/lib.git/.git",
+        "git://127.0.0.1/lib.git",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = format!("FROM scratch\nADD {near} /x\n");
+        let name = format!("add{number}.git");
+        served.more(&name, &[("Dockerfile", &text)], &[])?;
+        git(&base.join(&name), &["update-server-info"])?;
+        std::fs::write(base.join("Only"), &text)?;
+        for (far, near) in [
+            (format!("http://{FAR}/{name}/.git"), format!("http://127.0.0.1/{name}/.git")),
+            (format!("http://{FAR}/Only"), "http://127.0.0.1/Only".to_owned()),
+        ] {
+            let said = site.post(&format!("remote={far}"), b"")?;
+            assert!(
+                said.contains("leads to this machine") && !said.contains("Successfully"),
+                "{far}: {said}"
+            );
+            let said = site.post(&format!("remote={near}"), b"")?;
+            assert!(said.contains("Successfully built"), "{near}: {said}");
+            // A Dockerfile of one's own may name what it likes, whatever lies beside it.
+            let mut tare = site.world.tare_command()?;
+            tare.args(["build", "-f", "-", &far]);
+            capture_with_input(&mut tare, text.as_bytes())?.ok();
+        }
+    }
+    site.world.assert_clean(&[])
+}
+
 #[test]
 fn submodules_in_each_other_have_an_end() -> Result<()> {
     let site = Site::new()?;

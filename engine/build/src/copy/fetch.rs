@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use futures_util::StreamExt;
 use tare_model::Digest;
-use tare_registry::Registry;
+use tare_registry::{Named, Registry};
 
 use super::{From, Remote, is_header};
 use crate::error::io;
@@ -52,9 +52,10 @@ fn escaped(c: char) -> Vec<char> {
     if matches!(c, '*' | '?' | '[' | '\\') { vec!['\\', c] } else { vec![c] }
 }
 
-/// The context behind an address of the web: an archive, or a Dockerfile alone.
-pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<Source> {
-    let mut body = registry.download(address).await?.body;
+/// The context behind an address of the web: an archive, or a Dockerfile alone. And who names what it names.
+pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<(Source, Named)> {
+    let download = registry.download(address, Named::Here).await?;
+    let (mut body, names) = (download.body, download.names);
     let shown = tare_registry::shown(address);
     let mut first = Vec::new();
     while first.len() < 512 {
@@ -63,7 +64,7 @@ pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<So
     }
     if tare_image::is_wrapped(&first) || first.get(..512).is_some_and(is_header) {
         let first = futures_util::stream::once(std::future::ready(Ok(first.into())));
-        return Ok(Source::Archive(first.chain(body).boxed()));
+        return Ok((Source::Archive(first.chain(body).boxed()), names));
     }
     while let Some(piece) = body.next().await {
         first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{shown}: {why}")))?);
@@ -71,7 +72,7 @@ pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<So
             return Err(Error::Limit(format!("{shown} is no archive and too large for a Dockerfile")));
         }
     }
-    Ok(Source::Dockerfile(first))
+    Ok((Source::Dockerfile(first), names))
 }
 
 /// Fetches all files of a step, one after the other.
@@ -95,8 +96,9 @@ async fn one(job: &Arc<Job>, remote: &Remote) -> Result<Fetched> {
 async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: bool) -> Result<Fetched> {
     let shown = tare_registry::shown(address);
     let agent = job.build.run.ssh.get("default").cloned();
-    let fetch = git::Fetch { address: git::Address::parse(address)?, keep, agent };
-    let checkout = git::checkout(&job.build.builder.on_disk, fetch).await?;
+    let named = job.build.context.names;
+    let fetch = git::Fetch { address: git::Address::parse(address)?, named, keep, agent };
+    let checkout = git::checkout(&job.build.builder, fetch).await?;
     if let Some(wanted) = commit.filter(|wanted| !checkout.commit.starts_with(wanted)) {
         let found = &checkout.commit;
         return Err(Error::Request(format!(
@@ -107,7 +109,7 @@ async fn repository(job: &Arc<Job>, address: &str, commit: Option<&str>, keep: b
 }
 
 async fn file(job: &Arc<Job>, address: &str, checksum: Option<Digest>, unpack: bool) -> Result<Fetched> {
-    let mut download = job.build.builder.registry.download(address).await?;
+    let mut download = job.build.builder.registry.download(address, job.build.context.names).await?;
     let shown = tare_registry::shown(address);
     let name =
         download.name.take().filter(|name| !matches!(name.as_str(), "." | "..") && !name.contains('\0'));

@@ -26,7 +26,7 @@ impl Address {
         let (url, fragment) = text.split_once('#').unwrap_or((text, ""));
         let (reference, directory) = fragment.split_once(':').unwrap_or((fragment, ""));
         let url = if url.starts_with("github.com/") { format!("https://{url}") } else { url.to_owned() };
-        if url.chars().any(|c| c.is_control() || c.is_whitespace()) || url.contains("::") {
+        if url.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') || url.contains("::") {
             return Err(refused("it holds what no address holds"));
         }
         if url
@@ -200,6 +200,7 @@ mod tests {
             "https://127%2e0.0.1/a.git",
             "https://\u{ff11}27.0.0.1/a.git",
             "https://far\\h/a.git",
+            "http://far\\@h/a.git",
             "https://h/a\n.git",
             "https://h/a.git#--upload-pack=id",
             "https://h/a.git#+refs/*",

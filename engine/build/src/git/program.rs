@@ -47,7 +47,7 @@ const SET: [&str; 8] = [
     "GIT_SSH_COMMAND=ssh -F /dev/null -o IdentityFile=none -o BatchMode=yes -o StrictHostKeyChecking=yes",
 ];
 /// A repository's own configuration is ours: it is made empty here, and what is fetched cannot write to it.
-const CONFIGURED: [&str; 10] = [
+const CONFIGURED: [&str; 11] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "credential.helper=",
@@ -59,6 +59,8 @@ const CONFIGURED: [&str; 10] = [
     "maintenance.auto=false",
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=60",
+    // They were followed before it is asked, by who knows where they may lead.
+    "http.followRedirects=false",
 ];
 /// Bytes of what git says that are kept, and of those that are shown.
 const KEPT_OF_SAID: usize = 64 << 10;
@@ -77,6 +79,8 @@ pub(super) struct Program {
     url: String,
     /// The same, for messages.
     shown: String,
+    /// What its host stands for; a git before 2.37 looks for itself.
+    found: Option<String>,
 }
 
 impl Program {
@@ -110,7 +114,12 @@ impl Program {
             std::env::var_os(name).map_or(Ok(()), |value| add(name, &value))?;
         }
         fetch.agent.as_ref().map_or(Ok(()), |agent| add("SSH_AUTH_SOCK", agent.as_os_str()))?;
-        Ok(Self { git: word(git.as_os_str())?, env, scrap: scrap.to_owned(), url, shown })
+        Ok(Self { git: word(git.as_os_str())?, env, scrap: scrap.to_owned(), url, shown, found: None })
+    }
+
+    /// Has it connect to what was found of its host, whatever its name stands for a moment later.
+    pub(super) fn at(self, found: Option<String>) -> Self {
+        Self { found, ..self }
     }
 
     /// Runs git in the repository to its end.
@@ -156,7 +165,8 @@ impl Program {
     fn start(&self, words: &[&str], stdout: Option<BorrowedFd>, said: &Said) -> Result<Child> {
         let mut args = vec![word("git".as_ref())?, word("-C".as_ref())?];
         args.push(word(self.scrap.join("tree").as_os_str())?);
-        for setting in CONFIGURED {
+        let found = self.found.as_ref().map(|found| format!("http.curloptResolve={found}"));
+        for setting in CONFIGURED.into_iter().chain(found.as_deref()) {
             args.extend([word("-c".as_ref())?, word(setting.as_ref())?]);
         }
         for text in words {

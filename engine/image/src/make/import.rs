@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use tare_model::{Platform, Reference};
 use tare_oci::image::{ExecutionConfig, History, ImageConfig, RootFs};
+use tare_registry::Named;
 use tokio::sync::mpsc;
 
 use super::CommitRequest;
@@ -53,7 +54,7 @@ impl Images {
 
 /// [`import`] of what lies at an address. Nobody vouches for it, and it passes the same checks as what a client sends.
 async fn import_from(images: &Arc<Images>, address: &str, request: ImportRequest) -> Result<Image> {
-    let download = images.registry.download(address).await?;
+    let download = images.registry.download(address, Named::Here).await?;
     import(images, download.body, request).await
 }
 

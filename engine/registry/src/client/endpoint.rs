@@ -155,7 +155,7 @@ pub(crate) fn is_near_host(authority: &str) -> bool {
 }
 
 /// The host of `host` or `host:port`, without brackets.
-pub(crate) fn host_of(authority: &str) -> &str {
+fn host_of(authority: &str) -> &str {
     if let Some(rest) = authority.strip_prefix('[') {
         return rest.split(']').next().unwrap_or(rest);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tare_model::{HasKind, Kind};
 use tare_oci::image::media_type;
-use tare_registry::{Config, Error, HostConfig, Proxies};
+use tare_registry::{Config, Error, HostConfig, Named, Proxies};
 
 use crate::fake::{Answer, Fake};
 use crate::{ADA, ada, reference, registry, registry_with, sha256};
@@ -202,11 +202,79 @@ async fn downloads_are_not_led_back_to_this_machine() {
         "http://[fe80::1]/".to_owned(),
     ] {
         proxy.always("http://203.0.113.7/file", Answer::new(302, "").header("Location", &target));
-        let error = registry.download("http://203.0.113.7/file").await.err().unwrap();
+        let error = registry.download("http://203.0.113.7/file", Named::Here).await.err().unwrap();
         assert!(error.to_string().contains("redirects from elsewhere"), "{target}: {error}");
     }
     assert!(here.asked().is_empty() && proxy.asked().iter().all(|asked| asked.path.contains("203.0.113.7")));
-    assert!(registry.download(&here.url("/moved")).await.is_ok());
+    assert!(registry.download(&here.url("/moved"), Named::Here).await.is_ok());
+}
+
+/// What came from elsewhere does not name this machine in the first place, and who does tells where he came from.
+#[tokio::test]
+async fn what_is_elsewhere_names_no_file_of_this_machine() {
+    let (proxy, here) = (Fake::start().await, Fake::start().await);
+    here.always("/secret", Answer::new(200, "secret"));
+    proxy.always("http://203.0.113.7/file", Answer::new(200, "file"));
+    here.always("/moved", Answer::new(302, "").header("Location", "http://203.0.113.7/file"));
+    let proxies = Proxies { http: proxy.url(""), ..Proxies::default() };
+    let registry = registry_with(Config { proxies: Some(proxies), ..Config::default() });
+    for address in [here.url("/secret"), format!("http://localhost:{}/secret", here.address.port())] {
+        let error = registry.download(&address, Named::Elsewhere).await.err().unwrap().to_string();
+        assert!(error.contains("leads to this machine"), "{error}");
+        assert_eq!(registry.download(&address, Named::Here).await.unwrap().names, Named::Here);
+    }
+    assert_eq!(here.count("/secret"), 2);
+    for (address, named) in [
+        ("http://203.0.113.7/file", Named::Here),
+        ("http://203.0.113.7/file", Named::Elsewhere),
+        (&here.url("/moved"), Named::Here),
+    ] {
+        assert_eq!(registry.download(address, named).await.unwrap().names, Named::Elsewhere, "{address}");
+    }
+}
+
+/// Git is told where a repository has gone, and is sent nowhere that a file would not be taken from.
+#[tokio::test]
+async fn repositories_are_found_where_they_have_gone() {
+    const ASKED: &str = "/info/refs?service=git-upload-pack";
+    let (proxy, here) = (Fake::start().await, Fake::start().await);
+    let proxies = Proxies { http: proxy.url(""), ..Proxies::default() };
+    let registry = registry_with(Config { proxies: Some(proxies), ..Config::default() });
+    let moved = |to: &str| Answer::new(301, "").header("Location", to);
+    let far = |path: &str| format!("http://203.0.113.7{path}");
+    let find = async |address: &str| registry.repository(address, "unasked", Named::Here).await;
+    proxy.always(&far("/old/info/refs"), moved(&far(&format!("/new{ASKED}"))));
+    // What it answers there is git's to hear.
+    proxy.always(&far("/new/info/refs"), Answer::new(401, ""));
+    for (address, found) in [("/old", "/new"), ("/old/", "/new"), ("/new/", "/new/")] {
+        let repository = find(&far(address)).await.unwrap();
+        assert_eq!((repository.address, repository.names), (far(found), Named::Elsewhere));
+    }
+    let asked = proxy.asked();
+    assert!(asked.iter().all(|asked| asked.headers["user-agent"].starts_with("git/")), "{asked:?}");
+    let port = here.address.port();
+    for (target, words) in [
+        (here.url(&format!("/x{ASKED}")), "from elsewhere to this machine"),
+        (format!("http://localhost:{port}/x{ASKED}"), "from elsewhere to this machine"),
+        (format!("http://169.254.169.254/x{ASKED}"), "from elsewhere to this machine"),
+        (format!("file:///etc{ASKED}"), "only http and https"),
+        (far("/login?to=me"), "to http://203.0.113.7/login, which is no repository"),
+    ] {
+        proxy.always(&far("/evil/info/refs"), moved(&target));
+        let error = find(&far("/evil")).await.unwrap_err().to_string();
+        assert!(error.contains(words), "{target}: {error}");
+    }
+    assert!(here.asked().is_empty());
+    // This machine may send on, and is then answered for by whoever it sends to.
+    here.always("/on/info/refs", moved(&far(&format!("/new{ASKED}"))));
+    let repository = find(&here.url("/on")).await.unwrap();
+    assert_eq!((repository.address, repository.names), (far("/new"), Named::Elsewhere));
+    let named = registry.repository(&here.url("/on"), "unasked", Named::Elsewhere).await;
+    assert!(named.unwrap_err().to_string().contains("leads to this machine"));
+    // Nobody listens, which git finds out too; a name that nobody knows could be any other a moment later.
+    assert_eq!(find("http://127.0.0.1:9/x").await.unwrap().address, "http://127.0.0.1:9/x");
+    let unproxied = registry_with(Config { proxies: Some(Proxies::default()), ..Config::default() });
+    assert!(unproxied.repository("http://none.invalid/x", "unasked", Named::Here).await.is_err());
 }
 
 /// A registry elsewhere does not have a password sent to a server of this machine.
