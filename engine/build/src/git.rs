@@ -117,9 +117,12 @@ async fn repository(builder: &Builder, fetch: &Fetch, depth: usize, left: &mut L
         let tree = tree.clone();
         blocking(move || modules::place(&tree, &module, &fetched.tree)).await?;
     }
-    let (keep, shown, wanted) = (fetch.keep, fetch.address.shown(), tree.clone());
-    let commit = blocking(move || settle(&wanted, keep, &shown)).await?;
-    Ok(Fetched { scrap, tree, commit, names })
+    let (keep, shown) = (fetch.keep, fetch.address.shown());
+    blocking(move || {
+        let commit = settle(&tree, &scrap, keep, &shown)?;
+        Ok(Fetched { scrap, tree, commit, names })
+    })
+    .await
 }
 
 /// Fetches what an address means, and checks it out where its files are within the limits.
@@ -162,7 +165,7 @@ async fn one_commit(program: &Program, address: &Address, left: &mut Left) -> Re
 }
 
 /// Takes away what git keeps, or what of it differs from one fetch to the next; the name of the commit. Blocking.
-fn settle(tree: &Path, keep: bool, shown: &str) -> Result<String> {
+fn settle(tree: &Path, scrap: &Scrap, keep: bool, shown: &str) -> Result<String> {
     let git = tree.join(".git");
     let head = std::fs::read_to_string(git.join("HEAD")).map_err(io("read which commit was fetched"))?;
     let commit = head.trim().to_owned();
@@ -172,10 +175,11 @@ fn settle(tree: &Path, keep: bool, shown: &str) -> Result<String> {
     if keep {
         // It says from where and when it was fetched.
         for name in ["FETCH_HEAD", "logs"].map(|name| git.join(name)) {
-            let _ = std::fs::remove_file(&name).or_else(|_| std::fs::remove_dir_all(&name));
+            let _ = std::fs::remove_file(&name).or_else(|_| scrap.end(&name));
         }
     } else {
-        std::fs::remove_dir_all(&git).map_err(io("remove what git keeps"))?;
+        // Names of branches, which a server chooses, are directories in it.
+        scrap.end(&git).map_err(io("remove what git keeps"))?;
     }
     Ok(commit)
 }

@@ -30,7 +30,7 @@ impl Inner {
         let filled = self.fill(volume, from, &filling, &data);
         if filled.is_err() {
             // The first error is the one that counts; what is left goes with the volume or at the next start.
-            let _ = fs::remove_dir_all(&filling);
+            self.end(&filling);
         }
         filled.map(|()| true)
     }
@@ -39,7 +39,9 @@ impl Inner {
         make_directory(filling, 0o700)?;
         copy::tree(from, filling)?;
         if !self.store.holders(&lease(&volume.name))?.is_empty() {
-            return move_into(filling, data);
+            move_into(filling, data)?;
+            self.end(filling);
+            return Ok(());
         }
         // Takes the place of an empty directory, and fails if it is not empty any more.
         fs::rename(filling, data).map_err(io("fill", data))
@@ -62,6 +64,5 @@ fn move_into(filling: &Path, data: &Path) -> Result<()> {
         fchown(&to, Some(wanted.uid()), Some(wanted.gid()))?;
         to.set_permissions(fs::Permissions::from_mode(wanted.mode() & 0o7777))
     });
-    described.map_err(io("describe", data))?;
-    fs::remove_dir_all(filling).map_err(io("remove", filling))
+    described.map_err(io("describe", data))
 }

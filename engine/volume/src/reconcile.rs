@@ -3,10 +3,11 @@ use std::fs;
 use std::path::Path;
 use std::time::SystemTime;
 
+use rustix::fs::CWD;
 use tare_model::{Name, Timestamp};
 
 use crate::error::io;
-use crate::{DRIVER, GRAVES, Inner, Result, Volume, Volumes, make_directory};
+use crate::{DRIVER, Error, GRAVES, Inner, Result, Volume, Volumes, make_directory};
 
 impl Volumes {
     /// Makes disk and records agree after a crash: what was being removed goes, a directory without a record becomes a
@@ -20,12 +21,14 @@ impl Inner {
     fn reconcile(&self) -> Result<()> {
         let _changing = self.changing();
         for grave in names(&self.root.join(GRAVES))? {
-            self.clear(&grave)?;
+            if let Err(error) = self.clear(&grave) {
+                left_over(&error);
+            }
         }
         for volume in self.list()? {
             make_directory(&self.data(&volume.name), 0o755)?;
             let filling = self.directory(&volume.name).join("_filling");
-            remove_if_there(&filling)?;
+            self.end(&filling);
         }
         for name in names(&self.root)? {
             // Only what could be a volume's name is one; [`GRAVES`] is not.
@@ -43,7 +46,8 @@ impl Inner {
         }
         if names(&data)?.is_empty() {
             let directory = self.directory(&name);
-            return fs::remove_dir_all(&directory).map_err(io("remove", directory));
+            self.end(&directory);
+            return Ok(());
         }
         let changed =
             fs::metadata(&data).and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
@@ -53,13 +57,21 @@ impl Inner {
             Volume { name, driver: DRIVER.to_owned(), labels, options, created: Timestamp::from(changed) };
         self.record(&adopted, None)
     }
+
+    /// Takes away what is of no use, if it is there. An image may have shaped it, so it may be a tree of any depth.
+    pub(crate) fn end(&self, path: &Path) {
+        match self.graves.end(CWD, path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                left_over(&io("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io("remove", path)(error)),
-        _ => Ok(()),
-    }
+/// Nobody fails because of it, and no start of the daemon.
+fn left_over(error: &Error) {
+    tracing::warn!("left for the next start of the daemon to remove: {error}");
 }
 
 /// The names in a directory; none when it is missing.

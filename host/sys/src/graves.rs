@@ -16,7 +16,8 @@ use crate::tree::Removal;
 /// after a removal than there is, unless it was one of these large ones.
 const AT_ONCE: usize = 10_000;
 
-/// One such directory. What is in it when this value goes stays there: bury it again at the next start.
+/// One such directory. What is in it when the last copy of this value goes stays there: bury it again at the next start.
+#[derive(Clone)]
 pub struct Graves(Arc<Inner>);
 
 struct Inner {
@@ -55,6 +56,14 @@ impl Graves {
         let grave = fresh();
         renameat(parent, name, &self.0.directory, &grave)?;
         Ok(grave)
+    }
+
+    /// [`Graves::bury`] and [`Graves::clear`] in one. `name` may lie in this directory: then only its name is another.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn end(&self, parent: impl AsFd, name: impl Arg) -> io::Result<()> {
+        self.clear(&self.bury(parent, name)?)
     }
 
     /// Removes what lies here as `name`: all of it, or what is large later.

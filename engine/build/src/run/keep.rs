@@ -1,19 +1,22 @@
 //! Directories of `RUN --mount=type=cache`: each belongs to an id and lasts from build to build.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::fs::CWD;
 use serde::{Deserialize, Serialize};
 use tare_dockerfile::Sharing;
 use tare_model::Timestamp;
 use tare_store::{Batch, Store};
+use tare_sys::graves::Graves;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::cache::key::Key;
 use crate::error::io;
-use crate::scratch::{Scrap, Scratch};
+use crate::scratch::{Scrap, Scratch, graves, left_over};
 use crate::{Result, now};
 
 pub(crate) const TABLE: &str = "build.mount";
@@ -30,6 +33,8 @@ pub(crate) struct Record {
 /// All of them.
 pub(crate) struct Keeps {
     home: PathBuf,
+    /// The home itself: no record names what dies there.
+    graves: Graves,
     store: Arc<Store>,
     /// How many use each directory now.
     in_use: Arc<Mutex<HashMap<String, usize>>>,
@@ -84,7 +89,9 @@ impl Drop for Keep {
 impl Keeps {
     pub(crate) fn open(home: PathBuf, store: Arc<Store>) -> Result<Self> {
         make(&home, 0o700)?;
-        let keeps = Self { home, store, in_use: Arc::default(), locks: Mutex::default() };
+        let opened = std::fs::File::open(&home).map_err(io(format!("open {}", home.display())))?;
+        let graves = graves(opened.into());
+        let keeps = Self { home, graves, store, in_use: Arc::default(), locks: Mutex::default() };
         keeps.sweep()?;
         Ok(keeps)
     }
@@ -96,10 +103,18 @@ impl Keeps {
         for entry in entries.flatten() {
             let name = entry.file_name();
             if !known.iter().any(|(key, _)| name == key.as_str()) {
-                let _ = std::fs::remove_dir_all(entry.path());
+                self.end(&entry.path()).unwrap_or_else(|error| left_over(&error));
             }
         }
         Ok(())
+    }
+
+    /// Takes a directory away if it is there. Steps wrote in it, so it may be a tree of any depth and number.
+    fn end(&self, path: &Path) -> std::io::Result<()> {
+        match self.graves.end(CWD, path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     /// The directory that is wanted. One that is missing is begun in `scratch`, and is there when [`Keeps::settle`] returns.
@@ -132,11 +147,11 @@ impl Keeps {
     /// Has a directory that was made found by its id from now on.
     pub(crate) async fn settle(&self, keep: &Keep, making: Making) -> Result<()> {
         // Of one that was being removed when something failed.
-        let _ = std::fs::remove_dir_all(&keep.path);
+        self.end(&keep.path).unwrap_or_else(|error| left_over(&error));
         std::fs::rename(making.path(), &keep.path).map_err(io(format!("make {}", keep.path.display())))?;
         let noted = self.note(keep, &making.record).await;
         if noted.is_err() {
-            let _ = std::fs::remove_dir_all(&keep.path);
+            self.end(&keep.path).unwrap_or_else(|error| left_over(&error));
         }
         noted
     }
@@ -186,12 +201,7 @@ impl Keeps {
         batch.delete(TABLE, name);
         self.store.commit_blocking(batch)?;
         let path = self.home.join(name);
-        match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(io(format!("remove {}", path.display()))(error))
-            }
-            _ => Ok(()),
-        }
+        self.end(&path).map_err(io(format!("remove {}", path.display())))
     }
 }
 
@@ -211,4 +221,22 @@ fn own(path: &Path, wanted: &Wanted) -> Result<()> {
     let described = std::os::unix::fs::chown(path, Some(wanted.uid), Some(wanted.gid))
         .and_then(|()| std::fs::set_permissions(path, mode));
     described.map_err(io(format!("describe {}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_record_names_goes_at_the_start_however_deep_it_is() {
+        let root = crate::scratch::memory();
+        let store = Store::open(&root.path().join("store")).unwrap();
+        let home = root.path().join("mounts");
+        make(&home.join("stranger"), 0o700).unwrap();
+        crate::scratch::nest(&home.join("stranger"));
+        std::fs::write(home.join("file"), "no directory").unwrap();
+        let keeps = Keeps::open(home.clone(), store).unwrap();
+        crate::scratch::wait_until_left(&home, 1);
+        drop(keeps);
+    }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use tare_model::{HasKind, Kind, Name};
 use tare_store::{Batch, Store};
 use tare_volume::{Error, Volume, Volumes};
@@ -221,4 +222,36 @@ fn reconciling_loses_no_data() {
     assert!(world.volumes.path(&gone).is_dir());
     assert!(root.join("orphan/_data/precious").exists());
     assert!(!root.join("empty").exists() && !root.join(".removed/0").exists());
+}
+
+/// Deeper than a thread has stack to go down, as images and containers may make them.
+fn nest(path: &Path) {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+    for _ in 0..25_000 {
+        rustix::fs::mkdirat(&at, "d", Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, "d", flags, Mode::empty()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_left_at_the_start_goes_however_deep_it_is_and_what_cannot_go_stops_nobody() {
+    // A disk may take milliseconds for each directory.
+    let world = World::at(tempfile::tempdir_in("/dev/shm").unwrap());
+    let volume = world.create("half");
+    let root = world.directory.path().join("volumes");
+    fs::create_dir_all(root.join("empty/_data")).unwrap();
+    for deep in ["half/_filling", ".removed/0", "empty/_filling"] {
+        fs::create_dir_all(root.join(deep)).unwrap();
+        nest(&root.join(deep));
+    }
+    fs::write(root.join(".removed/file"), "no directory").unwrap();
+    world.run(world.volumes.reconcile()).unwrap();
+    assert!(!root.join("half/_filling").exists() && !root.join("empty").exists());
+    assert!(world.volumes.path(&volume).is_dir());
+    let begun = std::time::Instant::now();
+    while root.join(".removed").read_dir().unwrap().count() > 1 {
+        assert!(begun.elapsed().as_secs() < 60, "it stays");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
