@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use crate::detect::{Hierarchies, Version, relative};
 use crate::error::{Error, Result};
-use crate::group::{Cgroup, make, remove_dir};
+use crate::group::{Cgroup, make};
+use crate::inside::remove_dir;
 
 impl Hierarchies {
     /// The v2 group that this process is in, from the hierarchy's root: where systemd's `Delegate=` gives a user a place.

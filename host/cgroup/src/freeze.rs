@@ -9,7 +9,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::error::{Error, Result};
 use crate::file;
-use crate::group::{Cgroup, Dir, processes_in};
+use crate::group::{Cgroup, Dir};
+use crate::inside::processes_in;
 
 /// How long the kernel may take to stop, continue or end processes. Only a process that is stuck in the kernel takes
 /// more than milliseconds; then an error is better than a caller that hangs too.

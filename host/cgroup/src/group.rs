@@ -1,15 +1,15 @@
 //! A group in every hierarchy: made, opened, joined, listed, removed.
 
-use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir as Listing, FileType, Mode, mkdirat, rmdir, unlinkat};
+use rustix::fs::{CWD, Mode, mkdirat, rmdir};
 use rustix::io::Errno;
 
 use crate::detect::{Hierarchies, Hierarchy, Version, relative};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::inside::{processes_in, remove_dir};
 use crate::systemd::Unit;
 
 /// One container's group in every hierarchy.
@@ -299,79 +299,6 @@ pub(crate) fn delegate(
                 Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {}
                 Err(e) => return Err(e),
             }
-        }
-    }
-    Ok(())
-}
-
-pub(crate) fn processes_in(dir: &Dir) -> Result<Vec<i32>> {
-    let mut found = Vec::new();
-    collect(dir.fd.as_fd(), &mut found).map_err(|e| Error::file("list the processes of", &dir.path, e))?;
-    Ok(found)
-}
-
-fn collect(group: BorrowedFd<'_>, found: &mut Vec<i32>) -> rustix::io::Result<()> {
-    match file::read(group, "cgroup.procs") {
-        Ok(text) => {
-            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
-        }
-        // Removed meanwhile, or a threaded v2 group, whose processes the group above lists.
-        Err(Errno::NODEV | Errno::NOENT | Errno::OPNOTSUPP) => {}
-        Err(e) => return Err(e),
-    }
-    for name in sub_groups(group)? {
-        if let Ok(below) = file::open_dir(group, &*name) {
-            collect(below.as_fd(), found)?;
-        }
-    }
-    Ok(())
-}
-
-fn sub_groups(group: BorrowedFd<'_>) -> rustix::io::Result<Vec<Box<CStr>>> {
-    // The link count of a group's directory is 2 + its sub-groups: saves listing some 20 files for nothing.
-    if rustix::fs::fstat(group)?.st_nlink == 2 {
-        return Ok(Vec::new());
-    }
-    let mut names = Vec::new();
-    for entry in Listing::new(match file::open_listing(group, ".") {
-        Err(Errno::NOENT) => return Ok(names),
-        opened => opened?,
-    })? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
-            names.push(name.into());
-        }
-    }
-    Ok(names)
-}
-
-pub(crate) fn remove_dir(dir: &Dir) -> Result<()> {
-    let fail = |e: Errno| match e {
-        Errno::BUSY => Error::Busy { path: dir.path.clone() },
-        e => Error::file("remove cgroup", &dir.path, e),
-    };
-    let removed = match rmdir(&dir.path) {
-        Err(Errno::BUSY | Errno::NOTEMPTY) => {
-            remove_below(dir.fd.as_fd()).map_err(fail)?;
-            rmdir(&dir.path)
-        }
-        other => other,
-    };
-    match removed {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(e) => Err(fail(e)),
-    }
-}
-
-fn remove_below(group: BorrowedFd<'_>) -> rustix::io::Result<()> {
-    for name in sub_groups(group)? {
-        if let Ok(below) = file::open_dir(group, &*name) {
-            remove_below(below.as_fd())?;
-        }
-        match unlinkat(group, &*name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e),
         }
     }
     Ok(())

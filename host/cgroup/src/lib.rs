@@ -22,6 +22,7 @@ mod error;
 mod file;
 mod freeze;
 mod group;
+mod inside;
 mod oom;
 mod owner;
 pub mod plan;

@@ -2,11 +2,14 @@
 
 #![cfg(test)]
 
+use std::fs;
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tare_cgroup::{Cgroup, Error, Hierarchies};
 use tare_model::{HasKind, Kind};
 use tare_oci::runtime::Resources;
@@ -235,4 +238,34 @@ fn the_cost_of_a_group_is_told() {
     costs.sort_unstable();
     println!("create, limits and attach: median {:?}, best {:?}", costs[25], costs[0]);
     Cgroup::open(&hierarchies, &parent).unwrap().remove().unwrap();
+}
+
+/// A container that was given its group may do so.
+#[test]
+fn groups_nested_by_the_thousand_are_listed_and_removed_with_few_descriptors() {
+    let group = Group::new("nested");
+    let sources = group.group.mount_sources();
+    let looked_at = sources.iter().find(|source| source.unified).unwrap_or(&sources[0]);
+    let mut at = OwnedFd::from(fs::File::open(&looked_at.path).unwrap());
+    for _ in 0..600 {
+        for name in ["beside", "d"] {
+            rustix::fs::mkdirat(&at, name, rustix::fs::Mode::RWXU).unwrap();
+        }
+        let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+        at = rustix::fs::openat(&at, "d", flags, rustix::fs::Mode::empty()).unwrap();
+    }
+    let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
+    let procs = format!("/proc/self/fd/{}/cgroup.procs", at.as_raw_fd());
+    fs::write(procs, child.id().to_string()).unwrap();
+    drop(at);
+    let open = fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let before = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(open + 300), ..before }).unwrap();
+    let found = group.group.processes();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let removed = group.group.remove();
+    setrlimit(Resource::Nofile, before).unwrap();
+    assert_eq!(found.unwrap(), [child.id() as i32]);
+    removed.unwrap();
 }
