@@ -130,7 +130,7 @@ impl Snapshots {
             return self.usage_of_copy(key);
         }
         let upper = self.upper(key)?;
-        tare_sys::tree::bytes(directory::open(&upper)?).map_err(io("measure", upper))
+        tare_sys::tree::bytes(&directory::open(&upper)?).map_err(io("measure", upper))
     }
 
     fn usage_of_copy(&self, key: &str) -> Result<u64> {

@@ -55,5 +55,5 @@ fn in_use(name: &Name, error: tare_store::Error) -> Error {
 pub(crate) fn usage(path: &Path) -> Result<u64> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = openat(CWD, path, flags, Mode::empty()).map_err(io("open", path))?;
-    tare_sys::tree::bytes(directory).map_err(io("measure", path))
+    tare_sys::tree::bytes(&directory).map_err(io("measure", path))
 }

@@ -62,9 +62,16 @@ async fn volumes(rooms: &Rooms) -> Result<Vec<Volume>> {
     let mut volumes = Vec::new();
     for one in rooms.volumes.list()? {
         let ref_count = signed(rooms.volumes.holders(&one.name)?.len() as u64);
-        // Removed since it was listed.
-        let Ok(bytes) = rooms.volumes.usage(&one).await else { continue };
-        let usage_data = Some(VolumeUsage { ref_count, size: signed(bytes) });
+        let size = match rooms.volumes.usage(&one).await {
+            Ok(bytes) => signed(bytes),
+            // Removed since it was listed.
+            Err(_) if rooms.volumes.get(one.name.as_str()).is_err() => continue,
+            Err(error) => {
+                tracing::warn!(volume = %one.name, "cannot measure it: {error}");
+                -1
+            }
+        };
+        let usage_data = Some(VolumeUsage { ref_count, size });
         volumes.push(Volume { usage_data, ..volume::wire(rooms, &one) });
     }
     Ok(volumes)

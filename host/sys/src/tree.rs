@@ -1,13 +1,13 @@
 //! Whole trees that a container wrote: they may be deeper than any path, and full of symlinks, none of which is followed.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, openat2, renameat, statat, unlinkat,
+    AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, renameat, statat,
+    unlinkat,
 };
-use rustix::io::{Errno, Result};
+use rustix::io::{Errno, Result, fcntl_dupfd_cloexec};
 
 /// Removes the directory `name` of `home`. A directory inside that is not empty is first moved up into `home` under a
 /// name from `fresh`, so that neither depth of recursion nor open descriptors grow with the tree.
@@ -127,37 +127,108 @@ pub fn bytes_of(stat: &Stat) -> u64 {
     }
 }
 
-/// Bytes of the files of a tree, each counted once however many names it has and without its holes. What vanishes meanwhile is
-/// not counted, and other file systems mounted inside are not entered.
+/// Bytes of the files of a tree, each counted once however many names it has and without its holes. What vanishes or is
+/// moved meanwhile may not be counted, and other file systems mounted inside are not entered. Neither recursion nor open
+/// descriptors grow with the tree.
 ///
 /// # Errors
 /// The first failing call's.
-pub fn bytes(tree: OwnedFd) -> Result<u64> {
-    let (mut bytes, mut seen, mut left) = (0_u64, HashSet::new(), vec![tree]);
-    while let Some(directory) = left.pop() {
-        for entry in Dir::read_from(&directory)? {
+pub fn bytes(tree: &OwnedFd) -> Result<u64> {
+    let mut counted = Counted::default();
+    let mut way = vec![counted.level(tree, Vec::new())?];
+    let mut here = dup(tree)?;
+    while let Some(level) = way.last_mut() {
+        let Some(name) = level.left.pop() else {
+            way.pop();
+            if !way.is_empty() {
+                here = back(tree, &here, &mut way)?;
+            }
+            continue;
+        };
+        let Some(below) = subdirectory(here.as_fd(), &name)? else { continue };
+        let inside = counted.level(&below, name)?;
+        // Most have no directories inside: then there is no way back to be found.
+        if !inside.left.is_empty() {
+            way.push(inside);
+            here = below;
+        }
+    }
+    Ok(counted.bytes)
+}
+
+/// A directory on the way down.
+struct Level {
+    /// In the one above.
+    name: Vec<u8>,
+    id: (u64, u64),
+    /// Directories in it that are still to be entered.
+    left: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Counted {
+    bytes: u64,
+    /// Files with several names.
+    seen: HashSet<(u64, u64)>,
+}
+
+impl Counted {
+    /// Counts what is in a directory, except for the directories.
+    fn level(&mut self, directory: &OwnedFd, name: Vec<u8>) -> Result<Level> {
+        let mut left = Vec::new();
+        for entry in Dir::read_from(directory)? {
             let entry = entry?;
             let name = entry.file_name();
             if name == c"." || name == c".." {
                 continue;
             }
-            let stat = match statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let stat = match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => stat,
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
             };
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                left.extend(subdirectory(directory.as_fd(), name)?);
-            } else if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) {
-                bytes += bytes_of(&stat);
+                left.push(name.to_bytes().to_owned());
+            } else if stat.st_nlink == 1 || self.seen.insert((stat.st_dev, stat.st_ino)) {
+                self.bytes += bytes_of(&stat);
+            }
+        }
+        Ok(Level { name, id: id(directory)?, left })
+    }
+}
+
+fn id(directory: &OwnedFd) -> Result<(u64, u64)> {
+    fstat(directory).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// The directory that the way ends in, from one that was entered there. Where that one was moved meanwhile, what is above
+/// it may be anything: then the way is gone once more from the top, as far as it is still the same.
+fn back(tree: &OwnedFd, from: &OwnedFd, way: &mut Vec<Level>) -> Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Ok(above) = openat(from, "..", flags, Mode::empty())
+        && way.last().map(|last| last.id) == Some(id(&above)?)
+    {
+        return Ok(above);
+    }
+    let mut here = dup(tree)?;
+    for depth in 1..way.len() {
+        match subdirectory(here.as_fd(), &way[depth].name)? {
+            Some(next) if id(&next)? == way[depth].id => here = next,
+            _ => {
+                way.truncate(depth);
+                break;
             }
         }
     }
-    Ok(bytes)
+    Ok(here)
 }
 
-fn subdirectory(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd>> {
-    match open(directory, name.to_bytes()) {
+fn dup(directory: &OwnedFd) -> Result<OwnedFd> {
+    fcntl_dupfd_cloexec(directory, 0)
+}
+
+fn subdirectory(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Option<OwnedFd>> {
+    match open(directory, name) {
         Ok(directory) => Ok(Some(directory)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(error) => Err(error),
@@ -168,7 +239,8 @@ fn subdirectory(directory: BorrowedFd<'_>, name: &CStr) -> Result<Option<OwnedFd
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use rustix::fs::{CWD, mkdirat, openat};
+    use rustix::fs::{CWD, mkdirat};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     use super::*;
 
@@ -207,7 +279,7 @@ mod tests {
         let sparse = std::fs::File::create(home.path().join("tree/a/sparse")).unwrap();
         sparse.set_len(1 << 40).unwrap();
         let link_length = outside.path().as_os_str().len() as u64;
-        assert_eq!(bytes(directory(&home.path().join("tree"))).unwrap(), 3 + link_length);
+        assert_eq!(bytes(&directory(&home.path().join("tree"))).unwrap(), 3 + link_length);
         let mut next = 0;
         remove(directory(home.path()).as_fd(), "tree", || {
             next += 1;
@@ -216,5 +288,69 @@ mod tests {
         .unwrap();
         assert_eq!(home.path().read_dir().unwrap().count(), 0);
         assert!(outside.path().join("precious").exists());
+    }
+
+    /// So many descriptors a process may have more than it has.
+    fn with_few_descriptors<T>(act: impl FnOnce() -> T) -> T {
+        let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+        let before = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(open + 100), ..before }).unwrap();
+        let done = act();
+        setrlimit(Resource::Nofile, before).unwrap();
+        done
+    }
+
+    #[test]
+    fn wide_and_deep_trees_are_measured_with_few_descriptors() {
+        let home = tempfile::tempdir_in("/dev/shm").unwrap();
+        let fd = directory(home.path());
+        mkdirat(&fd, "tree", Mode::RWXU).unwrap();
+        let mut inner = open(fd.as_fd(), b"tree").unwrap();
+        for _ in 0..3000 {
+            for name in ["deeper", "beside"] {
+                mkdirat(&inner, name, Mode::RWXU).unwrap();
+                let file = open(inner.as_fd(), name.as_bytes()).unwrap();
+                rustix::fs::symlinkat("12345", &file, "link").unwrap();
+                mkdirat(&file, "again", Mode::RWXU).unwrap();
+            }
+            inner = open(inner.as_fd(), b"deeper").unwrap();
+        }
+        for name in 0..3000 {
+            std::fs::create_dir(home.path().join("tree").join(name.to_string())).unwrap();
+        }
+        drop(inner);
+        let tree = open(fd.as_fd(), b"tree").unwrap();
+        assert_eq!(with_few_descriptors(|| bytes(&tree)).unwrap(), 2 * 3000 * 5);
+        let mut next = 0;
+        remove(fd.as_fd(), "tree", || {
+            next += 1;
+            next.to_string()
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn the_way_back_leads_out_of_no_tree() {
+        let (home, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/tmp").unwrap());
+        std::fs::create_dir_all(home.path().join("tree/a/b/c")).unwrap();
+        let at = |path: &str| directory(&home.path().join(path));
+        let level = |name: &str, path: &str| Level {
+            name: name.into(),
+            id: id(&at(path)).unwrap(),
+            left: Vec::new(),
+        };
+        let way = || vec![level("", "tree"), level("a", "tree/a"), level("b", "tree/a/b")];
+        let (tree, c, mut gone) = (at("tree"), at("tree/a/b/c"), way());
+        let above = back(&tree, &c, &mut gone).unwrap();
+        assert_eq!((id(&above).unwrap(), gone.len()), (id(&at("tree/a/b")).unwrap(), 3));
+        // What was entered is elsewhere, and where it was is still there.
+        std::fs::rename(home.path().join("tree/a/b/c"), outside.path().join("c")).unwrap();
+        let above = back(&tree, &c, &mut gone).unwrap();
+        assert_eq!((id(&above).unwrap(), gone.len()), (id(&at("tree/a/b")).unwrap(), 3));
+        // The directory above is not.
+        std::fs::rename(home.path().join("tree/a/b"), outside.path().join("b")).unwrap();
+        std::fs::create_dir(home.path().join("tree/a/b")).unwrap();
+        let above = back(&tree, &c, &mut gone).unwrap();
+        assert_eq!((id(&above).unwrap(), gone.len()), (id(&at("tree/a")).unwrap(), 2));
     }
 }

@@ -208,7 +208,7 @@ impl Keeps {
 fn measure(path: &Path) -> u64 {
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
     let open = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
-    open.and_then(tare_sys::tree::bytes).unwrap_or(0)
+    open.and_then(|directory| tare_sys::tree::bytes(&directory)).unwrap_or(0)
 }
 
 fn make(path: &Path, mode: u32) -> Result<()> {
