@@ -1,5 +1,7 @@
+use std::os::unix::net::UnixStream;
+
 use anyhow::Result;
-use tare_tests::{World, until};
+use tare_tests::{Daemon, World, binaries, capture, until};
 
 #[test]
 fn the_memory_limit_kills_the_hog_and_inspect_says_so() -> Result<()> {
@@ -95,5 +97,38 @@ fn limits_are_seen_from_inside() -> Result<()> {
         ])?;
         assert_eq!(ran.ok().lines().collect::<Vec<_>>(), ["100", "0", "8192"], "{client}");
     }
+    Ok(())
+}
+
+/// What a shell or systemd gives is too little for the daemon, and just what programs expect.
+#[test]
+fn the_daemon_raises_its_own_limit_of_descriptors_alone() -> Result<()> {
+    let world = World::new()?;
+    let image = world.push_busybox()?;
+    let dir = world.dir().join("second");
+    std::fs::create_dir_all(&dir)?;
+    let second = Daemon::start(&dir, &["--bip", "10.213.0.1/24"], &|program| {
+        let mut shell = world.command("sh");
+        shell.args(["-c", r#"ulimit -Sn 200; ulimit -Hn 3000; exec "$0" "$@""#, program]);
+        shell
+    })?;
+    let tare = |words: &[&str]| {
+        let program = binaries()?.join("tare");
+        let host = format!("unix://{}", second.socket().display());
+        capture(world.command(&program.to_string_lossy()).env("TARE_HOST", host).args(words))
+    };
+    let said = "ulimit -Sn; ulimit -Hn";
+    tare(&["run", "-d", "--name", "said", &image, "sh", "-c", &format!("{said}; sleep 600")])?.ok();
+    until("the container to speak", || Ok(tare(&["logs", "said"])?.ok().lines().count() == 2))?;
+    assert_eq!(tare(&["logs", "said"])?.ok(), "200\n3000");
+    assert_eq!(tare(&["exec", "said", "sh", "-c", said])?.ok(), "200\n3000");
+    assert_eq!(tare(&["run", "--rm", "--ulimit", "nofile=9:10", &image, "sh", "-c", said])?.ok(), "9\n10");
+
+    let idle: Vec<_> = (0..500).map(|_| UnixStream::connect(second.socket())).collect::<Result<_, _>>()?;
+    let ports: Vec<String> = (20_000..20_300).map(|port| format!("-p{port}")).collect();
+    let ports = ports.iter().map(String::as_str);
+    let words: Vec<&str> = ["run", "-d"].into_iter().chain(ports).chain([image.as_str(), "true"]).collect();
+    tare(&words)?.ok();
+    drop(idle);
     Ok(())
 }

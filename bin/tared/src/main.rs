@@ -41,6 +41,7 @@ fn run() -> Result<()> {
         return Ok(());
     }
     start_log(settings.log_level);
+    raise_limit();
     let place = place::take(&settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -66,6 +67,13 @@ async fn serve(settings: &Settings) -> Result<()> {
     tracing::info!("ready");
     tare_http::serve(listeners, router, tare_sys::heap::give_back, stop.wait(|| rooms::reload(&rooms))).await;
     rooms::close(rooms).await
+}
+
+/// Every client takes two descriptors, every published port one.
+fn raise_limit() {
+    if let Err(error) = tare_sys::descriptors::raise() {
+        tracing::warn!(%error, "cannot raise the limit of open files: few clients and published ports are possible");
+    }
 }
 
 fn start_log(level: LevelFilter) {

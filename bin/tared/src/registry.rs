@@ -103,6 +103,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> Result<()> {
         }
         What::Serve(serve) => {
             serve.check()?;
+            crate::raise_limit();
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
             let runtime = runtime.context("cannot start the threads")?;
             let served = runtime.block_on(serve.run());

@@ -11,7 +11,7 @@ use tare_network::{DnsOverrides, Endpoint};
 use crate::engine::Config;
 use crate::error::Step;
 use crate::plan::{self, Files, Host, HostDevice, Input};
-use crate::spec::{ContainerSpec, DeviceSpec, NetworkMode};
+use crate::spec::{ContainerSpec, DeviceSpec, NetworkMode, Ulimit};
 use crate::{Error, Result};
 
 /// How deep below /dev devices are looked for.
@@ -36,10 +36,23 @@ pub(crate) fn facts(config: &Config, spec: &ContainerSpec) -> Result<Host> {
         hostname: uname.nodename().to_string_lossy().into_owned(),
         init: config.init.clone(),
         init_by_default: config.defaults.init,
-        ulimits: config.defaults.ulimits.clone(),
+        ulimits: ulimits(&config.defaults.ulimits),
         devices: devices(spec)?,
         block_devices: block_devices(spec)?,
     })
+}
+
+/// The default limits, and where none of them is for descriptors what the daemon itself was started with: the shim has a
+/// higher one, which is not meant for programs.
+fn ulimits(default: &[Ulimit]) -> Vec<Ulimit> {
+    let mut ulimits = default.to_vec();
+    if !ulimits.iter().any(|limit| limit.name == "nofile") {
+        let value = |limit: Option<u64>| limit.and_then(|limit| i64::try_from(limit).ok()).unwrap_or(-1);
+        let ours = tare_sys::descriptors::started_with();
+        let (soft, hard) = (value(ours.current), value(ours.maximum));
+        ulimits.push(Ulimit { name: "nofile".to_owned(), soft, hard });
+    }
+    ulimits
 }
 
 /// The first two numbers of a release such as `6.18.3-arch1`; what cannot be read counts as old.

@@ -1,6 +1,7 @@
 //! The processes of a container, as ps(1) shows them.
 
 use std::collections::HashMap;
+use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tare_protocol::{Request, Response};
@@ -137,8 +138,17 @@ fn check_arguments(arguments: &str) -> Result<()> {
 }
 
 fn by_ps(arguments: &str, pids: &[i32]) -> Result<Top> {
-    let output = std::process::Command::new("ps").args(arguments.split_whitespace()).output();
-    let output = output.step(|| format!("run ps {arguments}"))?;
+    let run = || {
+        let mut ps = Command::new("ps");
+        ps.args(arguments.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let ps = ps.spawn()?;
+        tare_sys::descriptors::give_back(ps.id() as i32);
+        ps.wait_with_output()
+    };
+    let output = run().step(|| format!("run ps {arguments}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::InvalidSpec(format!("ps {arguments}: {words}")));

@@ -55,6 +55,7 @@ pub fn overlay(program: &Path, options: &str, attributes: MountAttrFlags) -> io:
         .current_dir("/")
         .process_group(0)
         .spawn()?;
+    crate::descriptors::give_back(child.id() as i32);
     // The answer comes when the program serves, or an error when it has ended.
     if let Err(error) = statat(&tree, ".", AtFlags::empty()) {
         drop(tree);

@@ -15,6 +15,7 @@
 
 pub mod bpf;
 pub mod clone;
+pub mod descriptors;
 pub mod disk;
 pub mod exec;
 pub mod fd;

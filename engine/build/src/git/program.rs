@@ -183,6 +183,7 @@ impl Program {
         let pid = tare_sys::spawn::spawn(&program).map_err(io("start git"))?;
         let child = Pid::from_raw(pid).map(Child).ok_or(Error::Cancelled)?;
         let most = Some(if stdout.is_some() { ANSWER } else { FILE });
+        tare_sys::descriptors::give_back(pid);
         let limits = [(Resource::Fsize, most), (Resource::Core, Some(0))];
         for (resource, most) in limits {
             // Nothing that it may not have can be on the disk so early.
