@@ -9,6 +9,7 @@ mod git;
 mod names;
 mod platforms;
 mod real;
+mod reserved;
 mod run;
 mod ship;
 mod squash;

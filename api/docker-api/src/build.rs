@@ -1,16 +1,21 @@
 //! Documents of `POST /build`, and what Tare's own client and daemon say to each other beyond the Engine API.
 //!
-//! **Request.** The query is the Engine API's. Three additions, which other daemons ignore:
+//! **Request.** The query is the Engine API's. Four additions, which other daemons ignore:
 //!
 //! | query | meaning |
 //! |---|---|
 //! | `tareprogress=1` | the answer carries [`crate::ProgressAux::step`], [`crate::ProgressAux::output`] and [`crate::ProgressAux::result`] instead of `stream` |
+//! | `tarereserved=1` | the body begins with reserved entries |
 //! | `ssh=[{"ID":"default","Socket":"/run/agent"}]` | agents for `RUN --mount=type=ssh`, as a JSON list of [`BuildSsh`]; a socket on the daemon's machine |
 //! | `contexts={"name":"docker-image://debian:12"}` | `--build-context`, as a JSON map of name to a `docker-image://…`, `http(s)://…`, git or `tar:NAME` reference |
 //!
 //! `outputs` is a JSON list of [`BuildExport`]; more than `Type` `moby` is understood.
 //!
-//! **Body.** A tar, plain or compressed. Entries under reserved top names are no part of the context, and precede it; `ID` and
+//! **Body.** A tar, plain or compressed: the context. With `tarereserved=1` it begins with reserved entries, which are no part
+//! of the context, in any order, then comes [`RESERVED_END`], and then the context, if any. Another name before [`RESERVED_END`], a secret or a
+//! Dockerfile that comes twice, and a body without [`RESERVED_END`] are refused. After [`RESERVED_END`], without `tarereserved`, and in what the
+//! daemon fetches (`remote`) these names are names like any other: no file of a context tells which Dockerfile is built, with
+//! which secrets. With `remote`, only a body with `tarereserved=1` is looked at, and of it only the reserved entries. `ID` and
 //! `NAME` are percent-encoded where they hold `/` or `%`:
 //!
 //! | entry | meaning |
@@ -18,6 +23,7 @@
 //! | [`SECRETS`]`/ID` | a file of mode 0600 whose bytes are the secret `ID`; kept in memory alone, never in a layer, the history, the cache or a log |
 //! | [`DOCKERFILE`] | the Dockerfile where it is no part of the context: given on standard input, lying elsewhere, or left out by `.dockerignore`. The query's `dockerfile` then only names it in messages |
 //! | [`CONTEXTS`]`/NAME/…` | the files of the local directory that `contexts={"…":"tar:NAME"}` names |
+//! | [`RESERVED_END`] | an empty file, the last of them |
 //!
 //! Our client has applied `.dockerignore` already and leaves the file itself out where it says so. What other clients send is
 //! judged by it in the daemon, the Dockerfile and `.dockerignore` included.
@@ -35,6 +41,8 @@ pub const SECRETS: &str = ".tare-secrets";
 pub const DOCKERFILE: &str = ".tare-dockerfile";
 /// Top name of further local contexts in the body of `POST /build`.
 pub const CONTEXTS: &str = ".tare-contexts";
+/// Name of what stands between reserved entries and the context in the body of `POST /build`.
+pub const RESERVED_END: &str = ".tare-end";
 
 wire! {
     /// News of one step of a build. The first message of a step names it; later ones may leave the name out.

@@ -25,7 +25,8 @@ mod usage;
 mod volume;
 
 pub use build::{
-    BuildExport, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS, DOCKERFILE, SECRETS,
+    BuildExport, BuildOutput, BuildPrune, BuildResult, BuildSsh, BuildStep, CONTEXTS, DOCKERFILE,
+    RESERVED_END, SECRETS,
 };
 pub use container::{
     ContainerConfig, ContainerCreateRequest, ContainerCreateResponse, ContainerInspect, ContainerState,

@@ -106,17 +106,18 @@ impl Builder {
             Source::Address { address, beside } => (address, beside),
             here => return Context::take(snapshots, here).await,
         };
-        let beside = Context::take(snapshots, beside.map_or(Source::Nothing, Source::Archive)).await?;
+        let beside = beside.map_or(Source::Nothing, |archive| Source::Archive { archive, reserved: true });
+        let beside = Context::take(snapshots, beside).await?;
         if !git::is_git(&address) {
             let (source, names) = fetch::source(&self.registry, &address).await?;
-            return Context::take(snapshots, source).await?.beside(beside, names);
+            return Ok(Context::take(snapshots, source).await?.beside(beside, names));
         }
         let keep = request.args.get(KEEP_GIT).is_some_and(|value| matches!(value.as_str(), "1" | "true"));
         let agent = request.run.ssh.get("default").cloned();
         let fetch = git::Fetch { address: git::Address::parse(&address)?, named: Named::Here, keep, agent };
         let checkout = git::checkout(self, fetch).await?;
         let names = checkout.names;
-        Context::of_repository(checkout).beside(beside, names)
+        Ok(Context::of_repository(checkout).beside(beside, names))
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use tare_dockerfile::{Ignore, Verdict, ignore_files};
 use tare_image::Arriving;
 use tare_registry::Named;
-use tare_snapshot::{InMemory, Limits, Snapshots, Unpacked};
+use tare_snapshot::{Front, Limits, Snapshots, Unpacked};
 use tare_sys::path::open_in_root;
 use tokio::sync::mpsc;
 
@@ -23,11 +23,12 @@ use crate::git::Checkout;
 use crate::request::Source;
 use crate::{Error, Result, in_a_thread};
 
-/// Top names in the archive that are no part of the context.
 const SECRETS: &str = ".tare-secrets";
-const CONTEXTS: &str = ".tare-contexts";
 /// A Dockerfile that is no part of the context.
 const DOCKERFILE: &str = ".tare-dockerfile";
+/// What comes before the context where the client said that something does. Names like these in the context are names
+/// like any other: whoever wrote its files has no word in which Dockerfile is built, and with which secrets.
+const FRONT: Front = Front { in_memory: &[SECRETS, DOCKERFILE], apart: ".tare-contexts", end: ".tare-end" };
 /// The largest `.dockerignore` that is looked at; the language refuses smaller ones already.
 const IGNORE: u64 = 2 << 20;
 /// What comes from outside may come to so much: a context, an archive of ADD, a repository.
@@ -40,7 +41,8 @@ const AHEAD: usize = 16;
 pub(crate) struct Context {
     held: Option<Held>,
     contexts: Option<PathBuf>,
-    secrets: InMemory,
+    /// By the name in the archive.
+    secrets: BTreeMap<Vec<u8>, Vec<u8>>,
     dockerfile: Option<Vec<u8>>,
     /// Who names what the Dockerfile names.
     pub names: Named,
@@ -83,21 +85,21 @@ impl Drop for Context {
 impl Context {
     /// Takes in what `source` gives.
     pub(crate) async fn take(snapshots: &Arc<Snapshots>, source: Source) -> Result<Self> {
-        let mut archive = match source {
+        let (mut archive, front) = match source {
             Source::Nothing => return Ok(Self::default()),
             Source::Dockerfile(text) => {
                 let mut context = Self::default();
                 context.dockerfile = Some(text);
                 return Ok(context);
             }
-            Source::Archive(archive) => archive,
+            Source::Archive { archive, reserved } => (archive, reserved.then_some(FRONT)),
             Source::Address { address, .. } => {
                 return Err(Error::Request(format!("the build context {address} was not fetched")));
             }
         };
         let (to, from) = mpsc::channel(AHEAD);
         let snapshots = snapshots.clone();
-        let taken = in_a_thread("context", move || unpack(&snapshots, from))?;
+        let taken = in_a_thread("context", move || unpack(&snapshots, from, front))?;
         while let Some(chunk) = archive.next().await {
             if to.send(chunk).await.is_err() {
                 break;
@@ -116,14 +118,14 @@ impl Context {
 
     /// Takes over what came beside the address that this came from: secrets, further contexts, a Dockerfile. `names` tells who
     /// wrote the one that lies in the context.
-    pub(crate) fn beside(mut self, mut other: Self, names: Named) -> Result<Self> {
-        match other.read(Path::new(DOCKERFILE), tare_dockerfile::LARGEST as u64)? {
+    pub(crate) fn beside(mut self, mut other: Self, names: Named) -> Self {
+        match other.dockerfile.take() {
             Some(text) => self.dockerfile = Some(text),
             None => self.names = names,
         }
         (self.secrets, self.contexts) = (std::mem::take(&mut other.secrets), other.contexts.take());
         self.beside = other.held.take();
-        Ok(self)
+        self
     }
 
     /// Reads the Dockerfile of this name, of at most `limit` bytes, and takes out of the context what its `.dockerignore`
@@ -131,14 +133,8 @@ impl Context {
     pub(crate) fn settle(&mut self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let text = match self.dockerfile.take() {
             Some(text) => text,
-            None => match self.read(Path::new(DOCKERFILE), limit)? {
-                Some(text) => text,
-                None => self.dockerfile(name, limit)?,
-            },
+            None => self.dockerfile(name, limit)?,
         };
-        if let Some(root) = self.root() {
-            let _ = unlinkat(root, DOCKERFILE, AtFlags::empty());
-        }
         for file in ignore_files(name) {
             if let Some(rules) = self.read(Path::new(&file), IGNORE)? {
                 let rules = Ignore::parse(&rules).map_err(|why| Error::Request(format!("{file}: {why}")))?;
@@ -226,7 +222,7 @@ impl Context {
     }
 
     pub(crate) fn secret(&self, id: &str) -> Option<&Vec<u8>> {
-        self.secrets.get(encoded(id).as_bytes())
+        self.secrets.get(format!("{SECRETS}/{}", encoded(id)).as_bytes())
     }
 }
 
@@ -235,7 +231,11 @@ fn encoded(id: &str) -> String {
     id.replace('%', "%25").replace('/', "%2F")
 }
 
-fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Result<Context> {
+fn unpack(
+    snapshots: &Snapshots,
+    from: mpsc::Receiver<io::Result<Bytes>>,
+    front: Option<Front>,
+) -> Result<Context> {
     let arriving = Arriving::new(from);
     let taken = arriving.taken();
     let mut input = BufReader::with_capacity(BUFFER, arriving);
@@ -244,10 +244,11 @@ fn unpack(snapshots: &Snapshots, from: mpsc::Receiver<io::Result<Bytes>>) -> Res
     }
     let tar = tare_image::unwrapped(input, taken).map_err(unreadable)?;
     let reader = BufReader::with_capacity(BUFFER, tar);
-    let (mut unpacked, secrets) = snapshots.unpack_files(reader, &LIMITS, SECRETS).map_err(refused)?;
-    let contexts = unpacked.split_off(CONTEXTS).map_err(refused)?;
+    let (unpacked, mut found) = snapshots.unpack_files(reader, &LIMITS, front).map_err(refused)?;
+    let dockerfile = found.files.remove(DOCKERFILE.as_bytes());
     let held = Some(Held::Archive(Box::new(unpacked)));
-    Ok(Context { held, contexts, secrets, dockerfile: None, names: Named::Here, beside: None })
+    let (contexts, secrets) = (found.apart, found.files);
+    Ok(Context { held, contexts, secrets, dockerfile, names: Named::Here, beside: None })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err wants")]

@@ -318,7 +318,6 @@ fn decoder(file: File) -> Result<Unwrapped<'static>> {
 fn unpack(snapshots: &Arc<Snapshots>, mut file: File) -> Result<Unpacked> {
     file.rewind().map_err(io("read an archive"))?;
     let input = BufReader::with_capacity(BUFFER, decoder(file)?);
-    // No name of an archive is taken for a secret: a top name that cannot be written at all.
-    let (unpacked, _) = snapshots.unpack_files(input, &LIMITS, "\u{1}")?;
+    let (unpacked, _) = snapshots.unpack_files(input, &LIMITS, None)?;
     Ok(unpacked)
 }

@@ -60,14 +60,19 @@ pub enum Source {
     #[default]
     Nothing,
     /// A tar, plain or compressed by gzip or zstd.
-    Archive(BoxStream<'static, io::Result<Bytes>>),
+    Archive {
+        /// Its bytes.
+        archive: BoxStream<'static, io::Result<Bytes>>,
+        /// Whether secrets, further contexts or a Dockerfile come before the context.
+        reserved: bool,
+    },
     /// A Dockerfile alone.
     Dockerfile(Vec<u8>),
     /// An archive, a Dockerfile or a git repository by its address.
     Address {
         /// `https://…`, `git@…`.
         address: String,
-        /// An archive of secrets, further contexts and a Dockerfile.
+        /// An archive that begins with secrets, further contexts or a Dockerfile; its context counts for nothing.
         beside: Option<BoxStream<'static, io::Result<Bytes>>>,
     },
 }

@@ -54,7 +54,7 @@ pub use driver::Driver;
 pub use error::{Error, Result};
 pub use look::{Difference, LayeredRoot};
 pub use temporary::Dying;
-pub use unpack::{IN_MEMORY, InMemory, Limits, Unpacked};
+pub use unpack::{Found, Front, IN_MEMORY, Limits, Unpacked};
 
 use layer::Layer;
 use temporary::Temporary;

@@ -2,7 +2,7 @@
 //! them.
 
 mod content;
-mod memory;
+mod front;
 mod settle;
 mod tree;
 mod way;
@@ -20,8 +20,8 @@ use crate::temporary::Guard;
 use crate::{Error, Result, Snapshots, directory};
 
 use content::write_file;
-use memory::Kept;
-pub use memory::{IN_MEMORY, InMemory};
+use front::Reading;
+pub use front::{Found, Front, IN_MEMORY};
 use tree::{OVERHEAD, Tree};
 
 /// What one layer may come to. How far it may inflate is checked by who inflates.
@@ -71,14 +71,18 @@ impl Unpacked {
 
     /// Takes the directory `name` out of the top of the tree and answers where it stands now, for as long as this value lives;
     /// `None` where there is none. Anything else of that name is refused: the path would lead where a link says.
-    pub fn split_off(&mut self, name: &str) -> Result<Option<PathBuf>> {
+    fn split_off(&mut self, name: &str) -> Result<Option<PathBuf>> {
+        self.tree.describe()?;
         let place = self.directory().join("split");
         let found = rustix::fs::statat(&*self.tree.root, name, AtFlags::SYMLINK_NOFOLLOW);
         if found.is_ok_and(|found| FileType::from_raw_mode(found.st_mode) != FileType::Directory) {
             return Err(refused(name.as_bytes(), "must be a directory"));
         }
         match rustix::fs::renameat(&*self.tree.root, name, rustix::fs::CWD, &place) {
-            Ok(()) => Ok(Some(place)),
+            Ok(()) => {
+                self.tree.forget(&Name::parse(name.as_bytes())?);
+                Ok(Some(place))
+            }
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(crate::error::io("take", place)(error)),
         }
@@ -95,39 +99,43 @@ impl Snapshots {
     /// file is written in pieces as large as the reader's buffer: a quarter of a megabyte is a good size.
     /// Any number of layers may be unpacked side by side, in any order.
     pub fn unpack(&self, tar: impl BufRead, limits: &Limits) -> Result<Unpacked> {
-        self.unfold(tar, limits, None)
+        self.unfold(tar, limits, true, None)
     }
 
     /// Unfolds a tar stream that is no layer, the context of a build: names that would hide something are names like any
-    /// other, a hard link leads to what came before it, and devices are refused. Files below the directory `in_memory`,
-    /// one component at the top, are never written: they come back by the rest of their name, at most
-    /// [`IN_MEMORY`] bytes of them.
+    /// other, a hard link leads to what came before it, and devices are refused. Only where the caller says so has it a
+    /// `front`, and must have it then; no name is a special one otherwise.
     pub fn unpack_files(
         &self,
         tar: impl BufRead,
         limits: &Limits,
-        in_memory: &str,
-    ) -> Result<(Unpacked, InMemory)> {
-        let mut kept = Kept::below(in_memory)?;
-        let unpacked = self.unfold(tar, limits, Some(&mut kept))?;
+        front: Option<Front>,
+    ) -> Result<(Unpacked, Found)> {
+        let mut reading = front.map(Reading::begin);
+        let unpacked = self.unfold(tar, limits, false, reading.as_mut())?;
         match unpacked.links.first() {
             Some((name, _)) => Err(refused(name.as_bytes(), "is a hard link to what the archive has not")),
-            None => Ok((unpacked, kept.files)),
+            None => Ok((unpacked, reading.map(Reading::finish).transpose()?.unwrap_or_default())),
         }
     }
 
-    /// Layers have marks in their names; other archives (`kept`) have not.
-    fn unfold(&self, tar: impl BufRead, limits: &Limits, mut kept: Option<&mut Kept>) -> Result<Unpacked> {
+    /// Layers have `marks` in their names; other archives have not.
+    fn unfold(
+        &self,
+        tar: impl BufRead,
+        limits: &Limits,
+        marks: bool,
+        mut front: Option<&mut Reading>,
+    ) -> Result<Unpacked> {
         let guard = self.temporary.directory()?;
         let path = guard.spacious("fs")?;
         let tree = Tree::new(&path, directory::open(&path)?, guard.temporary().clone(), limits.clone());
-        let (links, marks) = (Vec::new(), kept.is_none());
-        let mut unpacked = Unpacked { tree, links, guard, marks, bytes: 0, holes: 0, entries: 0 };
+        let mut unpacked = Unpacked { tree, links: Vec::new(), guard, marks, bytes: 0, holes: 0, entries: 0 };
         let mut archive = Archive::new(tar);
         while let Some(entry) = archive.next()? {
             unpacked.count(&entry)?;
-            if let Some(kept) = kept.as_deref_mut()
-                && kept.take(&mut archive, &entry)?
+            if let Some(front) = front.as_deref_mut()
+                && front.take(&mut archive, &entry, &mut unpacked)?
             {
                 continue;
             }

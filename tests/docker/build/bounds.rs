@@ -47,12 +47,13 @@ fn further_contexts_are_no_link() -> Result<()> {
     let file = ("Dockerfile", Regular, "", dockerfile.as_bytes());
     let inside = format!("{outside}/keys");
     for entries in [
-        &[file, (".tare-contexts", Symlink, outside, &b""[..])][..],
-        &[file, (".tare-contexts/", Directory, "", b""), (".tare-contexts", Symlink, outside, b"")],
-        &[file, (".tare-contexts/", Directory, "", b""), (".tare-contexts/keys", Symlink, &inside, b"")],
-        &[file, (".tare-contexts", Regular, "", b"x")],
+        &[(".tare-contexts", Symlink, outside, &b""[..])][..],
+        &[(".tare-contexts/", Directory, "", b""), (".tare-contexts", Symlink, outside, b"")],
+        &[(".tare-contexts/", Directory, "", b""), (".tare-contexts/keys", Symlink, &inside, b"")],
+        &[(".tare-contexts", Regular, "", b"x")],
     ] {
-        let said = site.post("t=built&contexts=%7B%22x%22%3A%22tar%3Akeys%22%7D", &archive(entries)?)?;
+        let body = archive(&[entries, &[(".tare-end", Regular, "", b""), file]].concat())?;
+        let said = site.post("tarereserved=1&t=built&contexts=%7B%22x%22%3A%22tar%3Akeys%22%7D", &body)?;
         assert!(!said.contains("Successfully") && said.contains("message"), "{said}");
     }
     assert_eq!(std::fs::read_to_string(precious.join("keys/id"))?, "precious");

@@ -212,7 +212,6 @@ fn what_is_ignored_is_no_part_of_the_context() -> Result<()> {
         ("deep/kept", regular, "", b"x"),
         ("deep/gone", regular, "", b"x"),
         ("empty/x", regular, "", b"x"),
-        (".tare-contexts/other/f", regular, "", b"other"),
     ])?;
     let said = site.post("t=built", &body)?;
     assert!(said.contains("Successfully tagged"), "{said}");
@@ -222,9 +221,10 @@ fn what_is_ignored_is_no_part_of_the_context() -> Result<()> {
     let body = super::archive(&[
         (".tare-dockerfile", regular, "", elsewhere.as_bytes()),
         (".tare-contexts/other/f", regular, "", b"other"),
+        (".tare-end", regular, "", b""),
         ("b.txt", regular, "", b"x"),
     ])?;
-    let said = site.post("t=built&contexts=%7B%22other%22:%22tar:other%22%7D", &body)?;
+    let said = site.post("tarereserved=1&t=built&contexts=%7B%22other%22:%22tar:other%22%7D", &body)?;
     assert!(said.contains("Successfully tagged"), "{said}");
     assert_eq!(site.shell("cat /f; find /all -type f")?, "other/all/b.txt");
     Ok(())

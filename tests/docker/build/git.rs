@@ -97,6 +97,12 @@ fn a_context_comes_out_of_a_repository() -> Result<()> {
         site.shell("cat /sub/.git/HEAD; ls /sub/.git/FETCH_HEAD 2>/dev/null | wc -l")?,
         served.commit("v1")? + "\n0"
     );
+    // The Dockerfile is the one that was named, whatever else the repository has.
+    let copied = format!("FROM {}\nCOPY . /all\n", site.image);
+    served.more("own.git", &[("Dockerfile", &copied), (".tare-dockerfile", "FROM nowhere/theirs\n")], &[])?;
+    let said = site.post("t=built&remote=git://127.0.0.1/own.git", b"")?;
+    assert!(said.contains("Successfully tagged"), "{said}");
+    assert_eq!(site.shell("cat /all/.tare-dockerfile")?, "FROM nowhere/theirs");
     // A commit by its digits, the default branch, and our own command line, whose secrets come beside the address.
     let commit = served.commit("v1")?;
     let key = site.file("key", "hunter2")?;

@@ -79,9 +79,10 @@ fn a_secret_behind_a_link_of_the_image_stays_inside_and_out_of_the_layer() -> Re
     );
     let body = super::archive(&[
         (".tare-secrets/key", Regular, "", b"hunter2"),
+        (".tare-end", Regular, "", b""),
         ("Dockerfile", Regular, "", text.as_bytes()),
     ])?;
-    let said = site.post("t=built", &body)?;
+    let said = site.post("tarereserved=1&t=built", &body)?;
     assert!(said.contains("Successfully tagged"), "{said}");
     assert_eq!(victim.read_dir()?.count(), 0);
     assert_eq!(site.shell(&format!("find /real {} -mindepth 1", victim.display()))?, "");

@@ -96,9 +96,10 @@ fn secrets_leave_no_trace() -> Result<()> {
     let regular = tar::EntryType::Regular;
     let body = archive(&[
         (".tare-secrets/key", regular, "", SECRET.as_bytes()),
+        (".tare-end", regular, "", b""),
         ("Dockerfile", regular, "", dockerfile.as_bytes()),
     ])?;
-    let said = site.post("t=built", &body)?;
+    let said = site.post("tarereserved=1&t=built", &body)?;
     assert!(said.contains("Successfully tagged built:latest"), "{said}");
     assert!(!said.contains(SECRET));
     assert_eq!(

@@ -1,10 +1,11 @@
-//! What is sent of a context, and in which order: secrets, a Dockerfile from elsewhere, further contexts, the files.
+//! What is sent of a context, and in which order: secrets, a Dockerfile from elsewhere, further contexts, the end of these, the
+//! files.
 
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use tare_docker_api::{CONTEXTS, DOCKERFILE};
+use tare_docker_api::{CONTEXTS, DOCKERFILE, RESERVED_END};
 use tare_dockerfile::{Dockerfile, Ignore, ignore_files};
 use tokio::sync::mpsc::{Receiver, channel};
 
@@ -34,8 +35,10 @@ pub(crate) struct Prepared {
 pub(crate) struct Body {
     secrets: Vec<Secret>,
     dockerfile: Option<Vec<u8>>,
-    /// Prefix in the archive, directory, what is left out.
-    trees: Vec<(String, PathBuf, Ignore)>,
+    /// Further contexts: prefix in the archive, directory, what is left out.
+    further: Vec<(String, PathBuf, Ignore)>,
+    /// The context, where it is a directory.
+    context: Option<(PathBuf, Ignore)>,
     /// An archive that came ready-made: what has been read of it, and whether it is compressed.
     archive: Option<Vec<u8>>,
 }
@@ -64,6 +67,9 @@ pub(crate) fn prepare(call: &Call, request: &Request) -> Result<Prepared> {
     }
     further(&mut prepared, request)?;
     prepared.body.secrets.clone_from(&request.secrets);
+    if prepared.body.has_reserved() {
+        prepared.query.push(("tarereserved", "1".to_owned()));
+    }
     Ok(prepared)
 }
 
@@ -104,7 +110,7 @@ fn local(prepared: &mut Prepared, directory: &Path, file: Option<&str>) -> Resul
         prepared.dockerfile(&found.name, found.bytes, apart)?;
         ignore
     };
-    prepared.body.trees.push((String::new(), directory.to_owned(), ignore));
+    prepared.body.context = Some((directory.to_owned(), ignore));
     Ok(())
 }
 
@@ -152,7 +158,7 @@ fn further(prepared: &mut Prepared, request: &Request) -> Result<()> {
                 }
                 let encoded = name.replace('%', "%25").replace('/', "%2F");
                 let ignore = read_ignore(&[directory.join(".dockerignore")])?;
-                prepared.body.trees.insert(0, (format!("{CONTEXTS}/{encoded}/"), directory, ignore));
+                prepared.body.further.push((format!("{CONTEXTS}/{encoded}/"), directory, ignore));
                 format!("tar:{encoded}")
             }
             _ => place.clone(),
@@ -178,6 +184,11 @@ impl Body {
         pieces
     }
 
+    /// Whether entries come before the context that are no part of it.
+    fn has_reserved(&self) -> bool {
+        !self.secrets.is_empty() || self.dockerfile.is_some() || !self.further.is_empty()
+    }
+
     fn write(self, to: Pieces) -> io::Result<()> {
         let mut archive = tar::Builder::new(to);
         for secret in &self.secrets {
@@ -186,8 +197,14 @@ impl Body {
         if let Some(dockerfile) = &self.dockerfile {
             pack::file(&mut archive, DOCKERFILE, 0o644, dockerfile)?;
         }
-        for (prefix, directory, ignore) in &self.trees {
+        for (prefix, directory, ignore) in &self.further {
             pack::tree(&mut archive, &Tree { directory, prefix, ignore })?;
+        }
+        if self.has_reserved() {
+            pack::file(&mut archive, RESERVED_END, 0o644, b"")?;
+        }
+        if let Some((directory, ignore)) = &self.context {
+            pack::tree(&mut archive, &Tree { directory, prefix: "", ignore })?;
         }
         let Some(head) = self.archive else { return archive.into_inner()?.flush() };
         // The entries so far and the archive that follows make one archive.

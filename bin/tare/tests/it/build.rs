@@ -71,6 +71,7 @@ fn a_directory_goes_over_with_its_secrets_before_it_and_none_in_the_query() {
     let expected = [
         (".tare-secrets/k", "s3cret"),
         (".tare-dockerfile", "FROM scratch\n"),
+        (".tare-end", ""),
         (".dockerignore", "*.log\nDockerfile\n"),
         ("a", ""),
         ("a/b", "1"),
@@ -78,6 +79,7 @@ fn a_directory_goes_over_with_its_secrets_before_it_and_none_in_the_query() {
     assert_eq!(sent(&fake), expected.map(|(name, text)| (name.to_owned(), text.to_owned())));
     let asked = &fake.asked()[0];
     assert!(asked.contains("t=x:latest") && asked.contains("dockerfile=Dockerfile"), "{asked}");
+    assert!(asked.contains("tarereserved=1"), "{asked}");
     assert!(!asked.contains("s3cret"), "{asked}");
     assert_eq!(fs::read_to_string(iid).unwrap(), "sha256:bb");
 }
@@ -116,7 +118,8 @@ fn standard_input_is_a_dockerfile_or_an_archive() {
         child.wait_with_output().unwrap()
     };
     assert_eq!(piped(&fake, &["build", "-"], b"FROM scratch\n").status.code(), Some(0));
-    assert_eq!(sent(&fake), [(".tare-dockerfile".to_owned(), "FROM scratch\n".to_owned())]);
+    let only = [(".tare-dockerfile", "FROM scratch\n"), (".tare-end", "")];
+    assert_eq!(sent(&fake), only.map(|(name, text)| (name.to_owned(), text.to_owned())));
     let fake = builder();
     let files = context(&[("Dockerfile", "FROM no\n"), ("a", "1")]);
     assert_eq!(
@@ -124,7 +127,33 @@ fn standard_input_is_a_dockerfile_or_an_archive() {
         Some(0)
     );
     let names: Vec<String> = sent(&fake).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names, [".tare-dockerfile", "Dockerfile", "a"]);
+    assert_eq!(names, [".tare-dockerfile", ".tare-end", "Dockerfile", "a"]);
+}
+
+/// Whoever wrote the directory has no word in what the person gave beside it.
+#[test]
+fn files_of_a_directory_with_reserved_names_are_files_of_the_context() {
+    const NAMES: [&str; 4] = [".tare-contexts/c/x", ".tare-dockerfile", ".tare-end", ".tare-secrets/k"];
+    let mine = context(&[("key", "mine"), ("Dockerfile", "FROM mine\n"), ("c/x", "mine")]);
+    let theirs = context(&NAMES.map(|name| (name, "theirs")));
+    fs::write(theirs.path().join("Dockerfile"), "FROM theirs\n").unwrap();
+    let here = |name: &str| text(mine.path()).to_owned() + "/" + name;
+    let (secret, further) = (format!("id=k,src={}", here("key")), format!("c={}", here("c")));
+    let reserved = ["--secret", &secret, "-f", &here("Dockerfile"), "--build-context", &further];
+    for (words, announced) in [(&reserved[..], true), (&[], false)] {
+        let fake = builder();
+        let built = ran(&fake, &[&["build"], words, &[text(theirs.path())]].concat());
+        assert_eq!(built.status.code(), Some(0), "{}", err(&built));
+        assert_eq!(fake.asked()[0].contains("tarereserved"), announced);
+        let sent = sent(&fake);
+        let end = sent.iter().position(|(name, text)| name == ".tare-end" && text.is_empty());
+        assert_eq!(end.is_some(), announced);
+        let (before, after) = sent.split_at(end.map_or(0, |end| end + 1));
+        assert!(before.iter().all(|(_, text)| !text.contains("theirs")), "{before:?}");
+        for name in NAMES {
+            assert!(after.contains(&(name.to_owned(), "theirs".to_owned())), "{name}: {after:?}");
+        }
+    }
 }
 
 #[test]

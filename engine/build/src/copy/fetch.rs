@@ -64,7 +64,7 @@ pub(crate) async fn source(registry: &Arc<Registry>, address: &str) -> Result<(S
     }
     if tare_image::is_wrapped(&first) || first.get(..512).is_some_and(is_header) {
         let first = futures_util::stream::once(std::future::ready(Ok(first.into())));
-        return Ok((Source::Archive(first.chain(body).boxed()), names));
+        return Ok((Source::Archive { archive: first.chain(body).boxed(), reserved: false }, names));
     }
     while let Some(piece) = body.next().await {
         first.extend_from_slice(&piece.map_err(|why| Error::Request(format!("{shown}: {why}")))?);

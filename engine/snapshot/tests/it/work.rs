@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
-use tare_snapshot::{Driver, Error, IN_MEMORY, Limits};
+use tare_snapshot::{Driver, Error, Front, IN_MEMORY, Limits};
 
 use crate::World;
-use crate::archive::tar;
+use crate::archive::{Tar, tar};
 
 #[test]
 fn what_is_written_through_the_descriptor_is_in_the_writable_layer_alone() {
@@ -43,29 +43,68 @@ fn what_is_written_through_the_descriptor_is_in_the_writable_layer_alone_by(driv
 }
 
 #[test]
-fn a_context_has_no_marks_no_devices_and_keeps_some_files_out_of_the_disk() {
+fn an_archive_that_is_no_layer_has_no_marks_and_no_devices() {
     let world = World::new();
-    let bytes = tar().file(".keys/a/b", "secret").file(".wh.a", "plain").file("sub/x", "1").finish();
-    let (mut unpacked, kept) = world.snapshots.unpack_files(&bytes[..], &Limits::default(), ".keys").unwrap();
-    assert_eq!(kept.get(&b"a/b"[..]).unwrap(), b"secret");
-    assert_eq!(std::fs::read_to_string(unpacked.path().join(".wh.a")).unwrap(), "plain");
-    assert!(!unpacked.path().join(".keys").exists());
-    let part = unpacked.split_off("sub").unwrap().unwrap();
-    assert!(part.join("x").exists() && !unpacked.path().join("sub").exists());
-    assert!(unpacked.split_off("none").unwrap().is_none());
+    let bytes = tar().file(".wh.a", "plain").file(".keys/a", "a file").file(".end", "").finish();
+    let (unpacked, found) = world.snapshots.unpack_files(&bytes[..], &Limits::default(), None).unwrap();
+    assert!(found.files.is_empty() && found.apart.is_none());
+    for (name, text) in [(".wh.a", "plain"), (".keys/a", "a file"), (".end", "")] {
+        assert_eq!(std::fs::read_to_string(unpacked.path().join(name)).unwrap(), text);
+    }
     drop(unpacked);
-    assert!(!part.exists());
-    let nothing = (0..40_000).fold(tar(), |archive, number| archive.file(&format!(".keys/{number}"), ""));
-    let long = "x".repeat(usize::try_from(IN_MEMORY).unwrap() + 1);
     for bad in [
-        tar().file(".keys/a", &long),
-        nothing,
-        tar().symlink(".keys/a", "/etc/passwd"),
         tar().hard_link("a", "missing"),
         tar().file("../precious", "x"),
         tar().device(tar::EntryType::Char, "null", 1, 3),
     ] {
-        let refused = world.snapshots.unpack_files(&bad.finish()[..], &Limits::default(), ".keys");
+        let refused = world.snapshots.unpack_files(&bad.finish()[..], &Limits::default(), None);
+        assert!(matches!(refused.map(drop), Err(Error::Refused { .. })));
+        world.assert_untouched();
+    }
+}
+
+const FRONT: Front = Front { in_memory: &[".keys", ".text"], apart: ".sub", end: ".end" };
+
+#[test]
+fn what_comes_before_the_tree_is_kept_apart_and_nothing_in_the_tree_adds_to_it() {
+    let world = World::new();
+    let front = || tar().file(".sub/one/x", "1").file(".keys/a/b", "secret").file("./.text", "text");
+    let tree = |archive: Tar| {
+        let archive = archive.directory(".sub/").file(".sub/one/x", "2").file(".keys/a/b", "other");
+        archive.file(".text", "other").file(".end", "again").file("./a", "1").finish()
+    };
+    let bytes = tree(front().file(".end", ""));
+    let unpack = |bytes: &[u8]| world.snapshots.unpack_files(bytes, &Limits::default(), Some(FRONT));
+    let (unpacked, found) = unpack(&bytes).unwrap();
+    let kept: Vec<(&[u8], &[u8])> = found.files.iter().map(|(name, text)| (&name[..], &text[..])).collect();
+    assert_eq!(kept, [(&b".keys/a/b"[..], &b"secret"[..]), (b".text", b"text")]);
+    let apart = found.apart.unwrap();
+    assert_eq!(std::fs::read_to_string(apart.join("one/x")).unwrap(), "1");
+    for (name, text) in
+        [(".sub/one/x", "2"), (".keys/a/b", "other"), (".text", "other"), (".end", "again"), ("a", "1")]
+    {
+        assert_eq!(std::fs::read_to_string(unpacked.path().join(name)).unwrap(), text);
+    }
+    drop(unpacked);
+    assert!(!apart.exists());
+    let (unpacked, found) = unpack(&tar().file(".end", "").finish()).unwrap();
+    assert!(found.files.is_empty() && found.apart.is_none());
+    drop(unpacked);
+    let nothing = (0..200_000).fold(tar(), |archive, number| archive.file(&format!(".keys/{number}"), ""));
+    let long = "x".repeat(usize::try_from(IN_MEMORY).unwrap() + 1);
+    for bad in [
+        tar().file(".keys/a", &long),
+        nothing,
+        front(),
+        front().file("a", "too early").file(".end", ""),
+        front().directory("./").file(".end", ""),
+        front().file(".keys/a/b", "twice").file(".end", ""),
+        front().file(".text", "twice").file(".end", ""),
+        tar().symlink(".sub", "/etc").file(".end", ""),
+        front().file(".end", "").hard_link("a", ".sub/one/x"),
+        tar().symlink(".keys/a", "/etc/passwd").file(".end", ""),
+    ] {
+        let refused = unpack(&bad.finish());
         assert!(matches!(refused.map(drop), Err(Error::Refused { .. } | Error::Limit { .. })));
         world.assert_untouched();
     }

@@ -44,13 +44,18 @@ pub(super) fn read(request: &mut Request) -> Result<BuildRequest> {
         contexts: contexts(query)?,
         exports,
     };
+    let reserved = parameter::flag(query, "tarereserved");
     match parameter::text(query, "remote").filter(|address| *address != "client-session") {
         Some(address) => {
             let address = address.to_owned();
-            let beside = if request.has_body() { Some(request.body_stream()) } else { None };
+            // Taken in any case: a client's going away is seen once its body is read.
+            let body = request.has_body().then(|| request.body_stream());
+            let beside = body.filter(|_| reserved);
             wanted.source = Source::Address { address, beside };
         }
-        None if request.has_body() => wanted.source = Source::Archive(request.body_stream()),
+        None if request.has_body() => {
+            wanted.source = Source::Archive { archive: request.body_stream(), reserved };
+        }
         None => {}
     }
     Ok(wanted)
