@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -73,6 +74,13 @@ pub(crate) fn start(socket: BorrowedFd<'_>) -> io::Result<()> {
 /// Caller: I go, and somebody else will start you.
 pub(crate) fn keep(socket: BorrowedFd<'_>) -> io::Result<()> {
     send(socket, &[KEEP], None).map(drop)
+}
+
+/// Waits until something can be read of a descriptor, and says whether it can.
+pub(crate) fn is_readable_within(fd: BorrowedFd<'_>, seconds: i64) -> io::Result<bool> {
+    let patience = Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    Ok(retry_on_intr(|| poll(&mut fds, Some(&patience)))? > 0)
 }
 
 /// Caller: waits for init's next word.

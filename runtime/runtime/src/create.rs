@@ -76,8 +76,16 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created =
-        Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks, listener };
+    let mut created = Created {
+        pid,
+        pidfd,
+        console: None,
+        warnings: Vec::new(),
+        socket: ours,
+        hooks,
+        listener,
+        prompt: false,
+    };
     created.warnings.extend(handed_over);
     if twice {
         become_second(&mut created)?;
@@ -124,6 +132,12 @@ pub(crate) fn filter(spec: &Spec, cache: Option<&std::path::Path>) -> Result<Opt
     let profile = spec.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     profile.map(|profile| seccomp::load_or_compile(cache, profile)).transpose().map_err(Error::Seccomp)
 }
+
+/// How many seconds a process may be silent where only a few steps are left to it: others in its pid namespace can stop
+/// it, and a file system can keep it.
+pub(crate) const PATIENCE: i64 = 10;
+/// How many seconds the death of one that was killed is awaited. Some waits in the kernel do not end with a signal.
+const DEATH: i64 = 2;
 
 /// The process that was cloned has made init, as another child of ours, and ends.
 pub(crate) fn become_second(created: &mut Created) -> Result<()> {
@@ -183,11 +197,12 @@ pub(crate) fn ready(created: &mut Created) -> Result<()> {
 /// init's next word for us, after what it wants done on the way.
 fn hear(created: &mut Created) -> Result<Word> {
     loop {
-        let word = channel::hear(created.socket.as_fd()).map_err(|e| Error::step("hear from init", e))?;
+        let word = next_word(created)?;
         let socket = created.socket.as_fd();
         let answered = match (word, &created.hooks, &mut created.listener) {
             (Word::Console(console), ..) => {
                 created.console = Some(console);
+                created.prompt = true;
                 Ok(())
             }
             (Word::Hooks, Some(hooks), _) => {
@@ -204,6 +219,18 @@ fn hear(created: &mut Created) -> Result<Word> {
         };
         answered.map_err(|e| Error::step("talk to init", e))?;
     }
+}
+
+/// Where init may take its time, the caller can watch the socket; once it has begun to speak, it is waited for here. Hooks
+/// have limits of their own.
+fn next_word(created: &Created) -> Result<Word> {
+    let heard = |e| Error::step("hear from init", e);
+    let socket = created.socket.as_fd();
+    let limited = created.prompt && created.hooks.is_none();
+    if limited && !channel::is_readable_within(socket, PATIENCE).map_err(heard)? {
+        return Err(Error::Silent);
+    }
+    channel::hear(socket).map_err(heard)
 }
 
 pub(crate) fn start(created: Created) -> Result<Running> {
@@ -225,16 +252,19 @@ pub(crate) fn ready_and_start(mut created: Created) -> Result<Running> {
 }
 
 /// Waits until init has become the program.
-fn started(created: Created) -> Result<Running> {
-    let Created { pid, pidfd, console, warnings, socket, .. } = created;
+fn started(mut created: Created) -> Result<Running> {
     protect::let_go();
-    let error = match channel::hear(socket.as_fd()) {
-        Ok(Word::End) => return Ok(Running { pid, pidfd, console, warnings }),
+    created.prompt = true;
+    let error = match next_word(&created) {
+        Ok(Word::End) => {
+            let Created { pid, pidfd, console, warnings, .. } = created;
+            return Ok(Running { pid, pidfd, console, warnings });
+        }
         Ok(Word::Failed(failure)) => failure.into(),
         Ok(_) => Error::Died,
-        Err(e) => Error::step("start init", e),
+        Err(error) => error,
     };
-    end(pidfd.as_fd());
+    end(created.pidfd.as_fd());
     Err(error)
 }
 
@@ -243,8 +273,9 @@ pub(crate) fn keep(created: &Created) -> Result<()> {
     channel::keep(created.socket.as_fd()).map_err(|e| Error::step("talk to init", e))
 }
 
-/// Kills and reaps. The process may have been reaped by the caller's own loop.
+/// Kills and reaps. The process may have been reaped by the caller's own loop; one that does not die is left to it.
 pub(crate) fn end(pidfd: BorrowedFd<'_>) {
     let _ = pidfd_send_signal(pidfd, Signal::KILL);
-    let _ = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED));
+    let _ = channel::is_readable_within(pidfd, DEATH);
+    let _ = waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
 }

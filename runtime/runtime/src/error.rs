@@ -41,6 +41,12 @@ pub enum Error {
     /// init was killed, or died without a word, before it was ready.
     #[error("the container's init process ended while it was being prepared")]
     Died,
+    /// The process is there and does not come to its program: it was stopped, or waits for a file system.
+    #[error(
+        "the process did not become its program within {} s and was killed: somebody in the container stopped it, or a file system does not answer",
+        crate::create::PATIENCE
+    )]
+    Silent,
     /// The container's cgroup does not do what it should.
     #[error(transparent)]
     Cgroup(#[from] tare_cgroup::Error),
@@ -127,7 +133,7 @@ impl HasKind for Error {
             Error::NoContainer => Kind::NotFound,
             Error::Exists | Error::NotNow(_) | Error::Foreign { .. } => Kind::Conflict,
             Error::Cgroup(cause) => cause.kind(),
-            Error::Step(_) | Error::Died | Error::Bundle { .. } => Kind::Internal,
+            Error::Step(_) | Error::Died | Error::Silent | Error::Bundle { .. } => Kind::Internal,
         }
     }
 }

@@ -78,8 +78,16 @@ pub(crate) fn exec_preserving(
     joined.leave().and(pinned.leave())?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created =
-        Created { pid, pidfd, console: None, warnings: Vec::new(), socket: ours, hooks: None, listener };
+    let mut created = Created {
+        pid,
+        pidfd,
+        console: None,
+        warnings: Vec::new(),
+        socket: ours,
+        hooks: None,
+        listener,
+        prompt: true,
+    };
     created.warnings.extend(plan.warnings.iter().cloned());
     if twice {
         create::become_second(&mut created)?;

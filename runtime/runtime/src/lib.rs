@@ -114,6 +114,8 @@ pub struct Created {
     socket: OwnedFd,
     hooks: Option<hooks::Occasions>,
     listener: Option<seccomp::listener::Listener>,
+    /// Whether little is left to do for init, which is then not waited for without a limit.
+    prompt: bool,
 }
 
 /// A program that runs.

@@ -41,6 +41,9 @@ pub(crate) struct Shim {
 /// are never read into cost nothing.
 const BUFFER: usize = 256 << 10;
 
+/// How many connections may wait to be accepted; the kernel's own limit is below.
+const BACKLOG: i32 = i32::MAX;
+
 /// What a polled descriptor is.
 #[derive(Clone, Copy)]
 enum Source {
@@ -289,6 +292,8 @@ impl Shim {
 fn inherited(reserved: u32) -> Result<(OwnedFd, Vec<OwnedFd>)> {
     let fail = |e: std::io::Error| Error::system("take the inherited descriptors", e);
     let listener = tare_sys::fd::duplicate(LISTENER_FD).map_err(fail)?;
+    // It was bound by the daemon. From here on those who connect are told that this process is their peer.
+    rustix::net::listen(&listener, BACKLOG).map_err(|e| fail(e.into()))?;
     rustix::io::ioctl_fionbio(&listener, true).map_err(|e| fail(e.into()))?;
     let reserved = (1..=reserved as i32).map(|n| tare_sys::fd::duplicate(LISTENER_FD + n));
     let reserved: Vec<OwnedFd> = reserved.collect::<std::io::Result<_>>().map_err(fail)?;

@@ -7,3 +7,4 @@ mod attached;
 mod fixture;
 mod life;
 mod logged;
+mod wedged;
