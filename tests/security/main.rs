@@ -4,3 +4,4 @@ mod hostile_images;
 mod inside;
 mod nonsense;
 mod outside;
+mod wedged;

@@ -15,6 +15,7 @@ use tare_store::Batch;
 use crate::container::{Container, Status};
 use crate::engine::{Engine, blocking};
 use crate::error::Step;
+use crate::reconcile::AT_START;
 use crate::start::now;
 use crate::written::written;
 use crate::{Error, Result};
@@ -107,12 +108,15 @@ impl Engine {
         }
     }
 
-    /// Lets those go on that an earlier daemon had paused for a commit.
+    /// Lets those go on that an earlier daemon had paused for a commit. The start of the daemon does not wait for one whose
+    /// shim does not answer.
     pub(crate) async fn let_all_go_on(self: &Arc<Self>) -> Result<()> {
         for resource in self.rooms.store.leases_of(STANDING_STILL)? {
             let id = resource.strip_prefix("container/").unwrap_or(&resource);
             if self.inspect(id).is_ok_and(|container| container.state.status == Status::Paused) {
-                self.go_on(id).await;
+                let (engine, id) = (self.clone(), id.to_owned());
+                let going_on = tokio::spawn(async move { engine.go_on(&id).await });
+                let _ = tokio::time::timeout(AT_START, going_on).await;
             } else {
                 self.forget_standing(id).await;
             }

@@ -123,6 +123,13 @@ impl Task {
         let _ = tokio::task::spawn_blocking(move || run::sweep(&cgroup)).await;
     }
 
+    /// Ends a container whose shim cannot.
+    pub(crate) async fn end_by_force(&self) {
+        if let Some(run) = &self.run {
+            run.end_by_force().await;
+        }
+    }
+
     /// How the program ended, for a container whose shim is not there any more when the daemon comes up.
     pub(crate) async fn exit_left_behind(&self) -> Exit {
         match run::read_exit(&self.engine.exec_dir(&self.container().id)) {

@@ -3,17 +3,24 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tare_model::{Id, Timestamp};
 use tare_protocol::{Phase, Request, State};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::Result;
 use crate::container::{Container, Status};
 use crate::engine::{Engine, TABLE, UNFINISHED, blocking};
 use crate::restart::{self, Ended};
 use crate::run::{self, Run, read_exit};
+use crate::shim::{self, Watch};
 use crate::task::{Input, Recorded, Task};
-use crate::{Result, shim};
+
+/// How long the start of the daemon waits for shims, all together. One that does not answer is left to its container's
+/// task, which gives it more time, and nobody else waits for it.
+pub(crate) const AT_START: Duration = Duration::from_secs(3);
 
 impl Engine {
     /// Takes every container of an earlier daemon back, then lets the rooms below drop what none of them uses, then
@@ -28,17 +35,23 @@ impl Engine {
             self.adopt_record(container, Recorded::OnDisk);
             adopted.push((id.clone(), self.adoption(&id)));
         }
-        let mut alive = BTreeSet::new();
+        let (mut alive, mut late) = (BTreeSet::new(), BTreeSet::new());
+        let patience = Instant::now() + AT_START;
         for (id, answer) in adopted {
-            if let Some(answer) = answer
-                && answer.await.unwrap_or(false)
-            {
-                alive.insert(id);
+            let Some(answer) = answer else { continue };
+            match timeout_at(patience, answer).await {
+                Ok(Ok(true)) => drop(alive.insert(id)),
+                Ok(_) => {}
+                Err(_) => {
+                    late.insert(id.clone());
+                    // Until it is known, what it has is its own.
+                    alive.insert(id);
+                }
             }
         }
         self.reconcile_rooms(&ids, &alive).await?;
         self.let_all_go_on().await?;
-        for id in ids.difference(&alive) {
+        for id in ids.difference(&alive).chain(&late) {
             if let Some(handle) = self.index.get(id) {
                 handle.send(Input::Boot, id.as_str())?;
             }
@@ -90,10 +103,16 @@ fn ids_below(root: &Path) -> Vec<Id> {
 
 /// Ends a container that nobody knows, if it still runs.
 async fn end_stranger(id: &Id, dir: &Path) {
-    if let Ok(connection) = shim::connect(id, dir).await
-        && let Ok((watch, _)) = connection.watch().await
-    {
+    let connection = shim::connect(id, dir).await;
+    let shim = connection.as_ref().ok().and_then(|connection| connection.shim(dir));
+    let watched = match connection {
+        Ok(connection) => timeout(AT_START, connection.watch()).await.ok().and_then(Result::ok),
+        Err(_) => None,
+    };
+    if let Some((watch, _)) = watched {
         Run { container: id.clone(), dir: dir.to_owned(), watch, shim: None }.abort().await;
+    } else if shim.is_some() {
+        run::kill(shim, dir).await;
     } else if read_exit(dir).is_none()
         && let Some(cgroup) = run::cgroup_of(dir)
     {
@@ -106,11 +125,7 @@ impl Task {
     pub(crate) async fn adopt(&mut self) -> bool {
         let container = self.container();
         let dir = self.engine.exec_dir(&container.id);
-        let found = match shim::connect(&container.id, &dir).await {
-            Ok(connection) => connection.watch().await.ok(),
-            Err(_) => None,
-        };
-        match found {
+        match self.find(&dir).await {
             Some((watch, state)) if state.phase == Phase::Running => {
                 self.run = Some(Run { container: container.id.clone(), dir, watch, shim: None });
                 self.take_state(&state);
@@ -129,6 +144,23 @@ impl Task {
             None => {
                 self.adopt_ended(&container, &dir).await;
                 false
+            }
+        }
+    }
+
+    /// The shim, if it is there. One that does not answer is no shim, and neither has its container a future.
+    async fn find(&self, dir: &Path) -> Option<(Watch, State)> {
+        let id = self.container().id.clone();
+        let connection = shim::connect(&id, dir).await.ok()?;
+        let shim = connection.shim(dir);
+        match connection.watch().await {
+            Ok(found) => Some(found),
+            Err(error) => {
+                if shim.is_some() && read_exit(dir).is_none() {
+                    tracing::warn!(container = %id, "its shim is killed: {error}");
+                    run::kill(shim, dir).await;
+                }
+                None
             }
         }
     }

@@ -38,7 +38,9 @@ impl Task {
             Some(run) => run.ask(&kill).await.map(drop),
             None => Ok(()),
         };
-        if let Err(error) = killed {
+        if matches!(killed, Err(Error::ShimLost(..))) {
+            self.end_by_force().await;
+        } else if let Err(error) = killed {
             tracing::debug!(container = %container.id, "cannot kill before a removal, its end is awaited: {error}");
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal};
 use tare_model::Id;
 use tare_protocol::{Event, Exit, Request, Response};
 
@@ -45,14 +45,22 @@ impl Run {
 
     /// Ends the container, whatever state it is in, and waits for its shim to have cleaned up.
     pub(crate) async fn abort(mut self) {
-        let _ = self.ask(&Request::Kill { session: None, signal: Signal::KILL.as_raw(), all: true }).await;
-        let ended = async { while let Ok(Some(_)) = self.watch.next().await {} };
-        if tokio::time::timeout(PATIENCE, ended).await.is_err()
-            && let Some(pid) = self.shim.and_then(Pid::from_raw)
-        {
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        if tokio::time::timeout(PATIENCE, self.end()).await.is_err() {
+            self.end_by_force().await;
         }
-        reap(self.shim).await;
+        let _ = tokio::time::timeout(PATIENCE, reap(self.shim)).await;
+    }
+
+    async fn end(&mut self) {
+        let _ = self.ask(&Request::Kill { session: None, signal: Signal::KILL.as_raw(), all: true }).await;
+        while let Ok(Some(_)) = self.watch.next().await {}
+    }
+
+    /// Kills a shim that does not answer, and its container: the end of the watch is what tells of it.
+    pub(crate) async fn end_by_force(&self) {
+        tracing::warn!(container = %self.container, "the shim does not answer: it is killed, and its container with it");
+        let of_others = || self.watch.shim(&self.dir);
+        kill(self.shim.and_then(child).or_else(of_others), &self.dir).await;
     }
 
     /// Lets the shim finish by itself, as it feeds attached clients to the last byte, and collects it.
@@ -61,6 +69,22 @@ impl Run {
             while let Ok(Some(_)) = self.watch.next().await {}
             reap(self.shim).await;
         });
+    }
+}
+
+/// Our own child, which is there until it is reaped.
+fn child(pid: i32) -> Option<OwnedFd> {
+    rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Kills the shim of `dir` and what is in its group. A program that it could not start may have its descriptors: as long as
+/// that lives, nobody sees their end.
+pub(crate) async fn kill(shim: Option<OwnedFd>, dir: &Path) {
+    if let Some(shim) = shim {
+        let _ = pidfd_send_signal(shim, Signal::KILL);
+    }
+    if let Some(cgroup) = cgroup_of(dir) {
+        let _ = tokio::task::spawn_blocking(move || sweep(&cgroup)).await;
     }
 }
 

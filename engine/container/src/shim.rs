@@ -2,11 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use tare_model::Id;
 use tare_protocol::{self as protocol, Event, Request, Response, State};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,6 +20,10 @@ use crate::{Error, Result};
 
 /// The socket's name in the container's directory.
 const SOCKET: &str = "shim.sock";
+
+/// How long an answer may take. The longest that a shim does meanwhile takes it 10 s: to give up a program that does not
+/// come to run, or a group that does not freeze.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A connection over which one request follows the other.
 pub(crate) struct Connection {
@@ -82,8 +89,15 @@ impl Connection {
         Self { container: container.clone(), stream, received: BytesMut::new() }
     }
 
-    /// Sends a request and reads its answer; an error answer is an error.
+    /// Sends a request and reads its answer; an error answer is an error, and so is none for long.
     pub(crate) async fn ask(&mut self, request: &Request) -> Result<Response> {
+        match tokio::time::timeout(PATIENCE, self.exchange(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.lost(format!("it did not answer within {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request) -> Result<Response> {
         let bytes = protocol::encode(request).map_err(|error| self.lost(error))?;
         self.stream.write_all(&bytes).await.map_err(|error| self.lost(error))?;
         match self.receive().await? {
@@ -96,6 +110,16 @@ impl Connection {
             Some(response) => Ok(response),
             None => Err(self.lost("it hung up")),
         }
+    }
+
+    /// The shim of `dir`, if it is who answers here. The kernel tells who called listen(2), by a number that may have become
+    /// another's, so the process is asked for its words as well.
+    pub(crate) fn shim(&self, dir: &Path) -> Option<OwnedFd> {
+        let pid = Pid::from_raw(self.stream.peer_cred().ok()?.pid()?)?;
+        let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        let words = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let wanted = [b"tare-runtime\0shim\0", dir.as_os_str().as_bytes(), b"\0"].concat();
+        (words == wanted).then_some(process)
     }
 
     /// Turns the connection into the one that events come over, with the state at this moment.
@@ -136,6 +160,11 @@ impl Connection {
 }
 
 impl Watch {
+    /// [`Connection::shim`].
+    pub(crate) fn shim(&self, dir: &Path) -> Option<OwnedFd> {
+        self.0.shim(dir)
+    }
+
     /// The next event; nothing when the shim has ended. Safe to drop at any time.
     pub(crate) async fn next(&mut self) -> Result<Option<Event>> {
         loop {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tare_model::{Id, Timestamp};
 use tare_network::EndpointRequest;
@@ -20,6 +20,9 @@ use crate::shim::Connection;
 use crate::spec::{NamespaceMode, NetworkMode};
 use crate::task::{Recorded, Task};
 use crate::{Error, Result};
+
+/// How long init may prepare itself. Others can stop it in a pid namespace that is theirs, too, and its mounts can hang.
+const PREPARATION: Duration = Duration::from_secs(120);
 
 /// What has been done of a start, so that a failing one can be undone backwards.
 #[derive(Default)]
@@ -186,7 +189,16 @@ async fn bring_up(
     };
     let ready = async {
         match state.phase {
-            Phase::Creating => expect(run, |event| matches!(event, Event::Ready).then_some(())).await,
+            Phase::Creating => {
+                let ready = expect(run, |event| matches!(event, Event::Ready).then_some(()));
+                match tokio::time::timeout(PREPARATION, ready).await {
+                    Ok(ready) => ready,
+                    Err(_) => Err(Error::State(format!(
+                        "it was not ready to run within {} s",
+                        PREPARATION.as_secs()
+                    ))),
+                }
+            }
             Phase::Ready | Phase::Running | Phase::Exited => Ok(()),
         }
     };

@@ -278,10 +278,12 @@ impl Task {
         let seconds = lifecycle.stop_timeout.unwrap_or(DEFAULT_STOP_SECONDS);
         let timeout = options.timeout.unwrap_or(StopTimeout::from_seconds(seconds));
         self.change(|container| container.stopped_by_user = true);
-        self.signal(signal).await.map_err(|error| match error {
-            Error::NotRunning(id) => Error::Already(id, "stopped"),
-            other => other,
-        })?;
+        match self.signal(signal).await {
+            Err(Error::NotRunning(id)) => return Err(Error::Already(id, "stopped")),
+            // It cannot be asked politely: what follows at the end of patience does not need the shim.
+            Err(Error::ShimLost(..)) => {}
+            sent => sent?,
+        }
         if let StopTimeout::After(patience) = timeout {
             let at = Instant::now() + patience;
             self.ending.kill_at = Some(self.ending.kill_at.map_or(at, |earlier| earlier.min(at)));
@@ -328,7 +330,13 @@ impl Task {
     /// A frozen program gets the signal, too: it is let go on after it.
     pub(crate) async fn signal(&mut self, signal: Signal) -> Result<()> {
         let paused = self.container().state.status == Status::Paused;
-        self.ask_shim(&Request::Kill { session: None, signal: signal.number(), all: false }).await?;
+        match self.ask_shim(&Request::Kill { session: None, signal: signal.number(), all: false }).await {
+            Err(Error::ShimLost(..)) if signal == Signal::KILL => {
+                self.end_by_force().await;
+                return Ok(());
+            }
+            sent => sent?,
+        }
         if !paused {
             return Ok(());
         }
