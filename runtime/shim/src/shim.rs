@@ -29,13 +29,23 @@ pub(crate) struct Shim {
     /// Much was done since the last rest.
     pub(crate) unsettled: bool,
     /// Until the end: who comes later is refused at once, and finds `exit.json`.
-    listener: Option<OwnedFd>,
+    listener: Option<Listener>,
     /// The sockets that keep the published ports for this container.
     reserved: Vec<OwnedFd>,
     pub(crate) signals: OwnedFd,
     /// The daemon, until the program is started: a container that nobody will start must not stay.
     pub(crate) parent: Option<OwnedFd>,
 }
+
+/// Where the daemon connects.
+struct Listener {
+    fd: OwnedFd,
+    /// No descriptor was left for who came last: it stays ready for as long as that is so.
+    crowded: bool,
+}
+
+/// How long the next ones wait when descriptors have run out, unless something else happens first.
+const ACCEPT_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Bytes that are read at once, at most: four times what a pipe holds. So large that malloc(3) maps it, and pages that
 /// are never read into cost nothing.
@@ -77,7 +87,7 @@ impl Shim {
             peers: Vec::new(),
             buffer: vec![0; BUFFER],
             unsettled: false,
-            listener: Some(listener),
+            listener: Some(Listener { fd: listener, crowded: false }),
             reserved,
             signals,
             parent,
@@ -109,7 +119,11 @@ impl Shim {
     /// Waits for anything to happen, and does what follows from it.
     pub(crate) fn turn(&mut self) -> Result<()> {
         // Input of peers comes before the end of processes: what happens together is told in its natural order.
-        for (source, flags) in self.wait()? {
+        let ready = self.wait()?;
+        if let Some(listener) = &mut self.listener {
+            listener.crowded = false;
+        }
+        for (source, flags) in ready {
             match source {
                 Source::Signals => self.take_signals()?,
                 Source::Listener => self.accept(),
@@ -159,8 +173,9 @@ impl Shim {
         if let Some(parent) = &self.parent {
             watch(Source::Parent, parent.as_fd(), PollFlags::IN);
         }
-        if let Some(listener) = &self.listener {
-            watch(Source::Listener, listener.as_fd(), PollFlags::IN);
+        let crowded = self.listener.as_ref().is_some_and(|listener| listener.crowded);
+        if let Some(listener) = self.listener.as_ref().filter(|_| !crowded) {
+            watch(Source::Listener, listener.fd.as_fd(), PollFlags::IN);
         }
         watch(Source::Signals, self.signals.as_fd(), PollFlags::IN);
         if self.unsettled && poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready == 0) {
@@ -169,7 +184,7 @@ impl Shim {
             tare_sys::heap::trim();
             tare_sys::heap::drop_code();
         }
-        match poll(&mut fds, None) {
+        match poll(&mut fds, crowded.then_some(&ACCEPT_PAUSE)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(Error::system("poll", e)),
         }
@@ -178,8 +193,16 @@ impl Shim {
     }
 
     fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        while let Ok(fd) = accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+        let Some(listener) = &mut self.listener else { return };
+        loop {
+            let fd = match accept_with(&listener.fd, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
+                Ok(fd) => fd,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(error) => {
+                    listener.crowded = error != Errno::AGAIN;
+                    return;
+                }
+            };
             // The directory is ours alone already; this holds where somebody passes the socket on (CVE-2020-15257).
             let trusted = rustix::net::sockopt::socket_peercred(&fd)
                 .is_ok_and(|peer| peer.uid.is_root() || peer.uid == getuid());

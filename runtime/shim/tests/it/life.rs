@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit, test_kill_process};
 use serde_json::json;
 use tare_model::Kind;
 use tare_protocol::{Event, Phase, Request, Response};
@@ -111,6 +111,31 @@ fn reserved_ports_are_kept_until_the_end_and_no_longer() {
     assert_eq!(container.ask(&Request::Kill { session: None, signal: 9, all: false }), Response::Ok);
     watch.exit();
     assert!(std::net::TcpListener::bind(address).is_ok());
+}
+
+/// The listener of a shim that has no descriptor left is ready all the time.
+#[test]
+fn a_shim_without_descriptors_rests_and_takes_clients_again() {
+    let (container, _watch) = Container::run(&sh("sleep 100"));
+    let shim = Pid::from_raw(container.shim);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", container.shim)).unwrap();
+    let numbers = open.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<u64>().unwrap());
+    let before = prlimit(shim, Resource::Nofile, getrlimit(Resource::Nofile)).unwrap();
+    let few = Rlimit { current: numbers.max().map(|last| last + 1), ..before };
+    prlimit(shim, Resource::Nofile, few).unwrap();
+    let waiting: Vec<_> = (0..20).map(|_| container.connect()).collect();
+    let used = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", container.shim)).unwrap();
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let at_first = used();
+    std::thread::sleep(Duration::from_secs(1));
+    let ticks = used() - at_first;
+    prlimit(shim, Resource::Nofile, before).unwrap();
+    assert!(ticks < 20, "{ticks} hundredths of a second of one");
+    drop(waiting);
+    assert!(matches!(container.ask(&Request::Stats), Response::Stats(_)));
 }
 
 #[test]
