@@ -47,6 +47,10 @@ struct Listener {
 /// How long the next ones wait when descriptors have run out, unless something else happens first.
 const ACCEPT_PAUSE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
+/// Peers that have gone while their last input had no place yet, at most: a process that never reads must not keep one for
+/// each client that ever came.
+const LEFT_BEHIND: usize = 8;
+
 /// Bytes that are read at once, at most: four times what a pipe holds. So large that malloc(3) maps it, and pages that
 /// are never read into cost nothing.
 const BUFFER: usize = 256 << 10;
@@ -298,6 +302,9 @@ impl Shim {
             let over = |peer: &&mut Peer| peer.served && (peer.role != Role::Asking || peer.input.is_empty());
             self.peers.iter_mut().filter(over).for_each(Peer::close);
         }
+        let left_behind = |at: &usize| self.peers[*at].hung_up && !self.takes_input(&self.peers[*at]);
+        let too_many: Vec<usize> = (0..self.peers.len()).filter(left_behind).skip(LEFT_BEHIND).collect();
+        too_many.into_iter().for_each(|at| self.peers[at].gone = true);
         self.peers.retain(|peer| !peer.gone);
         let still_watched = self.peers.iter().any(|peer| peer.role == Role::Watching);
         if watched && !still_watched {

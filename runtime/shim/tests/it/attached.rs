@@ -88,6 +88,27 @@ fn a_peer_that_goes_away_harms_nobody() {
     assert_eq!(watch.exit().exit_code, 0);
 }
 
+/// Nothing can be read of them, as there is no place for it.
+#[test]
+fn peers_that_leave_a_process_that_never_reads_are_not_kept() {
+    let mut wanted = sh("sleep 100");
+    wanted.stdin = true;
+    let (container, _watch) = Container::run(&wanted);
+    let mut full = container.attach(None);
+    full.set_nonblocking(true).unwrap();
+    until("stdin to be full", || {
+        let mut send = || full.write(&[b'x'; 65536]).is_err();
+        send() && {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            send()
+        }
+    });
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", container.shim)).unwrap().count();
+    let at_first = open();
+    (0..40).for_each(|_| drop(container.attach(None)));
+    until("the shim to let them go", || open() < at_first + 15);
+}
+
 #[test]
 fn a_terminal_is_raw_and_can_be_resized_and_left() {
     let mut wanted = sh("stty -echo; stty size; read line; stty size; echo got $line; read line");
