@@ -107,10 +107,6 @@ impl Engine {
         }
         let runtime = tare_sys::protect::protected_exe(&config.runtime)
             .step(|| format!("open {}", config.runtime.display()))?;
-        // Above every number that a child's descriptors get, so that none of them takes its place before execve.
-        let runtime = rustix::io::fcntl_dupfd_cloexec(&runtime, 4096)
-            .or_else(|_| rustix::io::fcntl_dupfd_cloexec(&runtime, 512));
-        let runtime = runtime.step(|| "keep the runtime's descriptor".to_owned())?;
         let (sessions, known_accounts) = (Mutex::default(), KnownAccounts::default());
         let (events, index, log_notices) = (Events::new(), Index::default(), Notices::default());
         Ok(Arc::new(Self { config, rooms, sessions, known_accounts, log_notices, events, index, runtime }))

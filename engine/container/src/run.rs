@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_send_signal};
 use tare_model::Id;
 use tare_protocol::{Event, Exit, Request, Response};
+use tare_sys::spawn::FIRST_FD;
 
 use crate::attachment::Joined;
 use crate::error::Step;
@@ -110,13 +111,18 @@ pub(crate) fn spawn_shim(runtime: BorrowedFd, dir: &Path, reserved: &[OwnedFd]) 
     let text = |bytes: &[u8]| {
         CString::new(bytes).map_err(|_| Error::State(format!("{} holds a zero byte", dir.display())))
     };
+    let fds: Vec<BorrowedFd> =
+        std::iter::once(listener.as_fd()).chain(reserved.iter().map(AsFd::as_fd)).collect();
+    // Above every number that the child's descriptors get, so that none of them takes its place before execve.
+    let lifted = rustix::io::fcntl_dupfd_cloexec(runtime, FIRST_FD + fds.len() as RawFd);
+    let runtime = lifted.step(|| "lift the runtime's descriptor".to_owned())?;
     let program = tare_sys::spawn::Program {
         path: &text(format!("/proc/self/fd/{}", runtime.as_raw_fd()).as_bytes())?,
         args: &[c"tare-runtime".to_owned(), c"shim".to_owned(), text(dir.as_os_str().as_bytes())?],
         env: &environment(),
         stdout: None,
         stderr: log.as_fd(),
-        fds: &std::iter::once(listener.as_fd()).chain(reserved.iter().map(AsFd::as_fd)).collect::<Vec<_>>(),
+        fds: &fds,
     };
     let pid = tare_sys::spawn::spawn(&program).step(|| "start tare-runtime".to_owned())?;
     Ok((pid, stream))
@@ -162,4 +168,30 @@ pub(crate) fn cgroup_of(dir: &Path) -> Option<String> {
 /// How the container of `dir` ended, as its shim left it.
 pub(crate) fn read_exit(dir: &Path) -> Option<Exit> {
     serde_json::from_slice(&std::fs::read(dir.join("exit.json")).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The program must be found whichever numbers the child's sockets get.
+    #[test]
+    fn a_shim_starts_however_many_ports_it_keeps() {
+        tare_sys::descriptors::raise().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let program = File::open("/bin/true").unwrap();
+        let null = File::open("/dev/null").unwrap();
+        let ports: Vec<OwnedFd> = (0..5000).map(|_| null.try_clone().unwrap().into()).collect();
+        // Where the first of the ports, one in their midst, and the last will be.
+        for number in [4, 4096, 5003] {
+            let runtime = rustix::io::fcntl_dupfd_cloexec(&program, number).unwrap();
+            let (pid, _stream) = spawn_shim(runtime.as_fd(), dir.path(), &ports).unwrap();
+            let (_, status) =
+                rustix::process::waitpid(Pid::from_raw(pid), rustix::process::WaitOptions::empty())
+                    .unwrap()
+                    .unwrap();
+            assert_eq!(status.exit_status(), Some(0));
+            std::fs::remove_file(dir.path().join("shim.sock")).unwrap();
+        }
+    }
 }
