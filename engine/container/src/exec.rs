@@ -44,6 +44,13 @@ struct Progress {
     joining: bool,
     pid: Option<i32>,
     exit_code: Option<i32>,
+    ended: Option<Instant>,
+}
+
+impl Progress {
+    fn end(&mut self, exit_code: i32) {
+        (self.exit_code, self.ended) = (Some(exit_code), Some(Instant::now()));
+    }
 }
 
 impl Session {
@@ -118,7 +125,7 @@ impl Engine {
             Ok(pid) => session.change(|progress| progress.pid = Some(pid)),
             Err(error) => {
                 let code = if let Error::Exec { exit_code, .. } = error { exit_code } else { 126 };
-                session.change(|progress| progress.exit_code = Some(code));
+                session.change(|progress| progress.end(code));
                 return Err(error);
             }
         }
@@ -233,7 +240,7 @@ impl Task {
             }
             return;
         };
-        session.change(|progress| progress.exit_code = Some(exit_code));
+        session.change(|progress| progress.end(exit_code));
         self.publish("exec_die", &[("execID", id.to_owned()), ("exitCode", exit_code.to_string())]);
         if !session.progress().joining {
             self.engine.forget_in_shim(&session).await;
@@ -244,7 +251,7 @@ impl Task {
     pub(crate) fn forget_execs(&self) {
         for id in self.engine.execs_of(&self.container().id) {
             if let Ok(session) = self.engine.session(id.as_str()) {
-                session.change(|progress| progress.exit_code = Some(KILLED));
+                session.change(|progress| progress.end(KILLED));
             }
         }
     }
@@ -255,14 +262,24 @@ fn forget_some(sessions: &mut BTreeMap<Id, Arc<Session>>) {
     if sessions.len() < KEPT {
         return;
     }
-    sessions.retain(|_, session| session.progress().exit_code.is_none());
-    let waiting = sessions.values().filter(|session| !session.progress().started);
-    let mut waiting: Vec<(Instant, Id)> = waiting.map(|s| (s.created, s.id.clone())).collect();
-    if waiting.len() >= PREPARED {
-        waiting.sort_unstable();
-        // A quarter at once, so that not every preparation has to look for the oldest.
-        waiting.iter().take(PREPARED / 4).for_each(|(_, id)| drop(sessions.remove(id)));
+    forget_oldest(sessions, KEPT, |session| session.progress().ended);
+    forget_oldest(sessions, PREPARED, |session| (!session.progress().started).then_some(session.created));
+}
+
+/// Of those that `since` gives a time a quarter at once, so that not every new one has to look for the oldest. The others stay:
+/// whoever ran one a moment ago is about to ask how it ended.
+fn forget_oldest(
+    sessions: &mut BTreeMap<Id, Arc<Session>>,
+    most: usize,
+    since: impl Fn(&Session) -> Option<Instant>,
+) {
+    if sessions.values().filter_map(|session| since(session)).count() < most {
+        return;
     }
+    let age = |session: &Arc<Session>| Some((since(session)?, session.id.clone()));
+    let mut of_age: Vec<(Instant, Id)> = sessions.values().filter_map(age).collect();
+    of_age.sort_unstable();
+    of_age.iter().take(most / 4).for_each(|(_, id)| drop(sessions.remove(id)));
 }
 
 /// What a process ends with when the kernel kills it with its namespace.
@@ -364,6 +381,10 @@ mod tests {
         (id, Arc::new(session))
     }
 
+    fn session_ids(numbers: std::ops::RangeInclusive<u16>) -> Vec<Id> {
+        numbers.map(|number| session(number, |_| {}).0).collect()
+    }
+
     #[test]
     fn sessions_that_nobody_begins_are_forgotten_and_running_ones_never() {
         let running = session(0, |progress| progress.started = true);
@@ -372,10 +393,15 @@ mod tests {
             forget_some(&mut sessions);
             let (id, session) = session(number, |progress| {
                 if number % 2 == 0 {
-                    (progress.started, progress.exit_code) = (true, Some(0));
+                    progress.started = true;
+                    progress.end(0);
                 }
             });
             sessions.insert(id, session);
+            if number % 97 == 0 {
+                let recent = session_ids(number.saturating_sub(200).max(1)..=number);
+                assert!(recent.iter().all(|id| sessions.contains_key(id)), "after {number}");
+            }
         }
         assert!(sessions.len() <= KEPT + PREPARED, "{}", sessions.len());
         assert!(sessions.contains_key(&running.0), "it runs");
