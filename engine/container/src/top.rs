@@ -1,6 +1,8 @@
 //! The processes of a container, as ps(1) shows them.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -38,16 +40,24 @@ fn native(pids: &[i32]) -> Top {
     let boot = boot_time();
     let mut pids = pids.to_vec();
     pids.sort_unstable();
-    let processes = pids.iter().filter_map(|pid| row(*pid, &names, boot)).collect();
+    let mut room = COMMANDS;
+    let processes = pids.iter().filter_map(|pid| row(*pid, &names, boot, &mut room)).collect();
     Top { titles: TITLES.map(str::to_owned).to_vec(), processes }
 }
 
-fn row(pid: i32, names: &HashMap<u32, String>, boot: u64) -> Option<Vec<String>> {
+/// Bytes of one command line that are shown, which is as much as ps(1) shows, and of all of them: what a program says that it
+/// is called costs it nothing where thousands share it.
+const COMMAND: u64 = 4096;
+const COMMANDS: u64 = 4 << 20;
+
+fn row(pid: i32, names: &HashMap<u32, String>, boot: u64, room: &mut u64) -> Option<Vec<String>> {
     use std::os::unix::fs::MetadataExt;
     let ticks = rustix::param::clock_ticks_per_second().max(1);
     let uid = std::fs::metadata(format!("/proc/{pid}")).ok()?.uid();
-    let stat = Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
-    let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let stat = Stat::parse(&String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/stat")).ok()?))?;
+    let mut command = Vec::new();
+    let file = File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    *room -= file.take(COMMAND.min(*room)).read_to_end(&mut command).ok()? as u64;
     let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
     let started = boot + stat.started / ticks;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
@@ -137,23 +147,27 @@ fn check_arguments(arguments: &str) -> Result<()> {
     Err(Error::InvalidSpec(format!("invalid ps arguments: \"{arguments}\"")))
 }
 
+/// Bytes that are read of what ps(1) lists.
+const LISTED: u64 = 32 << 20;
+
 fn by_ps(arguments: &str, pids: &[i32]) -> Result<Top> {
-    let run = || {
+    let mut listed = Vec::new();
+    let mut run = || {
         let mut ps = Command::new("ps");
-        ps.args(arguments.split_whitespace())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let ps = ps.spawn()?;
+        // Lines of so many letters: the command lines of all processes of the machine, as long as they are, are nobody's table.
+        ps.args(arguments.split_whitespace()).env("COLUMNS", COMMAND.to_string());
+        let mut ps = ps.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         tare_sys::descriptors::give_back(ps.id() as i32);
-        ps.wait_with_output()
+        let read = ps.stdout.take().map_or(Ok(0), |out| out.take(LISTED).read_to_end(&mut listed));
+        let output = ps.wait_with_output()?;
+        read.map(|_| output)
     };
     let output = run().step(|| format!("run ps {arguments}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::InvalidSpec(format!("ps {arguments}: {words}")));
     }
-    filter(&String::from_utf8_lossy(&output.stdout), pids)
+    filter(&String::from_utf8_lossy(&listed), pids)
 }
 
 /// The lines of ps(1) whose PID is one of ours; the last column may hold blanks.

@@ -39,6 +39,9 @@ fn max_size(value: &str) -> Result<u64> {
 }
 
 fn max_files(value: &str) -> Result<u32> {
-    let count = value.parse().ok().filter(|count| *count >= 1);
-    count.ok_or_else(|| Error::invalid(format!("max-file cannot be less than 1: \"{value}\"")))
+    // Each rotation renames them all.
+    let count = value.parse().ok().filter(|count| (1..=1000).contains(count));
+    count.ok_or_else(|| {
+        Error::invalid(format!("max-file cannot be less than 1 or more than 1000: \"{value}\""))
+    })
 }
