@@ -26,6 +26,7 @@ pub mod mount;
 pub mod namespace;
 pub mod net;
 pub mod netlink;
+pub mod overlay;
 pub mod path;
 pub mod process;
 pub mod program;

@@ -83,7 +83,10 @@ pub(crate) fn workspace(layers: &[PathBuf], upper: &Path, work: &Path) -> Result
     let attributes = MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+    let writable = tare_sys::overlay::check_writable(mount.as_fd(), upper.as_fd());
+    writable.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::ROFS))?;
+    Ok(mount)
 }
 
 /// One option a layer where the kernel has it (6.8), all in one before that. Descriptors are shorter than paths, as

@@ -11,6 +11,8 @@ use rustix::mount::{
     fsmount, fsopen,
 };
 
+use tare_sys::overlay::check_writable;
+
 use crate::failure::{Failure, describe};
 
 /// The longest string that fsconfig(2) takes.
@@ -45,13 +47,19 @@ fn mount_with(step: &str, options: &[String], naming: Naming) -> Result<OwnedFd,
     let mut attributes = MountAttrFlags::empty();
     // What is named by a descriptor stays open until the file system is made.
     let mut open = Vec::new();
+    let mut upper = None;
     set(&fs, "source", "overlay").map_err(|e| complain("source", e))?;
     for option in options.iter().flat_map(|option| option.split(',')).filter(|option| !option.is_empty()) {
         match option.split_once('=') {
             Some(("lowerdir", list)) => {
                 lower(&fs, list, naming, &mut open).map_err(|e| complain("lowerdir", e))?
             }
-            Some((name, value)) => set_path(&fs, name, value, &mut open).map_err(|e| complain(name, e))?,
+            Some((name, value)) => {
+                set_path(&fs, name, value, &mut open).map_err(|e| complain(name, e))?;
+                if name == "upperdir" {
+                    upper = Some(value);
+                }
+            }
             None => match option {
                 "ro" => attributes |= MountAttrFlags::MOUNT_ATTR_RDONLY,
                 "nodev" => attributes |= MountAttrFlags::MOUNT_ATTR_NODEV,
@@ -62,7 +70,17 @@ fn mount_with(step: &str, options: &[String], naming: Naming) -> Result<OwnedFd,
         }
     }
     fsconfig_create(&fs).map_err(|e| complain("create", e.into()))?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(|e| complain("fsmount", e.into()))
+    let mount = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes);
+    let mount = mount.map_err(|e| complain("fsmount", e.into()))?;
+    if let Some(upper) = upper.filter(|_| !attributes.contains(MountAttrFlags::MOUNT_ATTR_RDONLY)) {
+        let upper = directory(upper).map_err(|e| complain("upperdir", e.into()))?;
+        check_writable(mount.as_fd(), upper.as_fd()).map_err(|e| complain("workdir", e))?;
+    }
+    Ok(mount)
+}
+
+fn directory(path: &str) -> rustix::io::Result<OwnedFd> {
+    openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 fn lower(fs: &OwnedFd, list: &str, naming: Naming, open: &mut Vec<OwnedFd>) -> io::Result<()> {
@@ -86,7 +104,7 @@ fn set(fs: &OwnedFd, name: &str, value: &str) -> io::Result<()> {
 }
 
 fn short_name(path: &str, open: &mut Vec<OwnedFd>) -> io::Result<String> {
-    let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = directory(path)?;
     let name = format!("/proc/self/fd/{}", directory.as_raw_fd());
     open.push(directory);
     Ok(name)
