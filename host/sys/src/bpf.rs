@@ -51,6 +51,8 @@ struct Query {
     ids: u64,
     count: u32,
     padding: u32,
+    /// Ids of links and their flags, and the revision: nothing is asked for them, but a kernel that answers must have room.
+    more: [u64; 4],
 }
 
 /// The same for BPF_PROG_GET_FD_BY_ID.
