@@ -98,7 +98,7 @@ fn a_tree_is_imported_from_an_address() -> Result<()> {
     let gzip = format!("gzip -c {} > {}", plain.display(), packed.display());
     capture(world.command("sh").args(["-c", &gzip]))?.ok();
     std::fs::write(dir.join("page.html"), "<html>no tar at all</html>")?;
-    let bomb = format!("head -c 600000000 /dev/zero | gzip -c > {}", dir.join("bomb.tar.gz").display());
+    let bomb = format!("head -c 1200000000 /dev/zero | gzip -c > {}", dir.join("bomb.tar.gz").display());
     capture(world.command("sh").args(["-c", &bomb]))?.ok();
     let mut server = world.command("python3");
     server.args(["-m", "http.server", "--bind", "127.0.0.1", "8000", "-d"]).arg(&dir);

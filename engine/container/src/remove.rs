@@ -92,18 +92,23 @@ impl Task {
     }
 
     /// Takes what the container wrote out of the way of whatever stands on the same layers.
-    async fn bury(&self) -> Result<Dying> {
+    async fn bury(&self) -> Result<Option<Dying>> {
         let (engine, id) = (self.engine.clone(), self.container().id.clone());
-        blocking(move || Ok(engine.rooms.snapshots.bury(id.as_str())?)).await
+        blocking(move || match engine.rooms.snapshots.bury(id.as_str()) {
+            // An earlier daemon got as far as this.
+            Err(tare_snapshot::Error::NoWritable(_)) => Ok(None),
+            buried => Ok(Some(buried?)),
+        })
+        .await
     }
 
     /// Removes what the container wrote, its log, and what its runs left.
-    async fn clear(&self, buried: Result<Dying>) {
+    async fn clear(&self, buried: Result<Option<Dying>>) {
         let (engine, id) = (self.engine.clone(), self.container().id.clone());
         let cleared = blocking(move || {
             let _ = std::fs::remove_dir_all(engine.data_dir(&id));
             let _ = std::fs::remove_dir_all(engine.exec_dir(&id));
-            Ok(buried?.clear()?)
+            Ok(buried?.map_or(Ok(()), Dying::clear)?)
         });
         if let Err(error) = cleared.await {
             tracing::warn!(container = %self.container().id, "what is left of it is removed at the next start of the daemon: {error}");
