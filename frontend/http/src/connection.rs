@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use crate::hangup::Hangup;
 use crate::listener::Manner;
 use crate::origin;
+use crate::paced::Paced;
 use crate::reply::{Body, Content, Reply, Takeover, into_response, takeover_head};
 use crate::request::Request;
 use crate::router::Router;
@@ -34,8 +35,7 @@ const HEADERS_MAX: usize = 128;
 struct Signals {
     /// A request has begun, so a client that hangs up no longer waits for it to be read.
     busy: AtomicBool,
-    /// Whether a slash at the end of a path means nothing.
-    slashes: AtomicBool,
+    manner: Manner,
     handed_over: Mutex<Option<(StatusCode, HeaderMap, Takeover)>>,
 }
 
@@ -51,18 +51,15 @@ pub(crate) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let Some(stream) = arrived.greeted().await else { return };
-    let Manner { no_pages, slashes } = manner;
     let Ok(hangup) = Hangup::of(&stream) else {
         return; // out of descriptors: the client sees a closed connection
     };
-    let signals = Arc::new(Signals::default());
+    let signals = Arc::new(Signals { manner, ..Signals::default() });
     let service = service_fn({
         let signals = Arc::clone(&signals);
         move |request| {
-            let refused = if no_pages { origin::refusal(request.headers()) } else { None };
-            let signals = Arc::clone(&signals);
-            signals.slashes.store(slashes, Ordering::Relaxed);
-            answer(Arc::clone(&router), signals, request, refused)
+            let refused = if manner.no_pages { origin::refusal(request.headers()) } else { None };
+            answer(Arc::clone(&router), Arc::clone(&signals), request, refused)
         }
     });
     let mut connection = http1::Builder::new()
@@ -72,7 +69,7 @@ pub(crate) async fn serve(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Paced::new(stream, manner.patience)), service);
 
     let mut stopping = pin!(stopped(&mut stop));
     let mut gone = pin!(hangup.wait());
@@ -95,7 +92,8 @@ pub(crate) async fn serve(
     .await;
     if let Some((status, headers, takeover)) = over {
         let parts = connection.into_parts();
-        hand_over(parts.io.into_inner(), parts.read_buf, &takeover_head(status, &headers), takeover).await;
+        hand_over(parts.io.into_inner().stream, parts.read_buf, &takeover_head(status, &headers), takeover)
+            .await;
     }
 }
 
@@ -114,7 +112,7 @@ async fn answer(
     signals.busy.store(true, Ordering::Relaxed);
     let (head, body) = request.into_parts();
     let body = (!body.is_end_stream()).then_some(body);
-    let reply = match Request::new(head, body, signals.slashes.load(Ordering::Relaxed)) {
+    let reply = match Request::new(head, body, signals.manner) {
         Ok(_) if page.is_some() => router.refusal(StatusCode::FORBIDDEN, page.unwrap_or_default()),
         Ok(request) => router.answer(request).await,
         Err(refused) => router.refusal(StatusCode::BAD_REQUEST, refused.to_string()),

@@ -14,6 +14,7 @@ mod error;
 mod hangup;
 mod listener;
 mod origin;
+mod paced;
 mod path;
 mod query;
 mod reply;

@@ -18,6 +18,8 @@ use crate::{Error, Result};
 const BACKLOG: i32 = 1024;
 /// Members of the socket's group may connect, others not: who may speak to the daemon is root on this machine.
 const SOCKET_MODE: u32 = 0o660;
+/// Strangers, and slow networks.
+const PATIENCE: Duration = Duration::from_secs(60);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 3;
@@ -39,6 +41,9 @@ pub(crate) struct Manner {
     /// Whether a slash at the end of a path means nothing: a registry's addresses end with one in its specification, the
     /// daemon's do not.
     pub(crate) slashes: bool,
+    /// How long a client may take nothing of what it asked for, and over which time a body has to come at some speed. Without
+    /// it clients may be as slow as they like, as who follows logs is.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// The file of a unix socket that we have bound, known by its inode so that a successor's is not removed.
@@ -77,13 +82,14 @@ impl Listener {
     }
 
     /// Listens on TCP for clients that the front end itself judges: under any name that leads here, by TLS where `tls` says
-    /// with which certificate.
+    /// with which certificate. One that takes nothing for a minute, or sends less than a kilobyte a second over one, is cut
+    /// off.
     pub fn public(address: SocketAddr, tls: Option<Arc<ServerConfig>>) -> Result<Self> {
         let failed = |source| Error::Listen { address: address.to_string(), source };
         let listener = std::net::TcpListener::bind(address).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = TcpListener::from_std(listener).map_err(failed)?;
-        let manner = Manner { no_pages: false, slashes: true };
+        let manner = Manner { no_pages: false, slashes: true, patience: Some(PATIENCE) };
         Ok(Self(Socket::Tcp(listener, tls.map(TlsAcceptor::from)), manner))
     }
 
@@ -111,7 +117,7 @@ impl Listener {
     fn from_tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        Ok(Self(Socket::Tcp(listener, None), Manner { no_pages: true, slashes: false }))
+        Ok(Self(Socket::Tcp(listener, None), Manner { no_pages: true, ..Manner::default() }))
     }
 
     /// Where it listens, for people: `unix:///run/tare/tare.sock`, `tcp://127.0.0.1:2375`.
