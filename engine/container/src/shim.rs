@@ -195,7 +195,11 @@ mod tests {
             drop(listener);
             drop(asker);
         });
-        assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "it hung up and was gone");
+        // A program that another test starts at this moment has the listener until it is executed.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !not_running(ask(&id, dir.path(), &Request::Pause).await) {
+            assert!(tokio::time::Instant::now() < deadline, "it hung up and was gone");
+        }
         ending.await.unwrap();
         assert!(not_running(ask(&id, dir.path(), &Request::Pause).await), "its socket is still there");
         std::fs::remove_file(dir.path().join(SOCKET)).unwrap();

@@ -60,6 +60,8 @@ impl Disk {
 
     /// Leaves so many bytes free.
     pub(super) fn fill(&self, free: u64) -> Result<()> {
+        // What was taken away is free for ext4 once its journal has it.
+        rustix::fs::syncfs(std::fs::File::open(&self.0)?)?;
         let file = std::fs::File::create(self.filler())?;
         loop {
             let room = rustix::fs::statvfs(&self.0)?;
