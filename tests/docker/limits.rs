@@ -130,5 +130,7 @@ fn the_daemon_raises_its_own_limit_of_descriptors_alone() -> Result<()> {
     let words: Vec<&str> = ["run", "-d"].into_iter().chain(ports).chain([image.as_str(), "true"]).collect();
     tare(&words)?.ok();
     drop(idle);
+    let all = tare(&["ps", "-aq"])?.ok().to_owned();
+    tare(&["rm", "-f"].into_iter().chain(all.lines()).collect::<Vec<_>>())?.ok();
     Ok(())
 }
