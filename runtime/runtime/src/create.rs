@@ -50,7 +50,7 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     let (ours, theirs) = channel::pair().map_err(|e| Error::step("make a socket", e))?;
     // Namespaces that a user namespace of others owns are made, and init is born, once that has been entered.
     let twice = plan.namespaces.joins(clone::NEW_USER);
-    let joined = if twice { Joined::nothing() } else { Joined::enter(&foreign)? };
+    let joined = if twice { Joined::nothing() } else { Joined::enter(&foreign, &plan.namespaces)? };
     let new = if twice { 0 } else { plan.namespaces.new };
     let group = launch.cgroup;
     let (cloned, is_in) = clone_into(new, group);

@@ -57,6 +57,8 @@ fn steps(init: Init<'_>, socket: BorrowedFd<'_>) -> Result<Infallible, Failure> 
     child::enter_cgroup(entrance)?;
     if plan.namespaces.joins(clone::NEW_USER) {
         join::be_born_inside(&plan.namespaces, &foreign, socket)?;
+    } else {
+        join::enter_in_init(&foreign, &plan.namespaces)?;
     }
     let doors = door.iter().flat_map(Door::fds);
     let mount_namespace = join::mount_namespace(&foreign);

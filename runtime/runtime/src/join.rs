@@ -75,6 +75,21 @@ pub(crate) fn mount_namespace(foreign: &[Foreign]) -> Option<BorrowedFd<'_>> {
     foreign.iter().find(|one| one.kind == clone::NEW_MOUNT).map(|one| one.fd.as_fd())
 }
 
+/// Whether init enters a cgroup namespace itself, once it is in its group: below the root of systemd's hierarchy (`nsdelegate`) nobody
+/// is born or moved into a group that lies outside the namespace which the one who does it is in (cgroups(7)). With a user
+/// namespace of its own it could not.
+pub(crate) fn is_for_init(kind: u64, namespaces: &Namespaces) -> bool {
+    kind == clone::NEW_CGROUP && !namespaces.has(clone::NEW_USER)
+}
+
+/// Has init enter what is left to it.
+pub(crate) fn enter_in_init(foreign: &[Foreign], namespaces: &Namespaces) -> Result<(), Failure> {
+    for one in foreign.iter().filter(|one| is_for_init(one.kind, namespaces)) {
+        namespace::enter(one.fd.as_fd(), one.kind).step(|| format!("join namespace {}", one.path))?;
+    }
+    Ok(())
+}
+
 /// The one that init is born in.
 pub(crate) fn user_namespace(foreign: &[Foreign]) -> Option<BorrowedFd<'_>> {
     foreign.iter().find(|one| one.kind == clone::NEW_USER).map(|one| one.fd.as_fd())
@@ -145,10 +160,11 @@ fn check_maps(known: &IdMaps) -> Result<(), Failure> {
 pub(crate) struct Joined(Vec<(u64, OwnedFd)>);
 
 impl Joined {
-    /// Remembers the own ones and enters those given, but a mount namespace.
-    pub(crate) fn enter(wanted: &[Foreign]) -> Result<Self> {
+    /// Remembers the own ones and enters those given, but what init enters itself.
+    pub(crate) fn enter(wanted: &[Foreign], namespaces: &Namespaces) -> Result<Self> {
         let mut joined = Self(Vec::new());
-        for one in wanted.iter().filter(|one| one.kind != clone::NEW_MOUNT) {
+        let now = |one: &&Foreign| one.kind != clone::NEW_MOUNT && !is_for_init(one.kind, namespaces);
+        for one in wanted.iter().filter(now) {
             if let Err(e) = joined.add(one.kind, one.fd.as_fd()) {
                 joined.leave()?;
                 return Err(Error::step(&format!("join namespace {}", one.path), e));
