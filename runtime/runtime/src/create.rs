@@ -76,16 +76,8 @@ pub(crate) fn clone_init(launch: Launch<'_>) -> Result<Created> {
     joined.leave()?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created = Created {
-        pid,
-        pidfd,
-        console: None,
-        warnings: Vec::new(),
-        socket: ours,
-        hooks,
-        listener,
-        prompt: false,
-    };
+    let mut created = Created::born(pid, pidfd, ours, listener);
+    created.hooks = hooks;
     created.warnings.extend(handed_over);
     if twice {
         become_second(&mut created)?;

@@ -78,16 +78,8 @@ pub(crate) fn exec_preserving(
     joined.leave().and(pinned.leave())?;
     let Cloned::Parent { pid, pidfd } = cloned? else { unreachable!("the child never returns") };
     drop(theirs);
-    let mut created = Created {
-        pid,
-        pidfd,
-        console: None,
-        warnings: Vec::new(),
-        socket: ours,
-        hooks: None,
-        listener,
-        prompt: true,
-    };
+    let mut created = Created::born(pid, pidfd, ours, listener);
+    created.prompt = true;
     created.warnings.extend(plan.warnings.iter().cloned());
     if twice {
         create::become_second(&mut created)?;

@@ -169,6 +169,17 @@ pub fn clone_init(launch: Launch<'_>) -> Result<Created> {
 }
 
 impl Created {
+    /// A process that has just been cloned, and may take its time.
+    fn born(
+        pid: i32,
+        pidfd: OwnedFd,
+        socket: OwnedFd,
+        listener: Option<seccomp::listener::Listener>,
+    ) -> Self {
+        let (console, warnings, hooks, prompt) = (None, Vec::new(), None, false);
+        Self { pid, pidfd, console, warnings, socket, hooks, listener, prompt }
+    }
+
     /// Readable once init is ready or has failed: then [`Created::ready`] does not block.
     pub fn sync_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -263,8 +263,7 @@ impl Work {
     }
 
     fn source(&self, blob: &Descriptor, reporter: &Reporter) -> BlobSource {
-        let kept = || self.images.content.path(&blob.digest);
-        let path = self.own.get(&blob.digest).map_or_else(kept, |own| own.0.clone());
+        let path = self.own.path(&self.images.content, &blob.digest);
         let total = blob.size;
         let reporter = reporter.clone();
         Arc::new(move |offset| {

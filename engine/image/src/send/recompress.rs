@@ -18,7 +18,7 @@ use tare_oci::image::{Descriptor, media_type};
 use tokio::task::spawn_blocking;
 
 use super::shipment::Shipment;
-use crate::content::{HashedFile, discard, from_hash};
+use crate::content::{Content, HashedFile, discard, from_hash};
 use crate::document::descriptor;
 use crate::layer::{Compression, Inflated, announced};
 use crate::progress::{LayerState, Listener, Reporter};
@@ -66,11 +66,26 @@ impl LayerCompression {
 
 /// A blob that only a shipment has.
 #[derive(Debug)]
-pub(crate) struct Remade(pub(crate) PathBuf);
+pub(crate) struct Remade(PathBuf);
 
 impl Drop for Remade {
     fn drop(&mut self) {
         discard(&self.0);
+    }
+}
+
+/// The blobs that only a shipment has, by their digests.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Own(Arc<BTreeMap<Digest, Remade>>);
+
+impl Own {
+    pub(crate) fn new(blobs: BTreeMap<Digest, Remade>) -> Self {
+        Self(Arc::new(blobs))
+    }
+
+    /// The file with a blob, which is a kept one where it is not among these.
+    pub(crate) fn path(&self, content: &Content, blob: &Digest) -> PathBuf {
+        self.0.get(blob).map_or_else(|| content.path(blob), |own| own.0.clone())
     }
 }
 
@@ -109,7 +124,7 @@ pub(crate) async fn recompress(
     }
     manifest.media_type = Some(media_type::OCI_MANIFEST.to_owned());
     manifest.config.media_type = media_type::OCI_CONFIG.to_owned();
-    shipment.replace(manifest, own)?;
+    shipment.replace(manifest, Own::new(own))?;
     Ok(shipment)
 }
 
@@ -205,6 +220,3 @@ impl Read for Checked {
         Ok(read)
     }
 }
-
-/// The files of one shipment, by what they are.
-pub(crate) type Own = Arc<BTreeMap<Digest, Remade>>;

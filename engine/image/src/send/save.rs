@@ -157,7 +157,7 @@ fn members(images: &Images, chosen: &[Chosen]) -> Result<BTreeMap<String, Member
         members.insert(layout::blob(&document.digest), Member::Bytes(bytes.to_vec()));
         let Some((manifest, shipment)) = manifest else { return };
         for blob in manifest.layers.iter().chain([&manifest.config]) {
-            let path = shipment.path(&images.content, &blob.digest);
+            let path = shipment.own.path(&images.content, &blob.digest);
             members.insert(layout::blob(&blob.digest), Member::Blob { path, size: blob.size });
         }
     };

@@ -1,7 +1,5 @@
 //! An image as it leaves the house: its manifest, and the blobs it names, all of them here.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +7,7 @@ use tare_model::Digest;
 use tare_oci::image::{Descriptor, Manifest, media_type};
 use tokio::task::spawn_blocking;
 
-use super::recompress::{Own, Remade};
+use super::recompress::Own;
 use crate::content::Content;
 use crate::document::{KeptIndex, KeptManifest, descriptor, manifest};
 use crate::garbage::Pinned;
@@ -28,16 +26,11 @@ pub(crate) struct Shipment {
 }
 
 impl Shipment {
-    /// The file with a blob that the manifest names.
-    pub(crate) fn path(&self, content: &Content, blob: &Digest) -> PathBuf {
-        self.own.get(blob).map_or_else(|| content.path(blob), |own| own.0.clone())
-    }
-
     /// Sends another manifest of the same image, whose blobs are these and those that are kept.
-    pub(crate) fn replace(&mut self, manifest: Manifest, own: BTreeMap<Digest, Remade>) -> Result<()> {
+    pub(crate) fn replace(&mut self, manifest: Manifest, own: Own) -> Result<()> {
         self.bytes = written(&manifest)?;
         self.descriptor = descriptor(media_type::OCI_MANIFEST, &self.bytes);
-        (self.manifest, self.own) = (manifest, Arc::new(own));
+        (self.manifest, self.own) = (manifest, own);
         Ok(())
     }
 }
